@@ -1,0 +1,178 @@
+"""The words of the store as frozen values: model, block, variant, artifact.
+
+A *model* is a chain of *blocks*; each block has one tensor in and one tensor out and a set of interchangeable
+*variants*. A variant owns one *artifact* for each engine that can run it: an immutable blob named by its SHA-256.
+`Model.to_json` is canonical (sorted keys, no spaces), so that equal models are equal blobs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from blockstore.errors import BadManifest
+
+MANIFEST_FORMAT = "schedulerd-model/1"
+ORIGINAL = "original"
+"""Name and kind of the variant that is the block as it was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Dtype and shape of one tensor, without its batch dimension: `("uint8", (32, 32, 3))` is `[batch, 32, 32, 3]`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{'x'.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One executable form of a variant: an ONNX file or a safetensors file with its graph (see `torchform`)."""
+
+    engine: str
+    """`onnxruntime` or `torch`."""
+    digest: str
+    """SHA-256 of the blob, 64 lower-case hexadecimal digits."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One implementation of a block, with the input and output shape of the original.
+
+    `accuracy_drop` is what the model's accuracy loses when this variant stands in, as an absolute fraction (0.01 is
+    one point), averaged over contexts of the other blocks (LegoDNN, section 4.2); it may be slightly negative.
+    """
+
+    name: str
+    kind: str
+    artifacts: tuple[Artifact, ...]
+    accuracy_drop: float
+    parameters: int
+    multiply_adds: int
+    settings: Mapping[str, float | int | str] = field(default_factory=dict)
+
+    def artifact(self, engine: str) -> Artifact | None:
+        """The form that `engine` executes, or None where the variant has none."""
+        return next((a for a in self.artifacts if a.engine == engine), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A run of consecutive operators with one tensor in and one tensor out; `variants[0]` is the original."""
+
+    index: int
+    name: str
+    input: TensorSpec
+    output: TensorSpec
+    variants: tuple[Variant, ...]
+
+    def variant(self, name: str) -> Variant:
+        """The variant called `name`; KeyError names the ones there are."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        known = ", ".join(v.name for v in self.variants)
+        raise KeyError(f"block {self.index} ({self.name}) has no variant {name!r}; it has {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A user's trained network as a chain of blocks. `accuracy` is that of the all-original route, 0 to 1."""
+
+    name: str
+    input: TensorSpec
+    output: TensorSpec
+    accuracy: float
+    evaluated_images: int
+    """How many held-out images `accuracy` and every `accuracy_drop` were measured on."""
+    blocks: tuple[Block, ...]
+    labels: tuple[str, ...] = ()
+    provenance: Mapping[str, str | int | float] = field(default_factory=dict)
+    """Who built it and how: versions, seed, settings, time of the build."""
+
+    def digests(self) -> frozenset[str]:
+        """Digests of every blob that this model refers to (not its own manifest)."""
+        return frozenset(a.digest for b in self.blocks for v in b.variants for a in v.artifacts)
+
+    def to_json(self) -> bytes:
+        """Canonical manifest: UTF-8 JSON whose first key is `format`-checked by `from_json`."""
+        document = {"format": MANIFEST_FORMAT, **asdict(self)}
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+    @staticmethod
+    def from_json(data: bytes) -> Model:
+        """Parse and check a manifest; raises `BadManifest` with the reason."""
+        try:
+            document = json.loads(data)
+            if document.get("format") != MANIFEST_FORMAT:
+                raise BadManifest(f"format is {document.get('format')!r}, this version reads {MANIFEST_FORMAT!r}")
+            model = _model(document)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadManifest(f"not a model manifest: {type(error).__name__}: {error}") from error
+        _check(model)
+        return model
+
+
+def _tensor(d: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(str(d["dtype"]), tuple(int(n) for n in d["shape"]))
+
+
+def _variant(d: dict[str, Any]) -> Variant:
+    return Variant(
+        name=str(d["name"]),
+        kind=str(d["kind"]),
+        artifacts=tuple(
+            Artifact(str(a["engine"]), str(a["digest"]), int(a["size_bytes"])) for a in d["artifacts"]
+        ),
+        accuracy_drop=float(d["accuracy_drop"]),
+        parameters=int(d["parameters"]),
+        multiply_adds=int(d["multiply_adds"]),
+        settings=dict(d["settings"]),
+    )
+
+
+def _model(d: dict[str, Any]) -> Model:
+    return Model(
+        name=str(d["name"]),
+        input=_tensor(d["input"]),
+        output=_tensor(d["output"]),
+        accuracy=float(d["accuracy"]),
+        evaluated_images=int(d["evaluated_images"]),
+        blocks=tuple(
+            Block(
+                index=int(b["index"]),
+                name=str(b["name"]),
+                input=_tensor(b["input"]),
+                output=_tensor(b["output"]),
+                variants=tuple(_variant(v) for v in b["variants"]),
+            )
+            for b in d["blocks"]
+        ),
+        labels=tuple(str(s) for s in d["labels"]),
+        provenance=dict(d["provenance"]),
+    )
+
+
+def _check(model: Model) -> None:
+    """A chain must join: each block takes what the one before it gives, and begins with its original variant."""
+    if not model.blocks:
+        raise BadManifest(f"model {model.name!r} has no blocks")
+    expected = model.input
+    for position, block in enumerate(model.blocks):
+        if block.index != position:
+            raise BadManifest(f"block {block.name!r} has index {block.index} at position {position}")
+        if block.input != expected:
+            raise BadManifest(f"block {block.name!r} takes {block.input}, the one before gives {expected}")
+        if not block.variants or block.variants[0].kind != ORIGINAL:
+            raise BadManifest(f"block {block.name!r} does not begin with its {ORIGINAL} variant")
+        if len({v.name for v in block.variants}) != len(block.variants):
+            raise BadManifest(f"block {block.name!r} has two variants of one name")
+        expected = block.output
+    if expected != model.output:
+        raise BadManifest(f"the last block gives {expected}, the model's output is {model.output}")

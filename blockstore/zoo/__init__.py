@@ -1,0 +1,1 @@
+"""Small local model definitions, so that nothing depends on a model hub."""

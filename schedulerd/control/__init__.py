@@ -1,0 +1,1 @@
+"""The control loop: monitor -> snapshot -> optimizer -> plan -> switcher."""

@@ -1,0 +1,29 @@
+"""What the board can give at one instant, frozen. A reading that could not be had is None, never zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Readings of all sources at `at_s` (monotonic seconds)."""
+
+    at_s: float
+    cpu_count: int
+    cpu_busy: float | None = None
+    """Share of all cores in use by anybody, 0 to 1, since the snapshot before."""
+    cpu_own: float | None = None
+    """Share of all cores in use by this process, 0 to 1."""
+    memory_total_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    """Minimum of /proc/meminfo's MemAvailable and what the ancestors' cgroup limits leave."""
+    memory_own_bytes: int | None = None
+    """Resident set of this process."""
+
+    @property
+    def cpu_others(self) -> float | None:
+        """Share of all cores that other processes use, 0 to 1."""
+        if self.cpu_busy is None or self.cpu_own is None:
+            return None
+        return max(0.0, self.cpu_busy - self.cpu_own)

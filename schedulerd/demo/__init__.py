@@ -1,0 +1,1 @@
+"""The main job as a scene: three apps on one board while an operator moves their budgets."""

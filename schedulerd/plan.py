@@ -1,0 +1,124 @@
+"""The frozen values that pass between the stages of the control loop: apps, routes, plans, and their differences.
+
+A `Plan` says what every app runs and why; `difference(old, new)` turns two plans into the route changes that the
+switcher performs. Nothing here reads a clock, a device or a socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LATE_POLICIES = ("run", "drop")
+"""What happens to a request whose deadline has passed before it starts: it runs all the same, or is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What one registered client asked for."""
+
+    app_id: str
+    """Unique among live apps; chosen by the client or made from the model's name."""
+    model: str
+    budget_ms: float
+    """Wanted time from arrival of a request to its reply being ready, > 0."""
+    rate_hz: float
+    """Frames a second that the app means to send, > 0."""
+    priority: int = 5
+    """1 (least) to 10 (most); budgets are given up in order of priority, lowest first."""
+    accuracy_floor: float = 0.0
+    """Least acceptable predicted accuracy, 0 to 1."""
+    late: str = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One variant per block: what really runs for an app."""
+
+    model: str
+    variants: tuple[str, ...]
+    """Variant names in block order."""
+    digests: tuple[str, ...]
+    """Blobs of these variants for the engine in use, in block order."""
+
+    def __str__(self) -> str:
+        return "|".join(self.variants)
+
+
+@dataclass(frozen=True, slots=True)
+class AppPlan:
+    """An app's part of a plan: its route and what is predicted for it."""
+
+    app_id: str
+    route: Route
+    latency_ms: float
+    """Predicted median time of the route alone under the present load."""
+    latency_p95_ms: float
+    """Predicted 95th percentile, with blocking by one block of another app and the serving overhead."""
+    accuracy: float
+    memory_bytes: int
+    """Resident bytes of this route alone; blobs shared with other apps are counted in full here."""
+    utilisation: float
+    """Share of one lane that the app uses: rate times latency."""
+    block_ms: tuple[float, ...]
+    """Predicted time of each block under the present load."""
+    miss_ms: float = 0.0
+    """By how much the predicted p95 exceeds the budget; 0 when it is met."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The routes of all apps, what is predicted, and the limits that bind."""
+
+    number: int
+    """Counts up from 1; 0 is the empty plan before any app has joined."""
+    apps: tuple[AppPlan, ...]
+    memory_bytes: int
+    """Resident bytes of all routes, equal blobs counted once."""
+    memory_limit_bytes: int
+    utilisation: float
+    """Share of all lanes together, 0 to 1 (above 1 cannot be served)."""
+    binding: tuple[str, ...] = ()
+    """Names of the limits that bind, e.g. `budget:cam1`, `memory`, `utilisation`."""
+    status: str = "optimal"
+    """`optimal`, `time_limit` (incumbent, not proven) or `greedy` (no solver answer in time)."""
+    gap: float | None = 0.0
+    """Proven relative gap to the optimum; None where the solver gave none."""
+    solve_ms: float = 0.0
+
+    def app(self, app_id: str) -> AppPlan | None:
+        """The part of one app, or None."""
+        return next((a for a in self.apps if a.app_id == app_id), None)
+
+    def digests(self) -> frozenset[str]:
+        """Every blob that some route of this plan runs."""
+        return frozenset(d for a in self.apps for d in a.route.digests)
+
+
+EMPTY_PLAN = Plan(number=0, apps=(), memory_bytes=0, memory_limit_bytes=0, utilisation=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChange:
+    """One app moves from one route to another (`old` is None when it joins, `new` is None when it leaves)."""
+
+    app_id: str
+    old: Route | None
+    new: Route | None
+
+    @property
+    def swapped_blocks(self) -> int:
+        """How many blocks differ: what the switcher really has to exchange."""
+        if self.old is None or self.new is None or len(self.old.digests) != len(self.new.digests):
+            return len((self.new or self.old or Route("", (), ())).digests)
+        return sum(a != b for a, b in zip(self.old.digests, self.new.digests, strict=True))
+
+
+def difference(old: Plan, new: Plan) -> tuple[RouteChange, ...]:
+    """The route changes that lead from `old` to `new`, apps in order of name; apps that keep their route are absent."""
+    before = {a.app_id: a.route for a in old.apps}
+    after = {a.app_id: a.route for a in new.apps}
+    return tuple(
+        RouteChange(app_id, before.get(app_id), after.get(app_id))
+        for app_id in sorted(before.keys() | after.keys())
+        if before.get(app_id) != after.get(app_id)
+    )

@@ -1,0 +1,1 @@
+"""The request path: socket -> admission -> queue -> executor -> blocks -> reply."""

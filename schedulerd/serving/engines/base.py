@@ -1,0 +1,52 @@
+"""What an engine is: it turns the blob of a variant into something that runs.
+
+An engine is chosen once, in `daemon.py`. A `LoadedBlock` may be run from several lanes at once. The chain hands each
+block's output to the next one as the engine's own tensor (`Any`), so that a torch engine need not leave its device
+between blocks; `Engine.feed` and `Engine.fetch` convert at the two ends.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class LoadedBlock(Protocol):
+    """A variant in memory, ready to run."""
+
+    def run(self, tensor: Any) -> Any:
+        """Compute the block's output `[batch, ...]` from its input `[batch, ...]`; the input is not changed."""
+        ...
+
+
+class Engine(Protocol):
+    """Executes variants that have an artifact for `name`."""
+
+    name: str
+    """`onnxruntime` or `torch`: the `Artifact.engine` it runs."""
+
+    def version(self) -> str:
+        """Version of the library underneath; part of the device's fingerprint."""
+        ...
+
+    def load(self, path: Path) -> LoadedBlock:
+        """Load a verified blob. Raises `EngineError` with the file and the reason when it is not loadable."""
+        ...
+
+    def feed(self, array: Array) -> Any:
+        """A request's array as this engine's tensor, without a copy where possible."""
+        ...
+
+    def fetch(self, tensor: Any) -> Array:
+        """This engine's tensor as an array in ordinary memory."""
+        ...
+
+
+def as_batch(array: Array, shape: tuple[int, ...]) -> Array:
+    """One frame as a batch of one: `shape` or `[1, *shape]` becomes `[1, *shape]`, C-contiguous."""
+    return np.ascontiguousarray(array).reshape((1, *shape))

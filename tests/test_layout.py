@@ -1,0 +1,90 @@
+"""Imports point one way. A new arrow is a decision: change this table and say why in the commit."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PACKAGES = {
+    "blockstore": ROOT / "blockstore",
+    "blockprofiles": ROOT / "profiles" / "blockprofiles",
+    "schedulerd": ROOT / "schedulerd",
+    "schedulerd_client": ROOT / "clients" / "python" / "schedulerd_client",
+}
+OURS = (*PACKAGES, "profiles", "clients", "tests", "benchmarks")
+
+# Longest matching prefix of the importing module decides what of ours it may import.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "blockstore": ("blockstore",),
+    "blockprofiles": ("blockprofiles", "blockstore"),
+    "schedulerd": ("schedulerd", "blockprofiles", "blockstore"),
+    "schedulerd.wire": ("schedulerd.wire",),
+    "schedulerd_client": ("schedulerd_client", "schedulerd.wire"),
+    # Programs that are clients of the daemon, shipped in its package.
+    "schedulerd.ctl": ("schedulerd", "schedulerd_client"),
+    "schedulerd.demo": ("schedulerd", "schedulerd_client", "blockprofiles", "blockstore"),
+}
+ZMQ_USERS = ("schedulerd.serving.gateway", "schedulerd_client")
+# What importing must stay cheap, and where the heavy packages may be named at the top of a file.
+TORCH_USERS = ("blockstore.build", "blockstore.zoo", "blockstore.torchform", "schedulerd.serving.engines.torch")
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            parts = (package, *path.relative_to(folder).with_suffix("").parts)
+            found.append((".".join(p for p in parts if p != "__init__"), path))
+    return found
+
+
+def imports_of(path: Path, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; name the package in full"
+            found.add(node.module or "")
+    return found
+
+
+def within(module: str, prefixes: tuple[str, ...]) -> bool:
+    return any(module == p or module.startswith(p + ".") for p in prefixes)
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_imports_follow_the_arrows(module: str, path: Path) -> None:
+    rule = max((p for p in ALLOWED if within(module, (p,))), key=len)
+    for imported in imports_of(path):
+        if within(imported, OURS):
+            assert within(imported, ALLOWED[rule]), f"{module} may not import {imported}"
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_only_the_gateway_and_the_sdk_hold_sockets(module: str, path: Path) -> None:
+    if any(within(imported, ("zmq",)) for imported in imports_of(path)):
+        assert within(module, ZMQ_USERS), f"{module} imports zmq"
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_torch_is_imported_only_where_a_torch_engine_or_the_builder_is(module: str, path: Path) -> None:
+    if any(within(imported, ("torch", "torch_pruning")) for imported in imports_of(path, top_level_only=True)):
+        assert within(module, TORCH_USERS), f"{module} imports torch when it is imported"
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_every_file_opens_with_a_caption(module: str, path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+
+
+def test_nothing_of_ours_unpickles() -> None:
+    banned = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+    for module, path in modules():
+        assert not banned & {name.split(".")[0] for name in imports_of(path)}, module
