@@ -113,7 +113,7 @@ class Model:
             if document.get("format") != MANIFEST_FORMAT:
                 raise BadManifest(f"format is {document.get('format')!r}, this version reads {MANIFEST_FORMAT!r}")
             model = _model(document)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise BadManifest(f"not a model manifest: {type(error).__name__}: {error}") from error
         _check(model)
         return model

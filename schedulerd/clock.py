@@ -17,6 +17,10 @@ class Clock(Protocol):
         """Monotonic seconds; only differences mean anything."""
         ...
 
+    def wall_s(self) -> float:
+        """Unix seconds, for people to read; it may jump, so nothing is computed from it."""
+        ...
+
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
         """Wait until `event` is set or `timeout_s` has passed; True when the event was set."""
         ...
@@ -28,6 +32,10 @@ class SystemClock:
     def now_s(self) -> float:
         """Monotonic seconds (CLOCK_MONOTONIC, clock_gettime(2))."""
         return time.monotonic()
+
+    def wall_s(self) -> float:
+        """Unix seconds (CLOCK_REALTIME, clock_gettime(2))."""
+        return time.time()
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
         """Wait on the event; True when it was set."""

@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A source that failed, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Readings of all sources at `at_s` (monotonic seconds)."""
 
@@ -20,6 +28,10 @@ class Snapshot:
     """Minimum of /proc/meminfo's MemAvailable and what the ancestors' cgroup limits leave."""
     memory_own_bytes: int | None = None
     """Resident set of this process."""
+    memory_cgroup_bytes: int | None = None
+    """What the memory limits of our cgroup and its ancestors leave; None where there is no such limit."""
+    unread: tuple[Unread, ...] = ()
+    """Sources that could not be read this time."""
 
     @property
     def cpu_others(self) -> float | None:

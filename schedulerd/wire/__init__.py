@@ -1,1 +1,1 @@
-"""The contract of clients/PROTOCOL.md in code; shared by the daemon and the SDK, imports nothing else of ours."""
+"""The contract of clients/PROTOCOL.md in code; shared by daemon and SDK, imports nothing else of ours."""

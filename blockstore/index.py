@@ -1,0 +1,204 @@
+"""The index of a store: which models there are and which blobs each uses, in one SQLite file.
+
+WAL with synchronous=FULL: a commit that returned survives a power cut, and readers do not wait for the writer
+(https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html#pragma_synchronous). A connection lives
+for one question, so none can outlast the file it was opened on. Everything in here can be had again from the
+blobs (`recovery.py`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockstore.durable import sync_folder
+from blockstore.errors import BlockStoreError, StoreBusy, StoreFull
+
+SCHEMA_VERSION = 1
+_BUSY_TIMEOUT_S = 10.0
+_SCHEMA = (
+    "CREATE TABLE models (name TEXT PRIMARY KEY, manifest TEXT NOT NULL)",
+    "CREATE TABLE blobs (digest TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL)",
+    """CREATE TABLE uses (
+        model TEXT NOT NULL REFERENCES models (name) ON DELETE CASCADE,
+        digest TEXT NOT NULL REFERENCES blobs (digest),
+        PRIMARY KEY (model, digest)
+    )""",
+)
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class IndexUnreadable(BlockStoreError):
+    """The index is absent, damaged or of another version.
+
+    The store answers by making it again from the blobs.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the index knows of one model."""
+
+    name: str
+    manifest: str
+    """Digest of the manifest's blob."""
+    sizes: tuple[tuple[str, int], ...]
+    """`(digest, size_bytes)` of every blob that the model needs, its manifest among them, in order of digest."""
+
+    def digests(self) -> frozenset[str]:
+        """Every blob that the model needs, its manifest among them."""
+        return frozenset(digest for digest, _ in self.sizes)
+
+
+class Index:
+    """The SQLite file at `path`. Callers that write hold the store's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._side_files = (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
+
+    def check(self) -> None:
+        """Raise `IndexUnreadable` unless the file is there, of our version and sound."""
+        with self._connect() as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise IndexUnreadable(f"{self.path} is damaged: {verdict}")
+
+    def entries(self) -> dict[str, Entry]:
+        """All models by name, in order of name."""
+        with self._connect() as connection:
+            connection.execute("BEGIN")  # one snapshot for both questions
+            manifests = connection.execute("SELECT name, manifest FROM models ORDER BY name").fetchall()
+            uses = connection.execute(
+                "SELECT model, digest, size_bytes FROM uses JOIN blobs USING (digest) ORDER BY model, digest"
+            ).fetchall()
+        sizes: dict[str, list[tuple[str, int]]] = {name: [] for name, _ in manifests}
+        for name, digest, size_bytes in uses:
+            sizes[name].append((digest, size_bytes))
+        return {name: Entry(name, manifest, tuple(sizes[name])) for name, manifest in manifests}
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Add models, each in place of the one of its name: all of them or, when anything goes wrong, none."""
+        with self._transaction() as connection:
+            _add_all(connection, entries)
+
+    def remove(self, name: str) -> None:
+        """Forget a model; its blobs stay on disk."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM models WHERE name = ?", (name,))
+            _add_all(connection, ())
+
+    def replace_all(self, entries: Iterable[Entry]) -> None:
+        """Hold exactly these models: in one transaction where the file is sound, else in a new file."""
+        entries = tuple(entries)
+        try:
+            self.check()
+        except IndexUnreadable:
+            self._remake(entries)
+            return
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM models")
+            _add_all(connection, entries)
+
+    def signature(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """Changes whenever another process has changed the index; for readers that cannot open it."""
+        return tuple(_status(path) for path in (self.path, *self._side_files))
+
+    def _remake(self, entries: tuple[Entry, ...]) -> None:
+        """A new index in place of one that cannot be read.
+
+        The old file goes before its write-ahead log does: a log without its file means nothing, but a file
+        that lost its log would look sound and lack the last commits. The new one is filled and gets its
+        version in one transaction: a file without it counts as absent.
+        """
+        for path in (self.path, *self._side_files):
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
+        with self._open("rwc") as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            with _committed(connection):
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                _add_all(connection, entries)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        sync_folder(self.path.parent)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connect() as connection, _committed(connection):
+            yield connection
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        with self._open("rw") as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != SCHEMA_VERSION:
+                raise IndexUnreadable(
+                    f"{self.path} has version {version}, this program reads {SCHEMA_VERSION}"
+                )
+            yield connection
+
+    @contextmanager
+    def _open(self, mode: str) -> Iterator[sqlite3.Connection]:
+        uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+        with (
+            _translated(self.path),
+            closing(
+                sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+            ) as connection,
+        ):
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            yield connection
+
+
+@contextmanager
+def _committed(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction around the body: committed when it ends well, else rolled back."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into our errors; the low byte of its extended codes is the kind."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if code in _FULL:
+            raise StoreFull(f"cannot write {path}: {error}; free some space and try again") from error
+        if code & 0xFF in _BUSY:
+            raise StoreBusy(
+                f"{path} was not free within {_BUSY_TIMEOUT_S:g} s: {error}; try again"
+            ) from error
+        raise IndexUnreadable(f"{path} cannot be read: {error}") from error
+
+
+def _add_all(connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+    """Add models, each in place of the one of its name, and forget the blobs that none uses any more."""
+    for entry in entries:
+        connection.execute("DELETE FROM models WHERE name = ?", (entry.name,))
+        connection.execute("INSERT INTO models VALUES (?, ?)", (entry.name, entry.manifest))
+        connection.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", entry.sizes)
+        connection.executemany(
+            "INSERT INTO uses VALUES (?, ?)", ((entry.name, digest) for digest, _ in entry.sizes)
+        )
+    connection.execute("DELETE FROM blobs WHERE digest NOT IN (SELECT digest FROM uses)")
+
+
+def _status(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

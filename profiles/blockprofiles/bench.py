@@ -1,0 +1,157 @@
+"""The variants of one model, loaded and proven to run: what the timing rounds work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from blockprofiles.allocator import allocated_bytes_reader
+from blockstore.block import Artifact, Block, Model, TensorSpec
+
+RESIDENT_PER_ALLOCATED = 1.06
+"""48 demo blocks took 8.06 MB of resident pages for 7.6 MB that malloc had handed out: pages are never full."""
+BYTES_PER_FILE_BYTE = 1.5
+BYTES_PER_BLOCK = 100_000
+"""What a loaded block takes where the allocator cannot be asked: the fit over the same 48 blocks (9 to 70 KB)."""
+
+
+class LoadedBlock(Protocol):
+    """A variant in memory."""
+
+    def run(self, tensor: Any) -> Any:
+        """The block's output `[batch, ...]`, the engine's own tensor."""
+        ...
+
+
+class Engine(Protocol):
+    """What a profile needs of an engine."""
+
+    name: str
+
+    def load(self, path: Path) -> LoadedBlock:
+        """A verified blob as something that runs."""
+        ...
+
+    def feed(self, array: npt.NDArray[Any]) -> Any:
+        """A frame as the engine's tensor."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One loaded variant."""
+
+    digest: str
+    block: LoadedBlock
+    memory_bytes: int
+    """Resident bytes that one more copy of it added, loaded and run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """For each block of a model the variants that take part, and a frame to run them on."""
+
+    frame: Any
+    blocks: tuple[tuple[Candidate, ...], ...]
+
+
+class Unrunnable(Exception):
+    """A variant cannot take part; the message says which and why."""
+
+
+def set_up(
+    model: Model,
+    engine: Engine,
+    path_of: Callable[[str], Path],
+    known: Collection[str],
+    on_fault: Callable[[str], None],
+) -> Bench | None:
+    """Load every variant of `model` that has no row yet; a block without such is stood in for by a known variant.
+
+    A variant that cannot be loaded or run is reported to `on_fault` and left out. None when nothing is left to
+    measure, or when some block has no variant at all that runs.
+    """
+    frame = tensor = engine.feed(random_frame(model.input))
+    blocks: list[tuple[Candidate, ...]] = []
+    for block in model.blocks:
+        bench = _Loader(model, block, engine, path_of, tensor)
+        candidates = bench.load_all(known, on_fault)
+        if not candidates:
+            on_fault(f"{model.name}: no variant of block {block.index} runs on {engine.name}; the model is left out")
+            return None
+        blocks.append(tuple(candidates))
+        tensor = candidates[0].block.run(tensor)
+    if all(candidate.digest in known for candidates in blocks for candidate in candidates):
+        return None
+    return Bench(frame, tuple(blocks))
+
+
+def random_frame(spec: TensorSpec) -> npt.NDArray[Any]:
+    """A batch of one frame `[1, *shape]`: all values of an integer type are as likely, floats are normal."""
+    generator = np.random.default_rng(0)
+    dtype = np.dtype(spec.dtype)
+    shape = (1, *spec.shape)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return generator.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return generator.standard_normal(shape).astype(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loader:
+    """Loads the variants of one block; `tensor` is an input of that block."""
+
+    model: Model
+    block: Block
+    engine: Engine
+    path_of: Callable[[str], Path]
+    tensor: Any
+
+    def load_all(self, known: Collection[str], on_fault: Callable[[str], None]) -> list[Candidate]:
+        artifacts = {v.name: a for v in self.block.variants if (a := v.artifact(self.engine.name)) is not None}
+        lacking = {name: a for name, a in artifacts.items() if a.digest not in known}
+        stand_ins = {name: a for name, a in artifacts.items() if name not in lacking}
+        found = [c for name, a in lacking.items() if (c := self._try(name, a, on_fault)) is not None]
+        for name, artifact in stand_ins.items():
+            if found:
+                break
+            candidate = self._try(name, artifact, on_fault)
+            found = [candidate] if candidate is not None else []
+        return found
+
+    def _try(self, variant: str, artifact: Artifact, on_fault: Callable[[str], None]) -> Candidate | None:
+        try:
+            return self._load(artifact)
+        except Exception as error:  # an engine's errors are its own; whatever is wrong with one variant, others go on
+            on_fault(f"{self.model.name}: block {self.block.index} variant {variant} is left out: {error}")
+            return None
+
+    def _load(self, artifact: Artifact) -> Candidate:
+        path = self.path_of(artifact.digest)
+        loaded = self.engine.load(path)
+        shape = tuple(loaded.run(self.tensor).shape)
+        if shape != (1, *self.block.output.shape):
+            raise Unrunnable(f"its output is {shape}, not {(1, *self.block.output.shape)}")
+        return Candidate(artifact.digest, loaded, self._memory_bytes(path, artifact.size_bytes))
+
+    def _memory_bytes(self, path: Path, size_bytes: int) -> int:
+        """What a second copy adds: the first also pays for what all blocks share (kernels, scratch memory).
+
+        Asked of the allocator, because resident pages come in steps of 4 KB and freed ones are used again: equal
+        runs agree within 3% so, and within 30% by resident pages. Where it cannot be asked, an estimate from the
+        size of the file.
+        """
+        allocated_bytes = allocated_bytes_reader()
+        estimate = BYTES_PER_BLOCK + round(BYTES_PER_FILE_BYTE * size_bytes)
+        if allocated_bytes is None:
+            return estimate
+        before = allocated_bytes()
+        copy = self.engine.load(path)
+        copy.run(self.tensor)
+        grown = allocated_bytes() - before
+        return round(grown * RESIDENT_PER_ALLOCATED) if grown > 0 else estimate

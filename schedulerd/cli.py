@@ -1,0 +1,36 @@
+"""`schedulerd`: one program, a sub-command for each task. Heavy packages are imported by the sub-command that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from blockprofiles.errors import BlockProfilesError
+from blockstore.errors import BlockStoreError
+from schedulerd import __version__
+from schedulerd.commands import build, demo, profile, run, store
+from schedulerd.errors import SchedulerdError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command; exit codes: 0 done, 1 failed with a message, 2 wrong usage, 130 interrupted."""
+    parser = argparse.ArgumentParser(prog="schedulerd", description="Several vision networks on one small board.")
+    parser.add_argument("--version", action="version", version=f"schedulerd {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (run, demo, store, build, profile):
+        command.add_parser(subparsers)
+    chosen = parser.parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except (SchedulerdError, BlockStoreError, BlockProfilesError) as error:
+        print(f"schedulerd: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("schedulerd: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # `schedulerd store ls | head`: the reader has left; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,382 @@
+"""TOML becomes frozen dataclasses once; wrong keys and values are refused by name, with the remedy.
+
+The only file of the daemon that reads the environment. Each setting is a field whose metadata holds its
+`Kind`, its one-line help and its TOML key; `settings()` lists them all, and `schedulerd.reference` renders
+that list as the table of docs/configuration.md and as the example file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from schedulerd.errors import ConfigError
+from schedulerd.kinds import (
+    Choice,
+    Directory,
+    Kind,
+    Number,
+    Size,
+    Users,
+    Whole,
+    always_in_control,
+    did_you_mean,
+)
+from schedulerd.wire import endpoints
+
+SYSTEM_FILE = Path("/etc/schedulerd/schedulerd.toml")
+SYSTEM_STATE = Path("/var/lib/schedulerd")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key of the file, as the reference page shows it."""
+
+    section: str
+    key: str
+    name: str
+    """The field's name, which carries the unit where the key's value does (`memory` is `memory_bytes`)."""
+    kind: Kind
+    help: str
+    default: str
+    """The default as it is written in TOML, or in words where it depends on the machine."""
+
+
+def _about(kind: Kind, help_: str, *, key: str = "", shown: str = "") -> dict[str, Any]:
+    """Metadata of a field; `key` and `shown` only where they are not the field's name and default."""
+    return {"kind": kind, "help": help_, "key": key, "shown": shown}
+
+
+def default_state_directory() -> Path:
+    """Where profiles are kept: systemd's StateDirectory, else root's, else the user's (XDG)."""
+    given = _service_directory("STATE_DIRECTORY")
+    if given is not None:
+        return given
+    if os.geteuid() == 0:
+        return SYSTEM_STATE
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "schedulerd"
+
+
+def default_store_directory() -> Path:
+    """Where the block store is: `store` in the state directory."""
+    return default_state_directory() / "store"
+
+
+def default_runtime_directory() -> Path:
+    """Where the sockets are: systemd's RuntimeDirectory, else the one that clients look in too."""
+    given = _service_directory("RUNTIME_DIRECTORY")
+    if given is not None:
+        return given
+    try:
+        return endpoints.default_directory(os.environ, os.geteuid())
+    except endpoints.EndpointError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _service_directory(variable: str) -> Path | None:
+    """The first directory that systemd made for this service (systemd.exec(5), RuntimeDirectory=)."""
+    first = os.environ.get(variable, "").split(":")[0]
+    return Path(first) if first.startswith("/") else None
+
+
+@dataclass(frozen=True, slots=True)
+class PathsConfig:
+    """Where things are."""
+
+    state: Path = field(
+        default_factory=default_state_directory,
+        metadata=_about(
+            Directory(),
+            "Profiles of this device; the store, unless `store` says otherwise.",
+            shown="`/var/lib/schedulerd` for root and the service, else `~/.local/state/schedulerd`",
+        ),
+    )
+    store: Path = field(
+        default_factory=default_store_directory,
+        metadata=_about(Directory(), "The block store.", shown="`store` in the state directory"),
+    )
+    runtime: Path = field(
+        default_factory=default_runtime_directory,
+        metadata=_about(
+            Directory(),
+            "The sockets; clients and `schedctl` must look in the same place.",
+            shown="`/run/schedulerd` for root and the service, else `$XDG_RUNTIME_DIR/schedulerd`",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """What executes blocks, and on how many cores."""
+
+    name: str = field(
+        default="onnxruntime",
+        metadata=_about(
+            Choice(("onnxruntime", "torch")), "The engine; `torch` needs the extra of that name."
+        ),
+    )
+    lanes: int = field(
+        default=1,
+        metadata=_about(
+            Whole(1, 64), "Executor threads. More lanes run more apps at once, each with fewer cores."
+        ),
+    )
+    threads_per_lane: int = field(
+        default=0,
+        metadata=_about(
+            Whole(0, 256), "Threads inside one operator; 0 shares all cores but one among the lanes."
+        ),
+    )
+
+    def threads(self, cores: int) -> int:
+        """Threads per lane on a board of `cores`.
+
+        One core is left to the clients and the control loop, because more threads than free cores are
+        ruinous: four processes of two threads on two cores made 5 inferences a second, with one thread each
+        21 to 46.
+        """
+        return self.threads_per_lane or max(1, (cores - 1) // self.lanes)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """What the apps may use."""
+
+    memory_bytes: int | None = field(
+        default=None,
+        metadata=_about(
+            Size(auto=True),
+            'Memory for blocks. "auto" takes `memory_share` of what the board has free.',
+            key="memory",
+            shown='`"auto"`',
+        ),
+    )
+    memory_share: float = field(
+        default=0.5,
+        metadata=_about(Number(0.01, 1), 'Share of the free memory that `memory = "auto"` takes.'),
+    )
+    memory_reserve_bytes: int = field(
+        default=64 * 10**6,
+        metadata=_about(
+            Size(),
+            "Memory that is left free for the rest of the board, whatever `memory` says.",
+            key="memory_reserve",
+            shown='`"64MB"`',
+        ),
+    )
+    utilisation: float = field(
+        default=0.8,
+        metadata=_about(
+            Number(0.05, 1), "Share of the lanes' time that a plan may use; the rest absorbs bursts."
+        ),
+    )
+    queue_length: int = field(
+        default=64,
+        metadata=_about(Whole(1, 65536), "Requests that may wait; further ones are refused with a code."),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SolverConfig:
+    """What decides."""
+
+    name: str = field(
+        default="highs",
+        metadata=_about(
+            Choice(("highs", "cbc")), "The solver of the integer program; `cbc` runs as its own process."
+        ),
+    )
+    time_limit_s: float = field(
+        default=0.5,
+        metadata=_about(
+            Number(0.01, 60), "Seconds for one decision; then the best plan found so far stands."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ControlConfig:
+    """How often the board is looked at, and how eagerly plans change."""
+
+    tick_s: float = field(
+        default=0.2,
+        metadata=_about(
+            Number(0.02, 10), "Seconds between two looks at the board. Joins and edits do not wait for it."
+        ),
+    )
+    min_dwell_s: float = field(
+        default=2.0,
+        metadata=_about(
+            Number(0, 3600), "Seconds that a plan stands before another may replace it for accuracy alone."
+        ),
+    )
+    min_gain: float = field(
+        default=0.005,
+        metadata=_about(
+            Number(0, 1),
+            "Accuracy (0.01 is one point) that a new plan must gain to replace a plan that holds.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileConfig:
+    """How the board is measured."""
+
+    seconds: float = field(
+        default=10.0,
+        metadata=_about(Number(0.5, 3600), "Time for measuring the store at the first start on a board."),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """What is written to standard error."""
+
+    level: str = field(
+        default="info",
+        metadata=_about(Choice(("debug", "info", "warning", "error")), "Least severity that is written."),
+    )
+    format: str = field(
+        default="auto",
+        metadata=_about(
+            Choice(("auto", "json", "console")), "JSON lines or words; `auto` is words on a terminal."
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessConfig:
+    """Who may do what."""
+
+    control_uids: frozenset[int] = field(
+        default_factory=always_in_control,
+        metadata=_about(
+            Users(),
+            "Who may use the control socket besides root and the daemon's own user.",
+            key="control_users",
+            shown="`[]`",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything that can be configured; `Config()` is the default."""
+
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    control: ControlConfig = field(default_factory=ControlConfig)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    access: AccessConfig = field(default_factory=AccessConfig)
+
+
+SECTIONS: dict[str, type] = get_type_hints(Config)
+"""The sections of the file: the fields of `Config`."""
+
+
+def settings() -> Iterator[Setting]:
+    """Every key there is, in the order of the file."""
+    for section, class_ in SECTIONS.items():
+        for item in fields(class_):
+            yield _describe(section, item)
+
+
+def _describe(section: str, item: Field[Any]) -> Setting:
+    meta = item.metadata
+    shown = meta["shown"] or f"`{_toml(item.default)}`"
+    return Setting(section, meta["key"] or item.name, item.name, meta["kind"], meta["help"], shown)
+
+
+def _toml(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def load(path: Path | None = None, system_file: Path = SYSTEM_FILE) -> Config:
+    """Read and check the configuration.
+
+    Args:
+        path: the file; None takes `system_file` where it exists, else the defaults.
+        system_file: where a system-wide configuration is.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or has a key or value that is not legal.
+            The message names file, key, legal values and, for a typing mistake, the nearest one.
+    """
+    try:
+        return parse((path or system_file).read_text(encoding="utf-8"), str(path or system_file))
+    except FileNotFoundError as error:
+        if path is None:
+            return Config()
+        raise ConfigError(f"{path}: there is no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path or system_file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path or system_file}: is not UTF-8 text (byte {error.start})") from error
+
+
+def parse(text: str, source: str) -> Config:
+    """`load` for text already read; `source` is the name that messages give it."""
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # beside TOMLDecodeError: numbers and nesting without end
+        raise ConfigError(f"{source}: is not TOML: {error}") from error
+    for name, table in document.items():
+        if name not in SECTIONS:
+            raise ConfigError(
+                f"{source}: unknown section [{name}]{did_you_mean(name, SECTIONS)}; "
+                f"the sections are {', '.join(SECTIONS)}"
+            )
+        if not isinstance(table, dict):
+            raise ConfigError(f"{source}: {name} must be a section: write [{name}] on a line of its own")
+    parsed = {name: _values(name, table, source) for name, table in document.items()}
+    return Config(**{name: SECTIONS[name](**_complete(name, values)) for name, values in parsed.items()})
+
+
+def _values(section: str, table: Mapping[str, object], source: str) -> dict[str, Any]:
+    """The given keys of one section as field values."""
+    known = {s.key: s for s in settings() if s.section == section}
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            raise ConfigError(
+                f"{source}: [{section}] has no key {key!r}{did_you_mean(key, known)}; "
+                f"its keys are {', '.join(known)}"
+            )
+        try:
+            values[known[key].name] = known[key].kind.parse(value)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: [{section}] {key}: {error}") from error
+    return values
+
+
+def _complete(section: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A store follows its state directory unless it is placed on its own."""
+    if section == "paths" and "state" in values:
+        return {"store": values["state"] / "store", **values}
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceManager:
+    """What systemd told the process that it started; both None when nobody did."""
+
+    notify_socket: str | None = None
+    """Address for `notify.Notifier`: sd_notify(3)'s NOTIFY_SOCKET."""
+    watchdog_s: float | None = None
+    """Silence after which systemd ends this process: sd_watchdog_enabled(3)'s WATCHDOG_USEC."""
+
+
+def service_manager() -> ServiceManager:
+    """Read NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID; a watchdog of another process does not count."""
+    usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    meant_for_us = pid in ("", str(os.getpid()))
+    watchdog_s = int(usec) / 1e6 if usec.isdecimal() and int(usec) > 0 and meant_for_us else None
+    return ServiceManager(os.environ.get("NOTIFY_SOCKET") or None, watchdog_s)

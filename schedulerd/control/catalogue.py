@@ -1,0 +1,59 @@
+"""What there is to choose from: the store's models with their profile, as the options of a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from blockprofiles.table import Table
+from blockstore.block import Block, Model
+from schedulerd.control.problem import AppOptions, Option
+from schedulerd.errors import StoreFault
+from schedulerd.plan import App, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Models and measured costs for the engine in use. `broken` are blobs that could not be loaded."""
+
+    models: Mapping[str, Model]
+    table: Table
+    engine: str
+    broken: frozenset[str] = frozenset()
+
+    def options(self, app: App) -> AppOptions:
+        """What `app` may run. `StoreFault` names a block of which no variant is usable."""
+        model = self.models[app.model]
+        return AppOptions(app, model.accuracy, tuple(self._of_block(model, block) for block in model.blocks))
+
+    def expected_p95_ms(self, route: Route) -> float:
+        """The profile's sum of 95th percentiles over the blocks of a route, on a quiet board."""
+        return sum(self.table.row(digest).latency_p95_ms for digest in route.digests)
+
+    def size_bytes(self, digest: str) -> int:
+        """Resident bytes of one blob."""
+        return self.table.row(digest).memory_bytes
+
+    def _of_block(self, model: Model, block: Block) -> tuple[Option, ...]:
+        found = []
+        for variant in block.variants:
+            artifact = variant.artifact(self.engine)
+            if artifact is None or artifact.digest in self.broken or artifact.digest not in self.table:
+                continue
+            row = self.table.row(artifact.digest)
+            found.append(
+                Option(
+                    variant=variant.name,
+                    digest=row.digest,
+                    latency_ms=row.latency_ms,
+                    latency_p95_ms=row.latency_p95_ms,
+                    memory_bytes=row.memory_bytes,
+                    accuracy_drop=variant.accuracy_drop,
+                )
+            )
+        if not found:
+            raise StoreFault(
+                f"block {block.index} ({block.name}) of {model.name!r} has no usable variant for {self.engine}; run "
+                f"`schedulerd store verify`, then import or build the model again"
+            )
+        return tuple(found)

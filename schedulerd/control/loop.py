@@ -1,0 +1,495 @@
+"""The control loop: look, decide, act. One thread owns every decision.
+
+`turn` is one round, driven by events (an app joins or leaves, an operator asks) and by a slow tick; it reads no clock but
+the one it was given and waits for nothing but the switcher. `ControlThread` is the thin shell that calls it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from schedulerd.clock import Clock
+from schedulerd.config import LimitsConfig
+from schedulerd.control import report
+from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.correction import Correction, CorrectionSettings, corrected, drifted, settled
+from schedulerd.control.damping import DampingSettings, keep_or_change
+from schedulerd.control.events import Asked, Event, Joined, Left
+from schedulerd.control.explain import sentence
+from schedulerd.control.limits import limits_now
+from schedulerd.control.monitor import Monitor
+from schedulerd.control.optimizer import solve
+from schedulerd.control.predict import predict
+from schedulerd.control.problem import AppOptions, Limits, Problem
+from schedulerd.control.snapshot import Snapshot
+from schedulerd.control.solvers import Solver
+from schedulerd.control.switcher import LoadFailed, Switcher
+from schedulerd.errors import BadValue, InternalError, SchedulerdError, StoreFault
+from schedulerd.plan import EMPTY_PLAN, Plan, RouteChange, difference
+from schedulerd.serving.admission import check_budget_ms
+from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.wire.codec import encode, encode_event
+from schedulerd.wire.messages import (
+    Answer,
+    Apps,
+    Code,
+    Failure,
+    Models,
+    Ping,
+    Registered,
+    SetBudget,
+    SetLimit,
+    ShowPlan,
+    Status,
+    TensorHeader,
+)
+
+log = structlog.get_logger(__name__)
+
+OBSERVED_S = 1.0
+"""Window of live timings behind the estimate of the slowdown: a step is followed within it."""
+PROBE_S = 1.0
+"""How often an app that sends nothing is asked whether it is still there."""
+ROOM_TO_GROW = 1.1
+"""A memory limit that bound the plan must grow by this factor before it alone is a reason to plan anew."""
+LOAD_ATTEMPTS = 8
+"""Plans tried in one turn while blobs turn out to be damaged, each plan without the blobs that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """What the configuration says about deciding."""
+
+    limits: LimitsConfig
+    lanes: int
+    damping: DampingSettings
+    correction: CorrectionSettings = CorrectionSettings()  # noqa: RUF009 - frozen, so sharing the default is safe
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """How decisions leave: answers to operators, messages to clients, events to listeners."""
+
+    answer: Callable[[bytes, Sequence[bytes | memoryview]], None]
+    reply: Callable[[bytes, Sequence[bytes | memoryview]], None]
+    publish: Callable[[Sequence[bytes | memoryview]], None]
+    wake: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a plan is made. Urgent causes are never damped."""
+
+    text: str
+    urgent: bool
+
+
+class ControlLoop:
+    """State of the loop between two turns: the running plan, the operator's limit, the slowdown, what was seen last."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        registry: Registry,
+        switcher: Switcher,
+        monitor: Monitor,
+        solver: Solver,
+        settings: LoopSettings,
+        outlets: Outlets,
+        clock: Clock,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self._catalogue = catalogue
+        self._registry = registry
+        self._switcher = switcher
+        self._monitor = monitor
+        self._solver = solver
+        self._settings = settings
+        self._outlets = outlets
+        self._clock = clock
+        self._facts = facts
+        """What `status` says that never changes: version, pid, engine, lanes."""
+        self.plan = EMPTY_PLAN
+        self._planned_slowdown = 1.0
+        self._decision = report.Decision(cause="start", sentence="no app has joined yet", apply_ms=0.0)
+        self._operator_memory_bytes: int | None = None
+        self._correction = Correction(1.0, clock.now_s())
+        self._snapshot: Snapshot = monitor.look()
+        self._changed_at_s = clock.now_s()
+        self._probed_at_s = clock.now_s()
+        self._sequence = 0
+        """Events published so far: a gap tells a listener that it missed some."""
+        self._missed: dict[str, int] = {}
+        self._swaps: dict[str, int] = {}
+
+    # One turn.
+
+    def turn(self, events: Sequence[Event]) -> None:
+        """Take in events, look at the board, plan anew where there is a reason, answer whoever waits."""
+        self._look()
+        causes, waiting = self._take_in(events)
+        limits = self._limits()
+        causes += self._pressure(limits)
+        if causes:
+            self._replan(causes, limits)
+        for respond in waiting:
+            self._respond(respond)
+        self._switcher.tidy(limits.memory_bytes, self._catalogue.size_bytes)
+        self._tell_misses()
+        self._probe()
+        self._outlets.wake()
+
+    # Look.
+
+    def _look(self) -> None:
+        self._snapshot = self._monitor.look()
+        now_s = self._clock.now_s()
+        ratios = [
+            o.run_ms / o.expected_p95_ms
+            for app in self._registry.all()
+            for o in app.meter.since(max(now_s - OBSERVED_S, self._changed_at_s))
+        ]
+        self._correction = corrected(self._correction, ratios, now_s, self._settings.correction)
+
+    def _limits(self) -> Limits:
+        return limits_now(
+            self._snapshot,
+            self._settings.limits,
+            self._operator_memory_bytes,
+            self._switcher.resident_bytes(self._catalogue.size_bytes),
+            lanes=self._settings.lanes,
+        ).limits
+
+    def _take_in(self, events: Sequence[Event]) -> tuple[list[Cause], list[Callable[[], None]]]:
+        """Apply what changes the problem; what has to be answered is answered after the plan is in place."""
+        causes: list[Cause] = []
+        waiting: list[Callable[[], None]] = []
+        for event in events:
+            if isinstance(event, Joined):
+                causes.append(Cause(f"{event.app.spec.app_id} joins", urgent=True))
+                waiting.append(lambda event=event: self._welcome(event))  # type: ignore[misc]  # bound per event
+            elif isinstance(event, Left):
+                causes.append(Cause(f"{event.app.spec.app_id} leaves ({event.reason})", urgent=True))
+                waiting.append(lambda event=event: self._farewell(event))  # type: ignore[misc]  # bound per event
+            else:
+                cause, respond = self._asked(event)
+                causes += [cause] if cause else []
+                waiting.append(respond)
+        return causes, waiting
+
+    def _asked(self, event: Asked) -> tuple[Cause | None, Callable[[], None]]:
+        request = event.request
+        try:
+            if isinstance(request, SetBudget):
+                return self._set_budget(request), lambda: self._answer(event, self._budget_map(request))
+            if isinstance(request, SetLimit):
+                return self._set_limit(request), lambda: self._answer(event, self._limit_map())
+            body: Callable[[], Mapping[str, Any]]
+            if isinstance(request, Status):
+                body = self._status_map
+            elif isinstance(request, Apps):
+                body = self._apps_map
+            elif isinstance(request, ShowPlan):
+                body = self._plan_map
+            elif isinstance(request, Models):
+                body = self._models_map
+            else:
+                raise BadValue(f"{type(request).__name__} is not for the control loop")
+        except SchedulerdError as error:
+            failure = Failure(request.id, error.code, str(error))
+            return None, lambda: self._outlets.answer(event.identity, encode(failure))
+        return None, lambda: self._answer(event, body())
+
+    def _set_budget(self, request: SetBudget) -> Cause:
+        check_budget_ms(request.budget_ms)
+        app = self._registry.named(request.app)
+        before_ms = app.spec.budget_ms
+        app.spec = replace(app.spec, budget_ms=request.budget_ms)
+        self._publish("budget", {"app": request.app, "before_ms": before_ms, "budget_ms": request.budget_ms})
+        return Cause(f"budget of {request.app} {before_ms:g} -> {request.budget_ms:g} ms", urgent=True)
+
+    def _set_limit(self, request: SetLimit) -> Cause:
+        if request.what != "memory":
+            raise BadValue(f"limit {request.what!r} is unknown; the limit that can be set is 'memory'")
+        if request.value_bytes is not None and request.value_bytes <= 0:
+            raise BadValue(f"memory limit is {request.value_bytes} bytes; give more than 0, or `auto`")
+        self._operator_memory_bytes = request.value_bytes
+        self._publish("limit", {"what": "memory", "value_bytes": request.value_bytes})
+        shown = "auto" if request.value_bytes is None else f"{request.value_bytes / 1e6:.1f} MB"
+        return Cause(f"memory limit set to {shown}", urgent=True)
+
+    # Decide.
+
+    def _pressure(self, limits: Limits) -> list[Cause]:
+        """Reasons that come from the board, not from anybody's wish."""
+        if not self.plan.apps:
+            return []
+        causes = []
+        if self.plan.memory_bytes > limits.memory_bytes:
+            over = (self.plan.memory_bytes - limits.memory_bytes) / 1e6
+            if limits.memory_bytes != self.plan.memory_limit_bytes:
+                causes.append(Cause(f"memory pressure: {over:.1f} MB over what is available", urgent=True))
+        elif "memory" in self.plan.binding and limits.memory_bytes > ROOM_TO_GROW * self.plan.memory_limit_bytes:
+            causes.append(Cause("memory is available again", urgent=False))
+        if drifted(self._planned_slowdown, self._correction, self._settings.correction):
+            now = settled(self._correction).slowdown
+            slower = now > self._planned_slowdown
+            text = f"blocks run {now:g} times their profile" if now > 1 else "blocks run as profiled again"
+            causes.append(Cause(text, urgent=slower))
+        if causes:
+            self._publish(
+                "pressure",
+                {
+                    "causes": [c.text for c in causes],
+                    "slowdown": self._correction.slowdown,
+                    "cpu_others": self._snapshot.cpu_others,
+                    "memory_limit_bytes": limits.memory_bytes,
+                },
+            )
+        return causes
+
+    def _replan(self, causes: Sequence[Cause], limits: Limits) -> None:
+        """Solve, damp, switch. Blobs that cannot be loaded are left out and the problem is solved again."""
+        cause = "; ".join(c.text for c in causes)
+        urgent = any(c.urgent for c in causes)
+        for _ in range(LOAD_ATTEMPTS):
+            try:
+                self._plan_once(cause, urgent, limits)
+                return
+            except LoadFailed as failed:
+                log.error("block_unusable", digest=failed.digest, reason=str(failed))
+                broken = self._catalogue.broken | {failed.digest}
+                self._catalogue = replace(self._catalogue, broken=broken)
+        log.error("plan_abandoned", cause=cause, attempts=LOAD_ATTEMPTS)
+
+    def _plan_once(self, cause: str, urgent: bool, limits: Limits) -> None:
+        slowdown = settled(self._correction).slowdown
+        problem = Problem(self._options(), limits, slowdown)
+        began_s = self._clock.now_s()
+        candidate = solve(problem, self._solver, self.plan.number + 1)
+        solved_s = self._clock.now_s()
+        candidate = replace(candidate, solve_ms=(solved_s - began_s) * 1e3)
+        decision = keep_or_change(
+            self._running_under(problem),
+            candidate,
+            urgent=urgent,
+            since_change_s=solved_s - self._changed_at_s,
+            settings=self._settings.damping,
+        )
+        # What was planned for is noted even when the routes stay, or the same drift would ask again every tick.
+        self._planned_slowdown = slowdown
+        if not decision.change:
+            log.debug("plan_kept", cause=cause, reason=decision.reason)
+            return
+        before = self.plan
+        changes = difference(before, candidate)
+        self._switcher.apply(candidate, changes, self._live(), limits.memory_bytes, self._catalogue)
+        applied_s = self._clock.now_s()
+        self.plan = candidate
+        self._changed_at_s = applied_s
+        self._decision = report.Decision(cause, sentence(before, candidate, cause), (applied_s - solved_s) * 1e3)
+        self._count_swaps(changes)
+        self._tell_plan(changes)
+
+    def _options(self) -> tuple[AppOptions, ...]:
+        """The choices of every live app. An app that no usable block is left for keeps what it runs, or gets nothing."""
+        found = []
+        for app in self._registry.all():
+            try:
+                found.append(self._catalogue.options(app.spec))
+            except StoreFault as fault:
+                log.error("app_without_blocks", app=app.spec.app_id, reason=str(fault))
+        return tuple(found)
+
+    def _running_under(self, problem: Problem) -> Plan:
+        """The running routes as the present problem sees them; apps that left or have no route yet are absent."""
+        routes = {a.app_id: a.route for a in self.plan.apps}
+        present = tuple(a for a in problem.apps if a.app.app_id in routes)
+        return predict(
+            replace(problem, apps=present), {a.app.app_id: routes[a.app.app_id] for a in present}, self.plan.number
+        )
+
+    # Act.
+
+    def _live(self) -> dict[str, LiveApp]:
+        return {app.spec.app_id: app for app in self._registry.all()}
+
+    def _count_swaps(self, changes: Sequence[RouteChange]) -> None:
+        for change in changes:
+            if change.old is not None and change.new is not None:
+                self._swaps[change.app_id] = self._swaps.get(change.app_id, 0) + 1
+
+    def _welcome(self, event: Joined) -> None:
+        app = event.app
+        planned = self.plan.app(app.spec.app_id)
+        if app.gone:
+            return
+        if app.route is None or planned is None:
+            self._registry.remove(app)
+            text = f"no route for {app.spec.model!r} could be loaded; see `schedulerd store verify`"
+            self._outlets.reply(app.identity, encode(Failure(event.message_id, Code.STORE_FAULT, text)))
+            return
+        self._missed.pop(app.spec.app_id, None)
+        self._swaps.pop(app.spec.app_id, None)
+        self._publish("app", {"app": app.spec.app_id, "model": app.spec.model, "change": "joined"})
+        registered = Registered(
+            id=event.message_id,
+            app=app.spec.app_id,
+            model=app.spec.model,
+            input=TensorHeader(app.input.dtype, app.input.shape),
+            output=TensorHeader(app.output.dtype, app.output.shape),
+            labels=self._catalogue.models[app.spec.model].labels,
+            route=planned.route.variants,
+            accuracy=planned.accuracy,
+            latency_ms=planned.latency_ms,
+            latency_p95_ms=planned.latency_p95_ms,
+            miss_ms=planned.miss_ms,
+            plan=self.plan.number,
+        )
+        self._outlets.reply(app.identity, encode(registered))
+
+    def _farewell(self, event: Left) -> None:
+        app = event.app.spec
+        self._publish("app", {"app": app.app_id, "model": app.model, "change": "left", "reason": event.reason})
+
+    def _respond(self, respond: Callable[[], None]) -> None:
+        """Answer one request; a fault while answering must not keep the others waiting."""
+        try:
+            respond()
+        except Exception:
+            log.exception("answer_failed")
+
+    def _answer(self, event: Asked, body: Mapping[str, Any]) -> None:
+        self._outlets.answer(event.identity, encode(Answer(event.request.id, dict(body))))
+
+    def _publish(self, kind: str, body: Mapping[str, Any]) -> None:
+        self._sequence += 1
+        self._outlets.publish(encode_event(kind, body, seq=self._sequence, at=self._clock.wall_s()))
+
+    def _tell_plan(self, changes: Sequence[RouteChange]) -> None:
+        body = report.plan_map(self.plan, self._decision, self._catalogue.models)
+        body["changes"] = [{"app": c.app_id, "swapped_blocks": c.swapped_blocks} for c in changes]
+        self._publish("plan", body)
+        log.info(
+            "plan",
+            number=self.plan.number,
+            cause=self._decision.cause,
+            did=self._decision.sentence,
+            status=self.plan.status,
+            solve_ms=round(self.plan.solve_ms, 2),
+            apply_ms=round(self._decision.apply_ms, 2),
+        )
+
+    def _tell_misses(self) -> None:
+        """One event per app and turn for the deadlines it missed since the last turn."""
+        for app in self._registry.all():
+            name, missed = app.spec.app_id, app.meter.missed
+            if missed > self._missed.get(name, 0):
+                more = missed - self._missed.get(name, 0)
+                self._publish("miss", {"app": name, "missed": more, "missed_in_all": missed})
+            self._missed[name] = missed
+
+    def _probe(self) -> None:
+        """A client that died without a word is found by a message that cannot be delivered."""
+        now_s = self._clock.now_s()
+        if now_s - self._probed_at_s < PROBE_S:
+            return
+        self._probed_at_s = now_s
+        for app in self._registry.all():
+            if not app.meter.since(now_s - PROBE_S):
+                self._outlets.reply(app.identity, encode(Ping(0)))
+
+    # Answers.
+
+    def _status_map(self) -> Mapping[str, Any]:
+        return report.status_map(
+            self._facts,
+            self.plan,
+            self._snapshot,
+            self._registry.all(),
+            swaps=sum(self._swaps.values()),
+            resident_bytes=self._switcher.resident_bytes(self._catalogue.size_bytes),
+            limits=self._limits(),
+            slowdown=self._correction.slowdown,
+            states=self._switcher.states(),
+        )
+
+    def _apps_map(self) -> Mapping[str, Any]:
+        now_s = self._clock.now_s()
+        return {"apps": [report.app_map(a, self.plan, self._swaps, now_s) for a in self._registry.all()]}
+
+    def _plan_map(self) -> Mapping[str, Any]:
+        return report.plan_map(self.plan, self._decision, self._catalogue.models)
+
+    def _models_map(self) -> Mapping[str, Any]:
+        return {"models": [report.model_map(m, self._catalogue) for m in self._catalogue.models.values()]}
+
+    def _budget_map(self, request: SetBudget) -> Mapping[str, Any]:
+        planned = self.plan.app(request.app)
+        if planned is None:
+            raise InternalError(f"{request.app!r} has no plan")
+        return {
+            "app": request.app,
+            "budget_ms": request.budget_ms,
+            "plan": self.plan.number,
+            "sentence": self._decision.sentence,
+            "latency_p95_ms": planned.latency_p95_ms,
+            "miss_ms": planned.miss_ms,
+            "accuracy": planned.accuracy,
+            "apply_ms": self._decision.apply_ms,
+        }
+
+    def _limit_map(self) -> Mapping[str, Any]:
+        return {
+            "memory_limit_bytes": self._limits().memory_bytes,
+            "plan": self.plan.number,
+            "sentence": self._decision.sentence,
+            "apply_ms": self._decision.apply_ms,
+        }
+
+
+class ControlThread(threading.Thread):
+    """Calls `ControlLoop.turn` with the events that have come in, at least once a tick."""
+
+    def __init__(self, events: queue.SimpleQueue[Event], tick_s: float, clock: Clock) -> None:
+        super().__init__(name="control", daemon=True)
+        self._events = events
+        self._tick_s = tick_s
+        self._clock = clock
+        self._loop: ControlLoop | None = None
+        self._stopped = threading.Event()
+        self.alive_at_s = clock.now_s()
+
+    def attach(self, loop: ControlLoop) -> None:
+        """The loop to call; before `start`."""
+        self._loop = loop
+
+    def run(self) -> None:
+        """Turn until stopped. A turn that fails is logged, and the next one comes."""
+        assert self._loop is not None
+        while not self._stopped.is_set():
+            self.alive_at_s = self._clock.now_s()
+            try:
+                self._loop.turn(self._gather())
+            except Exception:
+                log.exception("control_fault")
+
+    def stop(self) -> None:
+        """Leave after the present turn."""
+        self._stopped.set()
+
+    def _gather(self) -> list[Event]:
+        """Everything that is waiting; at most a tick of patience for the first."""
+        gathered: list[Event] = []
+        try:
+            gathered.append(self._events.get(timeout=self._tick_s))
+            while True:
+                gathered.append(self._events.get_nowait())
+        except queue.Empty:
+            return gathered

@@ -1,0 +1,51 @@
+"""How busy the cores are, whoever uses them: /proc/stat, as proc_stat(5) describes it.
+
+Read directly and not through psutil, whose root is one global for the whole process (`psutil.PROCFS_PATH`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schedulerd.control.sources.base import PROC, Readings
+
+# user nice system idle iowait irq softirq steal; the guest and guest_nice that follow are in user and nice.
+_COUNTED = 8
+_IDLE, _IOWAIT = 3, 4
+
+
+class ProcessorSource:
+    """Share of all cores in use since the reading before; None on the first one."""
+
+    name = "processor"
+
+    def __init__(self, proc: Path = PROC) -> None:
+        self._path = proc / "stat"
+        self._before: tuple[int, ...] | None = None
+
+    def read(self) -> Readings:
+        """`cpu_count` and `cpu_busy`."""
+        lines = self._path.read_text().splitlines()
+        now = _jiffies(lines)
+        before, self._before = self._before, now
+        cores = sum(line.startswith("cpu") for line in lines) - 1
+        return {"cpu_count": cores or None, "cpu_busy": None if before is None else _busy(before, now)}
+
+
+def _jiffies(lines: list[str]) -> tuple[int, ...]:
+    label, *counts = lines[0].split() if lines else [""]
+    if label != "cpu" or len(counts) <= _IDLE:
+        raise ValueError(f"first line is {lines[:1]}, expected 'cpu' and its counters")
+    return tuple(map(int, counts[:_COUNTED]))
+
+
+def _busy(before: tuple[int, ...], now: tuple[int, ...]) -> float | None:
+    """Busy share of the jiffies between two readings; None when none have passed.
+
+    Steal counts as busy: a hypervisor gave those cores away, so that we cannot have them. A counter may
+    step back (proc_stat(5) says so of iowait, and a core that goes offline takes its counts along); such a
+    step counts 0.
+    """
+    passed = [max(0, b - a) for a, b in zip(before, now, strict=True)]
+    total = sum(passed)
+    return 1 - sum(passed[_IDLE : _IOWAIT + 1]) / total if total else None

@@ -1,0 +1,186 @@
+"""Plan to reality: load what is missing, swap routes between two requests, let the old ones drain, evict.
+
+Loading happens on the loader thread while requests go on; a swap is one assignment, so no request waits for it.
+Memory is freed only after the last request on an old route has ended. The control thread is the only caller.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from blockstore.assembly import LoadedBlock
+from blockstore.lifecycle import State, moved
+from blockstore.residency import Resident, evict
+from schedulerd.clock import Clock
+from schedulerd.control.catalogue import Catalogue
+from schedulerd.plan import Plan, Route, RouteChange
+from schedulerd.serving.apps import LiveApp
+from schedulerd.serving.route import LoadedRoute
+
+log = structlog.get_logger(__name__)
+
+LOAD_TIMEOUT_S = 20.0
+"""For all blobs of one plan; a loader that takes longer is given up, and the running routes stay."""
+
+
+class LoadFailed(Exception):
+    """A blob could not be loaded: missing, damaged, or refused by the engine."""
+
+    def __init__(self, digest: str, reason: str) -> None:
+        super().__init__(f"blob {digest[:12]}: {reason}")
+        self.digest = digest
+
+
+@dataclass(slots=True)
+class _Held:
+    """A variant that has left `absent`; `block` is None while it is loading."""
+
+    state: State
+    block: LoadedBlock | None
+    last_used_s: float
+
+
+class Switcher:
+    """What is in memory, and which app runs what."""
+
+    def __init__(self, load: Callable[[str], LoadedBlock], clock: Clock) -> None:
+        self._load = load
+        self._clock = clock
+        self._loader = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
+        self._held: dict[str, _Held] = {}
+        self._running: dict[str, LoadedRoute] = {}
+        self._draining: list[LoadedRoute] = []
+
+    def apply(
+        self,
+        plan: Plan,
+        changes: Sequence[RouteChange],
+        apps: Mapping[str, LiveApp],
+        memory_limit_bytes: int,
+        catalogue: Catalogue,
+    ) -> None:
+        """Put a plan into place. `LoadFailed` leaves every app on the route that it has."""
+        wanted = plan.digests()
+        missing = sorted(wanted - self._held.keys())
+        self._make_room(missing, wanted, memory_limit_bytes, catalogue.size_bytes)
+        self._fetch(missing)
+        for change in changes:
+            app = apps.get(change.app_id)
+            if change.new is None or app is None:
+                self._retire(change.app_id)
+            else:
+                self._put(app, self._loaded(change.new, plan, change.app_id, catalogue))
+        self._settle()
+
+    def tidy(self, memory_limit_bytes: int, size_bytes: Callable[[str], int]) -> None:
+        """Release routes that have drained, and evict until what is kept fits the limit."""
+        self._settle()
+        self._make_room((), (), memory_limit_bytes, size_bytes)
+
+    def resident_bytes(self, size_bytes: Callable[[str], int]) -> int:
+        """Memory of everything held, in use or kept warm."""
+        return sum(size_bytes(digest) for digest in self._held)
+
+    def states(self) -> dict[str, int]:
+        """How many variants are in each state."""
+        return dict(Counter(held.state.value for held in self._held.values()))
+
+    def close(self) -> None:
+        """Stop the loader; what it is loading is let go."""
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    # Loading.
+
+    def _fetch(self, digests: Sequence[str]) -> None:
+        for digest in digests:
+            self._held[digest] = _Held(moved(State.ABSENT, State.LOADING), None, self._clock.now_s())
+        futures = {digest: self._loader.submit(self._load, digest) for digest in digests}
+        concurrent.futures.wait(futures.values(), timeout=LOAD_TIMEOUT_S)
+        failed: LoadFailed | None = None
+        for digest, future in futures.items():
+            held = self._held[digest]
+            try:
+                held.block = future.result(timeout=0)
+                held.state = moved(held.state, State.WARM)
+            except Exception as error:
+                # Whatever a library raises on a damaged file, the app keeps its route and the blob is left out.
+                reason = "loading timed out" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
+                moved(held.state, State.ABSENT)
+                del self._held[digest]
+                failed = failed or LoadFailed(digest, reason)
+        if failed is not None:
+            raise failed
+
+    def _loaded(self, route: Route, plan: Plan, app_id: str, catalogue: Catalogue) -> LoadedRoute:
+        planned = plan.app(app_id)
+        assert planned is not None, "a change to a new route is part of its plan"
+        blocks = []
+        for digest in route.digests:
+            block = self._held[digest].block
+            assert block is not None, "everything a plan wants has been fetched"
+            blocks.append(block)
+        return LoadedRoute(route, tuple(blocks), plan.number, planned.accuracy, catalogue.expected_p95_ms(route))
+
+    # Swapping.
+
+    def _put(self, app: LiveApp, loaded: LoadedRoute) -> None:
+        self._retire(app.spec.app_id)
+        self._running[app.spec.app_id] = loaded
+        app.route = loaded
+
+    def _retire(self, app_id: str) -> None:
+        old = self._running.pop(app_id, None)
+        if old is not None:
+            self._draining.append(old)
+
+    def _settle(self) -> None:
+        """Bring every variant's state in line with the routes that use it."""
+        # A lane that has read the old route but not pinned it yet holds a reference to its blocks: forgetting them here
+        # too early costs a reload later, never a crash.
+        self._draining = [route for route in self._draining if not route.pins.drained]
+        live = {d for route in self._running.values() for d in route.route.digests}
+        draining = {d for route in self._draining for d in route.route.digests} - live
+        now_s = self._clock.now_s()
+        for digest, held in self._held.items():
+            target = State.LIVE if digest in live else State.DRAINING if digest in draining else State.WARM
+            if held.state in (State.LIVE, State.DRAINING) or target is State.LIVE:
+                held.last_used_s = now_s
+            for step in _path(held.state, target):
+                held.state = moved(held.state, step)
+
+    # Evicting.
+
+    def _make_room(
+        self,
+        coming: Collection[str],
+        keep: Collection[str],
+        memory_limit_bytes: int,
+        size_bytes: Callable[[str], int],
+    ) -> None:
+        residents = [
+            Resident(
+                digest=digest,
+                size_bytes=size_bytes(digest),
+                last_used_s=held.last_used_s,
+                pinned=held.state is not State.WARM or digest in keep,
+            )
+            for digest, held in self._held.items()
+        ]
+        needed = sum(size_bytes(digest) for digest in coming)
+        for digest in evict(residents, needed, memory_limit_bytes).digests:
+            moved(self._held[digest].state, State.ABSENT)
+            del self._held[digest]
+
+
+def _path(state: State, target: State) -> tuple[State, ...]:
+    """The legal steps from one settled state to another: a live variant becomes warm by way of draining."""
+    if state is target:
+        return ()
+    if state is State.LIVE and target is State.WARM:
+        return (State.DRAINING, State.WARM)
+    return (target,)

@@ -1,0 +1,234 @@
+"""Open this first: the daemon's parts, how they are joined, and the order in which they start and stop.
+
+    request path:  socket -> admission -> queue -> executor -> blocks -> reply      (lanes)
+    control loop:  monitor -> snapshot -> optimizer -> plan -> switcher             (control and loader threads)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from blockprofiles.cache import load_or_measure
+from blockstore.block import Model
+from blockstore.errors import BlockStoreError
+from blockstore.store import Store
+from schedulerd import __version__
+from schedulerd.clock import Clock, SystemClock
+from schedulerd.config import Config, service_manager
+from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.damping import DampingSettings
+from schedulerd.control.events import Event
+from schedulerd.control.loop import ControlLoop, ControlThread, LoopSettings, Outlets
+from schedulerd.control.monitor import Monitor
+from schedulerd.control.solvers import make_solver
+from schedulerd.control.switcher import Switcher
+from schedulerd.errors import AlreadyServing, SchedulerdError
+from schedulerd.notify import Notifier
+from schedulerd.serving.apps import Registry
+from schedulerd.serving.engines.base import Engine, LoadedBlock
+from schedulerd.serving.engines.factory import make_engine
+from schedulerd.serving.executor import Executor
+from schedulerd.serving.front import Front
+from schedulerd.serving.gateway import Gateway, Handlers
+from schedulerd.serving.lane import Lane
+from schedulerd.serving.queue import DeadlineQueue
+from schedulerd.wire.endpoints import Endpoints
+
+log = structlog.get_logger(__name__)
+
+SWITCH_INTERVAL_S = 0.0002
+"""How long a thread may hold the interpreter while another one wants it. Python's 5 ms would let a re-plan delay a frame
+by more than many budgets; a lane gives the interpreter up in every block anyway."""
+DRAIN_S = 5.0
+"""How long a stop waits for requests in flight."""
+BEAT_S = 0.5
+"""How often the main thread looks after the others."""
+
+
+class Daemon:
+    """All parts, alive between `start` and `stop`."""
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._wanted_end = threading.Event()
+        manager = service_manager()
+        self._notifier = Notifier(manager.notify_socket)
+        self._watchdog_s = manager.watchdog_s
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises `AlreadyServing`, `ConfigError` or a store error if it cannot start."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        runtime = self._config.paths.runtime
+        with Lock(runtime / "schedulerd.lock"), Store.open(self._config.paths.store) as store:
+            self.start(store)
+            self._notifier.ready(f"serving {len(self._models)} models")
+            log.info("ready", runtime=str(runtime), models=sorted(self._models), pid=os.getpid())
+            try:
+                self._look_after()
+            finally:
+                self._notifier.stopping()
+                self.stop()
+
+    def end(self) -> None:
+        """Ask a running daemon to stop; from any thread."""
+        self._wanted_end.set()
+
+    def start(self, store: Store) -> None:
+        """Build the parts and let them run."""
+        config, clock = self._config, self._clock
+        threads = config.engine.threads(os.cpu_count() or 1)
+        engine = make_engine(config.engine.name, threads)
+        models = self._models = _usable_models(store)
+        table = load_or_measure(
+            tuple(models.values()),
+            engine,
+            store.path,
+            cache_directory=config.paths.state / "profiles",
+            threads=threads,
+            budget_s=config.profile.seconds,
+        )
+        solver = make_solver(config.solver.name, config.solver.time_limit_s)
+        self._registry = Registry()
+        self._queue = DeadlineQueue(config.limits.queue_length, max(1, config.limits.queue_length // 4))
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._front = Front(models, self._registry, self._queue, events.put, config.access.control_uids, clock)
+        self._gateway = Gateway(
+            Endpoints.within(config.paths.runtime),
+            Handlers(self._front.on_infer, self._front.on_control, self._front.on_gone),
+        )
+        self._front.attach(self._gateway)
+        executor = Executor(engine, clock)
+        self._lanes = [
+            Lane(n, self._gateway, self._queue, executor, clock) for n in range(config.engine.lanes)
+        ]
+        self._switcher = Switcher(_loader(engine, store), clock)
+        self._control = ControlThread(events, config.control.tick_s, clock)
+        self._control.attach(
+            ControlLoop(
+                Catalogue(models, table, engine.name),
+                self._registry,
+                self._switcher,
+                Monitor.of_this_machine(clock),
+                solver,
+                _loop_settings(config),
+                Outlets(
+                    self._gateway.answer, self._gateway.reply, self._gateway.publish, self._gateway.wake
+                ),
+                clock,
+                facts={
+                    "version": __version__,
+                    "pid": os.getpid(),
+                    "started_s": clock.now_s(),
+                    "engine": engine.name,
+                    "lanes": config.engine.lanes,
+                    "threads_per_lane": threads,
+                },
+            )
+        )
+        self._control.start()
+        for lane in self._lanes:
+            lane.start()
+
+    def stop(self) -> None:
+        """Refuse what comes, answer what is in flight, then end the threads and close the sockets."""
+        self._front.stopping.set()
+        self._wait_until(lambda: self._queue.open == 0, DRAIN_S)
+        if self._queue.open:
+            log.warning("stopped_with_requests_open", open=self._queue.open, waited_s=DRAIN_S)
+        self._control.stop()
+        self._control.join(timeout=DRAIN_S)
+        for lane in self._lanes:
+            lane.stop()
+        for lane in self._lanes:
+            lane.join(timeout=DRAIN_S)
+        self._switcher.close()
+        self._gateway.close()
+        log.info("stopped")
+
+    def _look_after(self) -> None:
+        """Wait for the end; feed the watchdog while lanes and control loop come round."""
+        while not self._clock.wait(self._wanted_end, BEAT_S):
+            if self._watchdog_s is None:
+                continue
+            oldest_s = min(self._control.alive_at_s, *(lane.alive_at_s for lane in self._lanes))
+            if self._clock.now_s() - oldest_s < self._watchdog_s / 2:
+                self._notifier.watchdog()
+
+    def _wait_until(self, holds: Callable[[], bool], timeout_s: float) -> None:
+        """Poll in small steps: a stop is rare, and a lane should not have to tell anybody about it."""
+        until_s = self._clock.now_s() + timeout_s
+        never = threading.Event()
+        while not holds() and self._clock.now_s() < until_s:
+            self._clock.wait(never, 0.005)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._wanted_end.set()
+
+
+class Lock:
+    """One daemon per runtime directory: a second bind on an ipc path would silently steal it from the first."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+
+    def __enter__(self) -> Lock:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise SchedulerdError(
+                f"cannot use the runtime directory {self._path.parent}: {error.strerror}; choose another with --runtime"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(self._file, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._file)
+            raise AlreadyServing(
+                f"{self._path.parent} is served by a live daemon (pid {holder}); stop it, or choose another directory "
+                f"with --runtime"
+            ) from error
+        os.ftruncate(self._file, 0)
+        os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The file stays: unlinking a lock file lets two processes lock two files of one name.
+        os.close(self._file)
+
+
+def _usable_models(store: Store) -> dict[str, Model]:
+    """Every model whose manifest is whole; a damaged one is reported, and the rest is served."""
+    models = {}
+    for name in store.models():
+        try:
+            models[name] = store.model(name)
+        except BlockStoreError as error:
+            log.error("model_unusable", model=name, reason=str(error))
+    return models
+
+
+def _loader(engine: Engine, store: Store) -> Callable[[str], LoadedBlock]:
+    return lambda digest: engine.load(store.path(digest))
+
+
+def _loop_settings(config: Config) -> LoopSettings:
+    return LoopSettings(
+        limits=config.limits,
+        lanes=config.engine.lanes,
+        damping=DampingSettings(config.control.min_dwell_s, config.control.min_gain),
+    )

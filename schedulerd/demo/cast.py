@@ -1,0 +1,47 @@
+"""Who plays: three apps whose budgets and rates follow from what their models cost on this board. Pure.
+
+Fixed numbers would be far too easy on one board and impossible on another; these scale with the profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NAMES = ("gate", "plates", "shelf")
+PRIORITIES = (8, 5, 2)
+BUDGET_OVER_FULL = 2.0
+"""Budget over the p95 of the full-size route: room for one frame of each other app in front."""
+LANE_SHARE = 0.2
+"""Share of one lane that each app asks for at full size: 60% in all, so calm is calm."""
+FASTEST_HZ = 30.0
+"""What a camera gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One client of the demo."""
+
+    app: str
+    model: str
+    budget_ms: float
+    rate_hz: float
+    priority: int
+    seed: int
+
+
+def cast(models: Sequence[Mapping[str, Any]]) -> tuple[Role, ...]:
+    """Roles for the first three models of the daemon's answer to `models`, in order of name."""
+    chosen = sorted(models, key=lambda m: str(m["model"]))[: len(NAMES)]
+    return tuple(
+        Role(
+            app=name,
+            model=model["model"],
+            budget_ms=max(1.0, round(BUDGET_OVER_FULL * model["full_p95_ms"])),
+            rate_hz=max(1.0, min(FASTEST_HZ, round(LANE_SHARE * 1e3 / model["full_p95_ms"]))),
+            priority=priority,
+            seed=number,
+        )
+        for number, (name, priority, model) in enumerate(zip(NAMES, PRIORITIES, chosen, strict=False))
+    )

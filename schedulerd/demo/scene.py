@@ -1,0 +1,85 @@
+"""The scene: what happens to the board, in order, and what is undone at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schedulerd.demo.cast import Role
+from schedulerd.demo.processes import Hog, schedctl
+
+MEMORY_LEFT = 0.7
+"""The memory limit of the squeeze, over what the plan of that moment uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One part of the scene. `act` does it and returns the sentences with which schedulerd answered."""
+
+    name: str
+    what: str
+    act: Callable[[], tuple[str, ...]]
+
+
+class Scene:
+    """The operator's hand and the hog; owns nothing but the hog."""
+
+    def __init__(self, roles: Sequence[Role], runtime: Path) -> None:
+        self._roles = roles
+        self._runtime = runtime
+        self._hog: Hog | None = None
+        self._cores = os.cpu_count() or 1
+
+    def phases(self) -> tuple[Phase, ...]:
+        """In order of play."""
+        # The slowest model has the most to give.
+        hurried = max(self._roles, key=lambda role: role.budget_ms)
+        half_ms = hurried.budget_ms / 2
+        hogs = "a CPU hog" if self._cores == 1 else f"{self._cores} CPU hogs"
+        return (
+            Phase("calm", "three apps, nobody else on the board", tuple),
+            Phase(
+                "budget halved",
+                f"schedctl budget {hurried.app} {half_ms:g}ms",
+                lambda: self._budget(hurried.app, half_ms),
+            ),
+            Phase("CPU hog", f"{hogs} start, one on each core", self._start_hog),
+            Phase("memory cut", f"the hog leaves; schedctl limit memory to {MEMORY_LEFT:.0%} of what is used", self._squeeze),
+            Phase(
+                "calm again",
+                f"schedctl limit memory auto; schedctl budget {hurried.app} {hurried.budget_ms:g}ms",
+                lambda: self._relax(hurried),
+            ),
+        )
+
+    def close(self) -> None:
+        """End the hog, however the scene ended."""
+        if self._hog is not None:
+            self._hog.stop()
+            self._hog = None
+
+    def _budget(self, app: str, budget_ms: float) -> tuple[str, ...]:
+        return _said(schedctl(self._runtime, "budget", app, f"{budget_ms:g}ms"))
+
+    def _start_hog(self) -> tuple[str, ...]:
+        self._hog = Hog(self._cores)
+        return ()
+
+    def _squeeze(self) -> tuple[str, ...]:
+        self.close()
+        used_bytes = schedctl(self._runtime, "plan")["memory_bytes"]
+        limit_kb = max(1, int(used_bytes * MEMORY_LEFT / 1e3))
+        return _said(schedctl(self._runtime, "limit", "memory", f"{limit_kb}KB"))
+
+    def _relax(self, hurried: Role) -> tuple[str, ...]:
+        return (
+            *_said(schedctl(self._runtime, "limit", "memory", "auto")),
+            *self._budget(hurried.app, hurried.budget_ms),
+        )
+
+
+def _said(answer: dict[str, Any]) -> tuple[str, ...]:
+    return (str(answer["sentence"]),)

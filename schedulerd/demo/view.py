@@ -1,0 +1,118 @@
+"""What a person sees while the demo runs: a live table on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from schedulerd.demo.record import Sample, Turn, swaps
+from schedulerd.serving.meter import percentile
+
+RECENT = 60
+"""Replies behind the measured columns."""
+
+
+class View(Protocol):
+    """Told of every turn and, several times a second, of the state of things."""
+
+    def turn(self, turn: Turn) -> None:
+        """A phase begins, or schedulerd has answered it."""
+        ...
+
+    def show(self, seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]], status: dict[str, Any]) -> None:
+        """Samples of each app so far, and the daemon's own view."""
+        ...
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        ...
+
+
+class PlainView:
+    """One line for each turn."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def turn(self, turn: Turn) -> None:
+        """Print what was done, then what schedulerd did."""
+        self._console.print(f"[{turn.name}] {turn.what}", markup=False, highlight=False)
+        for answer in turn.answers:
+            self._console.print(f"    {answer}", markup=False, highlight=False)
+
+    def show(self, seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]], status: dict[str, Any]) -> None:
+        """Nothing between turns."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class LiveView:
+    """A table that is drawn anew in place, the story beneath it."""
+
+    def __init__(self, console: Console) -> None:
+        self._story: list[Text] = []
+        self._live = Live(console=console, refresh_per_second=8, transient=False)
+        self._live.start()
+
+    def turn(self, turn: Turn) -> None:
+        """Add to the story."""
+        if not turn.answers:
+            self._story.append(Text(f"{turn.name}: {turn.what}", style="bold"))
+        self._story += [Text(f"  {answer}", style="cyan") for answer in turn.answers]
+
+    def show(self, seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]], status: dict[str, Any]) -> None:
+        """Draw."""
+        self._live.update(Group(_table(seen, apps), _board(status), *self._story[-14:]))
+
+    def close(self) -> None:
+        """Leave the last table on the screen."""
+        self._live.stop()
+
+
+def _table(seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]]) -> Table:
+    table = Table(title="schedulerd demo", title_justify="left", expand=False)
+    for name in ("app", "route", "budget", "predicted p50/p95", "measured p50/p95", "accuracy", "swaps", "late"):
+        table.add_column(name, justify="left" if name in ("app", "route") else "right", no_wrap=True)
+    for app in apps:
+        samples = seen.get(app["app"], ())
+        recent = samples[-RECENT:]
+        p50, p95 = (percentile([s.served_ms for s in recent], share) for share in (0.5, 0.95))
+        right = sum(s.right for s in recent) / len(recent) if recent else None
+        late = sum(not s.met for s in samples)
+        table.add_row(
+            f"{app['app']} ({app['model']})",
+            route_in_short(app["route"]),
+            f"{app['budget_ms']:g} ms",
+            f"{_ms(app['latency_ms'])} / {_ms(app['latency_p95_ms'])}",
+            Text(f"{_ms(p50)} / {_ms(p95)}", style="red" if p95 and p95 > app["budget_ms"] else "green"),
+            "-" if right is None else f"{right:.1%}",
+            str(swaps(samples)),
+            Text(str(late), style="red" if late else ""),
+        )
+    return table
+
+
+def _board(status: dict[str, Any]) -> Text:
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.0%}"
+
+    resident, limit = status["resident_bytes"] / 1e6, status["memory_limit_bytes"] / 1e6
+    return Text(
+        f"plan {status['plan']}   blocks {resident:.1f} of {limit:.0f} MB   CPU others {share(status['cpu_others'])}   "
+        f"slowdown {status['slowdown']:.2f}   requests {status['requests']}   refused {status['refused']}"
+    )
+
+
+def route_in_short(route: Sequence[str]) -> str:
+    """`original` as `o`, `prune-0.50` as `.50`: four blocks fit into a narrow column."""
+    return " ".join("full" if v == "original" else v.rpartition("-")[2].lstrip("0") or v for v in route) or "-"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

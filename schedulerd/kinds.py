@@ -1,0 +1,194 @@
+"""What values a setting takes: each kind parses a TOML value, and says in words what is legal.
+
+`parse_size` and `parse_duration_ms` also read what people type at `schedctl`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import pwd
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from schedulerd.errors import ConfigError
+
+_SIZE_UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_DURATION_UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+_QUANTITY = re.compile(
+    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?nan|[-+]?inf)\s*([a-z]*)\s*", re.IGNORECASE
+)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as `80MB` (10^6) or `80MiB` (2^20); ConfigError without a unit or not above 0."""
+    return math.ceil(_quantity(text, "size", "80MB", _SIZE_UNITS))
+
+
+def parse_duration_ms(text: str) -> float:
+    """Milliseconds of a duration such as `25ms` or `0.5s`; ConfigError without a unit or not above 0."""
+    return _quantity(text, "duration", "25ms", _DURATION_UNITS_MS)
+
+
+def _quantity(text: str, what: str, example: str, units: Mapping[str, float]) -> float:
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"{what} {text!r} is not a number with a unit; write for example {example}")
+    factor = {name.lower(): factor for name, factor in units.items()}.get(match[2].lower())
+    if factor is None:
+        raise ConfigError(
+            f"{what} {text!r} needs one of the units {', '.join(units)}; write for example {example}"
+        )
+    amount = float(match[1]) * factor
+    if not math.isfinite(amount) or amount <= 0:
+        raise ConfigError(f"{what} {text!r} must be finite and above 0; write for example {example}")
+    return amount
+
+
+class Kind(Protocol):
+    """What values a setting takes."""
+
+    def parse(self, value: object) -> Any:
+        """The value as the field holds it; ConfigError names the value and the limit."""
+        ...
+
+    def range(self) -> str:
+        """The legal values in words, for messages and the reference page."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An integer within two limits, both included."""
+
+    minimum: int
+    maximum: int
+
+    def parse(self, value: object) -> int:
+        """TOML integers only: 2.0 and true are refused."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        if not self.minimum <= value <= self.maximum:
+            raise ConfigError(f"{value} is out of range: it takes {self.range()}")
+        return value
+
+    def range(self) -> str:
+        """The limits in words."""
+        return f"a whole number from {self.minimum} to {self.maximum}"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A finite number within two limits, both included."""
+
+    minimum: float
+    maximum: float
+
+    def parse(self, value: object) -> float:
+        """TOML integers and floats; `nan` and `inf` are outside every range."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        if not self.minimum <= value <= self.maximum:
+            raise ConfigError(f"{value} is out of range: it takes {self.range()}")
+        return float(value)
+
+    def range(self) -> str:
+        """The limits in words."""
+        return f"a number from {self.minimum:g} to {self.maximum:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words."""
+
+    names: tuple[str, ...]
+
+    def parse(self, value: object) -> str:
+        """The word itself; a typing mistake is answered with the nearest one."""
+        if isinstance(value, str) and value in self.names:
+            return value
+        raise ConfigError(f"{value!r} is not {self.range()}{did_you_mean(str(value), self.names)}")
+
+    def range(self) -> str:
+        """The words."""
+        return "one of " + ", ".join(f'"{name}"' for name in self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A size with a unit; where `auto` is legal it becomes None."""
+
+    auto: bool = False
+
+    def parse(self, value: object) -> int | None:
+        """Bytes, or None for `auto`."""
+        if self.auto and value == "auto":
+            return None
+        if not isinstance(value, str):
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        return parse_size(value)
+
+    def range(self) -> str:
+        """How a size is written."""
+        return 'a size such as "80MB" or "64MiB"' + (', or "auto"' if self.auto else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A folder, not required to exist yet; `~` is the home of the user who starts the daemon."""
+
+    def parse(self, value: object) -> Path:
+        """The path, with `~` expanded."""
+        if not isinstance(value, str) or "\0" in value:
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        try:
+            path = Path(value).expanduser()
+        except RuntimeError as error:  # ~ of a user who does not exist
+            raise ConfigError(f"{value!r}: {error}") from error
+        if not path.is_absolute():
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        return path
+
+    def range(self) -> str:
+        """What a path must be."""
+        return "an absolute path, or one that begins with ~"
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """User names and numeric ids; root and the daemon's own user are always among them."""
+
+    def parse(self, value: object) -> frozenset[int]:
+        """Numeric user ids; an unknown name is refused."""
+        if not isinstance(value, list):
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        return frozenset(map(self._uid, value)) | always_in_control()
+
+    def _uid(self, user: object) -> int:
+        if isinstance(user, int) and not isinstance(user, bool) and user >= 0:
+            return user
+        if not isinstance(user, str):
+            raise ConfigError(f"{user!r} is neither a user name nor a user id")
+        try:
+            return pwd.getpwnam(user).pw_uid
+        except KeyError:
+            raise ConfigError(f"there is no user {user!r} on this machine; create it or remove it") from None
+
+    def range(self) -> str:
+        """How users are written."""
+        return 'a list of user names and numeric ids, such as ["camera", 1000]'
+
+
+def always_in_control() -> frozenset[int]:
+    """Users whom no configuration shuts out: root and the one that runs the daemon."""
+    return frozenset((0, os.geteuid()))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean "x"?` for the known word nearest to `word`, or nothing."""
+    nearest = difflib.get_close_matches(word, tuple(known), n=1, cutoff=0.6)
+    return f'; did you mean "{nearest[0]}"?' if nearest else ""

@@ -1,0 +1,102 @@
+"""The apps that are connected now.
+
+`LiveApp` is what the request path and the control loop share of one app. The control thread replaces `spec` and
+`route` (single references: a reader sees the old value or the new one); the lanes write only `meter` and `queued`.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from blockstore.block import TensorSpec
+from schedulerd.errors import AlreadyRegistered, NameTaken, UnknownApp
+from schedulerd.plan import App
+from schedulerd.serving.meter import Meter
+from schedulerd.serving.route import LoadedRoute
+
+
+class LiveApp:
+    """One registered client."""
+
+    __slots__ = ("gone", "identity", "input", "meter", "output", "queued", "route", "spec")
+
+    def __init__(self, spec: App, identity: bytes, input_spec: TensorSpec, output_spec: TensorSpec) -> None:
+        self.spec = spec
+        self.identity = identity
+        """The client's routing id on the inference socket."""
+        self.input = input_spec
+        self.output = output_spec
+        self.route: LoadedRoute | None = None
+        """None until the first plan for this app is in place."""
+        self.meter = Meter()
+        self.queued = 0
+        """Requests waiting or running; written under the queue's lock."""
+        self.gone = False
+        """The client has left or died: its waiting requests are dropped."""
+
+
+class Registry:
+    """Live apps by connection and by name; every method is atomic."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_identity: dict[bytes, LiveApp] = {}
+        self._by_name: dict[str, LiveApp] = {}
+
+    def add(self, app: LiveApp) -> None:
+        """Raises `AlreadyRegistered` for a second registration on one connection, `NameTaken` for a name in use."""
+        with self._lock:
+            present = self._by_identity.get(app.identity)
+            if present is not None:
+                raise AlreadyRegistered(
+                    f"this connection is registered as {present.spec.app_id!r}; unregister first, or connect anew"
+                )
+            if app.spec.app_id in self._by_name:
+                raise NameTaken(
+                    f"app name {app.spec.app_id!r} is in use by a live client; choose another, or let it leave first"
+                )
+            self._by_identity[app.identity] = app
+            self._by_name[app.spec.app_id] = app
+
+    def free_name(self, model: str) -> str:
+        """The model's name, or the name with the lowest number that is free: `digits`, `digits-2`, `digits-3`."""
+        with self._lock:
+            if model not in self._by_name:
+                return model
+            number = 2
+            while f"{model}-{number}" in self._by_name:
+                number += 1
+            return f"{model}-{number}"
+
+    def remove(self, app: LiveApp) -> bool:
+        """Forget an app and mark it gone; False when it was forgotten already."""
+        with self._lock:
+            app.gone = True
+            if self._by_identity.get(app.identity) is not app:
+                return False
+            del self._by_identity[app.identity]
+            del self._by_name[app.spec.app_id]
+            return True
+
+    def of(self, identity: bytes) -> LiveApp | None:
+        """The app of a connection. Without the lock: a single dictionary look-up on the request path."""
+        return self._by_identity.get(identity)
+
+    def find(self, app_id: str) -> LiveApp | None:
+        """The app of that name, or None."""
+        with self._lock:
+            return self._by_name.get(app_id)
+
+    def named(self, app_id: str) -> LiveApp:
+        """The app of that name; `UnknownApp` gives the names there are."""
+        with self._lock:
+            app = self._by_name.get(app_id)
+            if app is None:
+                known = ", ".join(sorted(self._by_name)) or "none is connected"
+                raise UnknownApp(f"no app {app_id!r}; apps: {known}")
+            return app
+
+    def all(self) -> tuple[LiveApp, ...]:
+        """Every live app, in order of name."""
+        with self._lock:
+            return tuple(self._by_name[name] for name in sorted(self._by_name))

@@ -1,0 +1,79 @@
+"""The torch engine: each variant is a module on one device, run without gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from blockstore import torchform
+from schedulerd.errors import EngineError
+from schedulerd.serving.engines.base import Array
+
+
+class TorchBlock:
+    """One module in evaluation mode; it keeps no state, so `run` is safe from several threads at once."""
+
+    def __init__(self, module: torch.nn.Module, path: Path) -> None:
+        self._module = module
+        self._path = path
+
+    def run(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Output `[batch, ...]` on the input's device; returns when it is computed, not when it is queued."""
+        try:
+            with torch.inference_mode():
+                result: torch.Tensor = self._module(tensor)
+            if tensor.is_cuda:
+                # A lane decides again at each block boundary, so the boundary must be a real one.
+                torch.cuda.current_stream(tensor.device).synchronize()
+        except Exception as error:  # whatever a module's operators raise
+            taken = f"{tensor.dtype}{tuple(tensor.shape)}"
+            raise EngineError(f"{self._path.name[:16]} cannot run {taken}: {error}") from error
+        return result
+
+
+class TorchEngine:
+    """Runs the torch form of variants on one device: `cpu`, `cuda` or `cuda:1`."""
+
+    name = "torch"
+
+    def __init__(self, threads: int = 1, device: str = "cpu") -> None:
+        if threads < 1:
+            raise EngineError(f"an engine needs at least 1 thread, not {threads}")
+        self.threads = threads
+        self.device = _device(device)
+        # Of the whole process: torch has one pool, which every lane shares.
+        torch.set_num_threads(threads)
+
+    def version(self) -> str:
+        """Version of torch with its build (`2.13.0+cpu`), and the device where it is not the CPU."""
+        if self.device.type == "cpu":
+            return torch.__version__
+        return f"{torch.__version__} {torch.cuda.get_device_name(self.device)}"
+
+    def load(self, path: Path) -> TorchBlock:
+        """Read the safetensors form of a variant; nothing is unpickled."""
+        try:
+            module = torchform.load(path.read_bytes()).to(self.device).eval().requires_grad_(False)
+        except Exception as error:  # a damaged file fails in many ways
+            raise EngineError(f"torch {self.version()} cannot load {path}: {error}") from error
+        return TorchBlock(module, path)
+
+    def feed(self, array: Array) -> torch.Tensor:
+        """The array's memory as a tensor; a copy where it is not contiguous or writeable, or goes to a device."""
+        return torch.from_numpy(np.require(array, requirements=("C", "W"))).to(self.device)
+
+    def fetch(self, tensor: torch.Tensor) -> Array:
+        """The tensor in ordinary memory."""
+        array: Array = tensor.cpu().contiguous().numpy()
+        return array
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise EngineError(f"torch has no device {name!r} here: {error}; use `cpu`") from error
+    return device

@@ -1,0 +1,152 @@
+"""What a message asks for: decoded, admitted or refused, and handed to the queue or to the control loop.
+
+Called by the gateway on the thread that holds the baton, so nothing here waits. Whatever is wrong with a message, its
+sender gets a `Failure` with a code, and the daemon goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from blockstore.block import Model
+from schedulerd.clock import Clock
+from schedulerd.control.events import Asked, Event, Joined, Left
+from schedulerd.errors import BadValue, NotPermitted, SchedulerdError, ShuttingDown
+from schedulerd.serving.admission import admit_app, admit_frame
+from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.engines.base import as_batch
+from schedulerd.serving.gateway import Frame, Gateway, Peer
+from schedulerd.serving.job import Job
+from schedulerd.serving.queue import DeadlineQueue
+from schedulerd.wire.codec import WireError, array_of, decode_request, encode
+from schedulerd.wire.messages import Code, Failure, Infer, Ping, Pong, Register, Unregister, Unregistered
+
+log = structlog.get_logger(__name__)
+
+
+class Front:
+    """The handlers of the two sockets."""
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        registry: Registry,
+        queue: DeadlineQueue,
+        post: Callable[[Event], None],
+        control_users: frozenset[int],
+        clock: Clock,
+    ) -> None:
+        self._models = models
+        self._registry = registry
+        self._queue = queue
+        self._post = post
+        self._control_users = control_users
+        self._clock = clock
+        self._gateway: Gateway | None = None
+        self.stopping = threading.Event()
+        """Set once: from then on registrations and frames are refused with `shutting_down`."""
+        self.bad_messages = 0
+
+    def attach(self, gateway: Gateway) -> None:
+        """The gateway calls us and we answer through it, so one of the two must learn of the other later."""
+        self._gateway = gateway
+
+    def on_infer(self, identity: bytes, frames: Sequence[Frame]) -> None:
+        """A message on the inference socket."""
+        arrived_s = self._clock.now_s()
+        message_id = 0
+        try:
+            request, buffers = decode_request(frames)
+            message_id = request.id
+            if isinstance(request, Infer):
+                self._infer(identity, request, buffers, arrived_s)
+            elif isinstance(request, Register):
+                self._register(identity, request)
+            elif isinstance(request, Unregister):
+                self._unregister(identity, message_id)
+            elif isinstance(request, Ping):
+                self._reply(identity, encode(Pong(message_id)))
+            else:
+                raise BadValue(f"{type(request).__name__} belongs on the control socket")
+        except WireError as error:
+            self.bad_messages += 1
+            self._refuse(identity, error.id, error.code, str(error))
+        except SchedulerdError as error:
+            self._refuse(identity, message_id, error.code, str(error))
+
+    def on_control(self, identity: bytes, peer: Peer, frames: Sequence[Frame]) -> None:
+        """A message on the control socket: checked here, answered by the control thread."""
+        message_id = 0
+        try:
+            request, _ = decode_request(frames)
+            message_id = request.id
+            if peer.uid is not None and peer.uid not in self._control_users:
+                raise NotPermitted(
+                    f"user id {peer.uid} may not control this daemon; add it to access.control_users in its configuration"
+                )
+            if isinstance(request, Infer | Register | Unregister):
+                raise BadValue(f"{type(request).__name__} belongs on the inference socket")
+            if isinstance(request, Ping):
+                self._answer(identity, encode(Pong(message_id)))
+            else:
+                self._post(Asked(request, identity))
+        except WireError as error:
+            self.bad_messages += 1
+            self._answer(identity, encode(Failure(error.id, error.code, str(error))))
+        except SchedulerdError as error:
+            self._answer(identity, encode(Failure(message_id, error.code, str(error))))
+
+    def on_gone(self, identity: bytes) -> None:
+        """A client cannot be reached any more: its waiting requests and its registration go."""
+        app = self._registry.of(identity)
+        if app is not None and self._registry.remove(app):
+            self._post(Left(app, "connection lost"))
+
+    def _infer(self, identity: bytes, request: Infer, buffers: Sequence[memoryview], arrived_s: float) -> None:
+        if self.stopping.is_set():
+            raise ShuttingDown("the daemon is stopping; connect again when it is back")
+        app = admit_frame(self._registry.of(identity), request)
+        frame = as_batch(array_of(request.tensors[0], buffers[0]), app.input.shape)
+        self._queue.put(Job(app, request.id, frame, arrived_s))
+
+    def _register(self, identity: bytes, request: Register) -> None:
+        if self.stopping.is_set():
+            raise ShuttingDown("the daemon is stopping; connect again when it is back")
+        if request.app is not None:
+            self._forget_if_dead(request.app)
+        spec = admit_app(request, request.app or self._registry.free_name(request.model), self._models)
+        model = self._models[spec.model]
+        app = LiveApp(spec, identity, model.input, model.output)
+        self._registry.add(app)
+        self._post(Joined(app, request.id))
+
+    def _forget_if_dead(self, name: str) -> None:
+        """A client that was killed and started again finds its name free at once, not after the next probe."""
+        assert self._gateway is not None, "attach() comes before the first message"
+        holder = self._registry.find(name)
+        if holder is not None and not self._gateway.reachable(holder.identity):
+            self.on_gone(holder.identity)
+
+    def _unregister(self, identity: bytes, message_id: int) -> None:
+        app = self._registry.of(identity)
+        if app is not None and self._registry.remove(app):
+            self._post(Left(app, "unregistered"))
+        self._reply(identity, encode(Unregistered(message_id)))
+
+    def _refuse(self, identity: bytes, message_id: int, code: Code, message: str) -> None:
+        app = self._registry.of(identity)
+        if app is not None:
+            app.meter.refuse(code)
+        log.debug("refused", code=code, message=message)
+        self._reply(identity, encode(Failure(message_id, code, message)))
+
+    def _reply(self, identity: bytes, frames: Sequence[Frame]) -> None:
+        assert self._gateway is not None, "attach() comes before the first message"
+        self._gateway.reply(identity, frames)
+
+    def _answer(self, identity: bytes, frames: Sequence[Frame]) -> None:
+        assert self._gateway is not None, "attach() comes before the first message"
+        self._gateway.answer(identity, frames)

@@ -1,0 +1,65 @@
+"""What was really seen of one app's requests: a bounded window of frozen observations and a few counters."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+WINDOW = 512
+"""Observations kept per app: half a minute at 15 Hz, and enough for a 95th percentile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One answered request."""
+
+    at_s: float
+    latency_ms: float
+    """From arrival to the reply being ready."""
+    run_ms: float
+    """Time inside blocks."""
+    expected_p95_ms: float
+    """The profile's sum of 95th percentiles for the same route on a quiet board."""
+    deadline_met: bool
+
+
+class Meter:
+    """Written by the lanes, read by the control thread.
+
+    `deque.append` and `deque.copy` are atomic under the interpreter lock, which is all the synchronisation needed:
+    a reader sees a whole window, perhaps without the newest observation.
+    """
+
+    def __init__(self) -> None:
+        self._window: deque[Observation] = deque(maxlen=WINDOW)
+        self.answered = 0
+        self.missed = 0
+        self.refused: Counter[str] = Counter()
+        """Refusals by wire code."""
+
+    def add(self, observation: Observation) -> None:
+        """Count one answered request."""
+        self._window.append(observation)
+        self.answered += 1
+        self.missed += not observation.deadline_met
+
+    def refuse(self, code: str) -> None:
+        """Count one refusal."""
+        self.refused[code] += 1
+
+    def since(self, at_s: float) -> tuple[Observation, ...]:
+        """Observations newer than `at_s`, oldest first."""
+        return tuple(o for o in self._window.copy() if o.at_s > at_s)
+
+
+def percentile(values: Iterable[float], share: float) -> float | None:
+    """Nearest-rank percentile (`share` in 0 to 1), None of nothing.
+
+    The nearest rank is a value that was really measured; interpolation would invent one.
+    """
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)]

@@ -1,0 +1,341 @@
+"""Frames to messages and back.
+
+A message is one msgpack header frame, then one frame for each tensor that the header describes.
+Everything that comes in is checked here, against `schema` and the limits of `messages`; `WireError` is
+the only thing that bad frames raise. `infer` and `result` travel with every camera frame and are read
+and written by hand, without tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import msgpack
+import numpy as np
+import numpy.typing as npt
+
+from schedulerd.wire.messages import (
+    DTYPES,
+    MAX_ARRAY_LENGTH,
+    MAX_HEADER_BYTES,
+    MAX_MAP_LENGTH,
+    MAX_RANK,
+    MAX_REPLY_HEADER_BYTES,
+    MAX_REPLY_LENGTH,
+    MAX_STRING_BYTES,
+    MAX_TENSOR_BYTES,
+    MAX_TENSORS,
+    PROTOCOL_VERSION,
+    Code,
+    Event,
+    Infer,
+    Message,
+    Ping,
+    Reply,
+    Request,
+    Result,
+    TensorHeader,
+)
+from schedulerd.wire.schema import (
+    REPLIES,
+    REQUESTS,
+    Schema,
+    Unfit,
+    flag,
+    integer,
+    number,
+    shown,
+    tensor,
+    texts,
+)
+
+Array = npt.NDArray[Any]
+Frame = bytes | memoryview
+
+# Little-endian whatever the machine; looking a big-endian dtype up finds nothing.
+_NAMES = {np.dtype(name).newbyteorder("<"): name for name in DTYPES}
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
+_OPS = {schema.message: op for table in (REQUESTS, REPLIES) for op, schema in table.items()}
+_KEYS = {message: tuple(f.name for f in fields(message) if f.name != "id") for message in _OPS}
+
+
+class WireError(Exception):
+    """Frames that are no message, or one over a limit; `id` is the message's, 0 when it cannot be read."""
+
+    def __init__(self, code: Code, message: str, message_id: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.id = message_id
+
+
+# Arrays.
+
+
+def header_of(array: Array) -> TensorHeader:
+    """Dtype and shape of an array as they are announced; `WireError` when such an array may not travel."""
+    name = _NAMES.get(array.dtype)
+    if name is None:
+        raise WireError(
+            Code.BAD_TENSOR,
+            f"dtype {array.dtype.str!r} may not travel; convert to one of {', '.join(DTYPES)}",
+        )
+    shape = array.shape
+    if not array.size or len(shape) > MAX_RANK:
+        raise WireError(
+            Code.BAD_TENSOR,
+            f"shape {shape} may not travel; at most {MAX_RANK} dimensions, none of them empty",
+        )
+    if array.nbytes > MAX_TENSOR_BYTES:
+        raise WireError(
+            Code.TOO_LARGE, f"{array.nbytes} bytes in one tensor; the limit is {MAX_TENSOR_BYTES}"
+        )
+    return TensorHeader(name, shape)
+
+
+def array_of(header: TensorHeader, frame: Frame) -> Array:
+    """A tensor frame as a read-only or read-write array on the frame's own memory, no copy."""
+    return np.frombuffer(frame, _DTYPES[header.dtype]).reshape(header.shape)
+
+
+# Messages out.
+
+
+def encode(message: Message, arrays: Sequence[Array] = ()) -> list[Frame]:
+    """The frames of a message: header, then each array's own memory (copied only where not contiguous).
+
+    `message.tensors` and `arrays` must agree; whoever makes the message takes the headers with `header_of`.
+    """
+    if type(message) is Infer:
+        header: dict[str, Any] = {
+            "v": PROTOCOL_VERSION,
+            "op": "infer",
+            "id": message.id,
+            "tensors": [{"dtype": t.dtype, "shape": t.shape} for t in message.tensors],
+        }
+    elif type(message) is Result:
+        header = {
+            "v": PROTOCOL_VERSION,
+            "op": "result",
+            "id": message.id,
+            "tensors": [{"dtype": t.dtype, "shape": t.shape} for t in message.tensors],
+            "plan": message.plan,
+            "route": message.route,
+            "accuracy": message.accuracy,
+            "queue_ms": message.queue_ms,
+            "run_ms": message.run_ms,
+            "budget_ms": message.budget_ms,
+            "deadline_met": message.deadline_met,
+        }
+    else:
+        kind = type(message)
+        header = {"v": PROTOCOL_VERSION, "op": _OPS[kind], "id": message.id}
+        header.update((key, getattr(message, key)) for key in _KEYS[kind])
+        return [msgpack.packb(header, default=_plain)]
+    return [msgpack.packb(header), *(np.ascontiguousarray(array).data.cast("B") for array in arrays)]
+
+
+def _plain(value: object) -> Any:
+    """What msgpack does not know how to write."""
+    if type(value) is TensorHeader:
+        return {"dtype": value.dtype, "shape": value.shape}
+    raise TypeError(f"{type(value).__name__} {shown(value)} has no form on the wire")
+
+
+# Messages in.
+
+
+def decode_request(frames: Sequence[Frame]) -> tuple[Request, list[memoryview]]:
+    """What a client asks, with its tensor frames. Raises `WireError`."""
+    header = _request_header(frames)
+    op, message_id = _envelope(header)
+    if message_id == 0:
+        raise WireError(Code.BAD_MESSAGE, "id is 0, which is the daemon's own; a client counts from 1")
+    if op == "infer":
+        return _infer(header, message_id, frames)
+    schema = REQUESTS.get(op)
+    if schema is None:
+        raise WireError(
+            Code.UNKNOWN_OP, f"op is {shown(op)}; this daemon knows infer, {', '.join(REQUESTS)}", message_id
+        )
+    unknown = schema.unknown(header)
+    if unknown:
+        raise WireError(Code.BAD_MESSAGE, f"{op} has no key {shown(unknown[0])}; leave it out", message_id)
+    return _read(schema, header, message_id, frames), []
+
+
+def decode_reply(frames: Sequence[Frame]) -> tuple[Reply | Ping, list[memoryview]]:
+    """What the daemon says, with its tensor frames. Raises `WireError`."""
+    header = _reply_header(frames)
+    op, message_id = _envelope(header)
+    if op == "result":
+        return _result(header, message_id, frames)
+    schema = REPLIES.get(op)
+    if schema is None:
+        raise WireError(Code.UNKNOWN_OP, f"op is {shown(op)}, which this client does not know", message_id)
+    return _read(schema, header, message_id, frames), []
+
+
+def _request_header(frames: Sequence[Frame]) -> Any:
+    return _unpack(frames, MAX_HEADER_BYTES, MAX_MAP_LENGTH, MAX_ARRAY_LENGTH, MAX_STRING_BYTES)
+
+
+def _reply_header(frames: Sequence[Frame]) -> Any:
+    return _unpack(frames, MAX_REPLY_HEADER_BYTES, MAX_REPLY_LENGTH, MAX_REPLY_LENGTH, MAX_REPLY_LENGTH)
+
+
+def _unpack(frames: Sequence[Frame], header_bytes: int, entries: int, items: int, string_bytes: int) -> Any:
+    if not frames:
+        raise WireError(Code.BAD_MESSAGE, "no frames; a message begins with a header frame")
+    header = frames[0]
+    if len(header) > header_bytes:
+        raise WireError(Code.TOO_LARGE, f"header has {len(header)} bytes; the limit is {header_bytes}")
+    try:
+        return msgpack.unpackb(
+            header,
+            max_map_len=entries,
+            max_array_len=items,
+            max_str_len=string_bytes,
+            max_bin_len=0,
+            max_ext_len=0,
+            ext_hook=_refuse_ext,
+        )
+    except ValueError as error:
+        raise WireError(
+            Code.BAD_MESSAGE, f"header is not msgpack within the limits: {shown(str(error))}"
+        ) from None
+
+
+def _refuse_ext(kind: int, _: bytes) -> Any:
+    raise ValueError(f"ext type {kind} may not travel")
+
+
+def _envelope(header: Any) -> tuple[str, int]:
+    """`op` and `id` of a header. The id is read first, so that every later refusal can carry it."""
+    if type(header) is not dict:
+        raise WireError(Code.BAD_MESSAGE, f"header is {shown(header)}; it must be a map")
+    message_id = header.get("id")
+    if type(message_id) is not int or message_id < 0:
+        raise WireError(
+            Code.BAD_MESSAGE, f"id is {shown(message_id)}; it must be an integer from 1 to 2^64-1"
+        )
+    version = header.get("v")
+    if type(version) is not int or version != PROTOCOL_VERSION:
+        raise WireError(
+            Code.UNSUPPORTED_VERSION,
+            f"v is {shown(version)}; this side speaks {PROTOCOL_VERSION}",
+            message_id,
+        )
+    op = header.get("op")
+    if type(op) is not str:
+        raise WireError(Code.BAD_MESSAGE, f"op is {shown(op)}; it must be a string", message_id)
+    return op, message_id
+
+
+def _read(schema: Schema, header: Mapping[str, Any], message_id: int, frames: Sequence[Frame]) -> Any:
+    if len(frames) > 1:
+        raise WireError(
+            Code.BAD_MESSAGE, f"{len(frames) - 1} frames follow a header that announces none", message_id
+        )
+    try:
+        return schema.read(header, message_id)
+    except Unfit as unfit:
+        raise WireError(unfit.code, str(unfit), message_id) from None
+
+
+def _infer(
+    header: dict[str, Any], message_id: int, frames: Sequence[Frame]
+) -> tuple[Infer, list[memoryview]]:
+    if len(header) != 4:
+        extra = sorted(header.keys() - {"v", "op", "id", "tensors"})
+        problem = f"has no key {shown(extra[0])}; leave it out" if extra else "needs the key 'tensors'"
+        raise WireError(Code.BAD_MESSAGE, f"infer {problem}", message_id)
+    tensors, buffers = _tensors(header.get("tensors"), message_id, frames)
+    return Infer(message_id, tensors), buffers
+
+
+def _result(
+    header: dict[str, Any], message_id: int, frames: Sequence[Frame]
+) -> tuple[Result, list[memoryview]]:
+    tensors, buffers = _tensors(header.get("tensors"), message_id, frames)
+    try:
+        result = Result(
+            message_id,
+            tensors,
+            integer(header["plan"]),
+            texts(header["route"]),
+            number(header["accuracy"]),
+            number(header["queue_ms"]),
+            number(header["run_ms"]),
+            number(header["budget_ms"]),
+            flag(header["deadline_met"]),
+        )
+    except KeyError as missing:
+        raise WireError(Code.BAD_MESSAGE, f"key {missing} is missing", message_id) from None
+    except Unfit as unfit:
+        raise WireError(unfit.code, f"a value of the result {unfit}", message_id) from None
+    return result, buffers
+
+
+def _tensors(
+    described: Any, message_id: int, frames: Sequence[Frame]
+) -> tuple[tuple[TensorHeader, ...], list[memoryview]]:
+    """The tensor headers and the frames that belong to them; both sides must agree on number and length."""
+    if type(described) is not list or not described:
+        raise WireError(
+            Code.BAD_MESSAGE, f"tensors is {shown(described)}; it must be an array of them", message_id
+        )
+    count = len(described)
+    if count > MAX_TENSORS:
+        raise WireError(Code.TOO_LARGE, f"{count} tensors; the limit is {MAX_TENSORS} a message", message_id)
+    if len(frames) != count + 1:
+        raise WireError(
+            Code.BAD_MESSAGE, f"{len(frames) - 1} frames follow a header that announces {count}", message_id
+        )
+    headers, buffers = [], []
+    for position, description in enumerate(described):
+        try:
+            header = tensor(description)
+        except Unfit as unfit:
+            raise WireError(unfit.code, f"tensor {position} {unfit}", message_id) from None
+        buffer = memoryview(frames[position + 1])
+        if buffer.nbytes != header.size_bytes:
+            raise WireError(
+                Code.BAD_TENSOR,
+                f"tensor {position} is announced as {header}, {header.size_bytes} bytes; "
+                f"its frame has {buffer.nbytes}",
+                message_id,
+            )
+        headers.append(header)
+        buffers.append(buffer)
+    return tuple(headers), buffers
+
+
+# Events.
+
+
+def encode_event(kind: str, body: Mapping[str, Any], *, seq: int, at: float) -> list[Frame]:
+    """The frames of an event: its topic, then the event itself. `at` is in Unix seconds."""
+    event = {"v": PROTOCOL_VERSION, "kind": kind, "seq": seq, "at": at, "body": body}
+    return [kind.encode(), msgpack.packb(event)]
+
+
+def decode_event(frames: Sequence[Frame]) -> Event:
+    """An event as it came. Raises `WireError`."""
+    if len(frames) != 2:
+        raise WireError(Code.BAD_MESSAGE, f"{len(frames)} frames; an event has a topic and a body")
+    header = _reply_header(frames[1:])
+    if type(header) is not dict or header.get("v") != PROTOCOL_VERSION:
+        raise WireError(
+            Code.UNSUPPORTED_VERSION, f"event {shown(header)} is not of version {PROTOCOL_VERSION}"
+        )
+    try:
+        kind, body = header["kind"], header["body"]
+        if type(kind) is not str or type(body) is not dict:
+            raise WireError(Code.BAD_MESSAGE, f"kind {shown(kind)} or body {shown(body)} has the wrong type")
+        return Event(kind, integer(header["seq"]), number(header["at"]), body)
+    except KeyError as missing:
+        raise WireError(Code.BAD_MESSAGE, f"key {missing} of the event is missing") from None
+    except Unfit as unfit:
+        raise WireError(unfit.code, f"a value of the event {unfit}") from None

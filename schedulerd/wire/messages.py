@@ -1,0 +1,279 @@
+"""What daemon and clients say to each other, as frozen values: requests, replies, events, codes and limits.
+
+clients/PROTOCOL.md is the same text for authors in other languages. `codec` turns these values into
+frames and back; what each key may hold is in `schema`. Whether a value makes sense (a budget above zero,
+a known model) is for the daemon's admission to say; here are only types.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+PROTOCOL_VERSION = 1
+
+MAX_HEADER_BYTES = 64 * 1024
+"""Header of a request."""
+MAX_REPLY_HEADER_BYTES = 4 * 1024 * 1024
+"""Header of a reply or an event: an answer may list every app, model and block."""
+MAX_TENSORS = 4
+MAX_TENSOR_BYTES = 64 * 1024 * 1024
+MAX_RANK = 6
+MAX_STRING_BYTES = 1024
+MAX_NAME_CHARACTERS = 128
+"""Model and app names."""
+MAX_MAP_LENGTH = 32
+MAX_ARRAY_LENGTH = 32
+MAX_REPLY_LENGTH = 65_536
+"""Entries of a map or an array, and bytes of a string, in a reply or an event."""
+
+DTYPES: Mapping[str, int] = {
+    "uint8": 1,
+    "int8": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+    "float16": 2,
+    "float32": 4,
+    "float64": 8,
+    "bool": 1,
+}
+"""Bytes of one element of every dtype that may travel; little-endian, C order."""
+
+
+class Code(StrEnum):
+    """Why a request was refused. PROTOCOL.md says for each whether trying again helps."""
+
+    BAD_MESSAGE = "bad_message"
+    UNSUPPORTED_VERSION = "unsupported_version"
+    UNKNOWN_OP = "unknown_op"
+    TOO_LARGE = "too_large"
+    BAD_TENSOR = "bad_tensor"
+    BAD_VALUE = "bad_value"
+    UNKNOWN_MODEL = "unknown_model"
+    ALREADY_REGISTERED = "already_registered"
+    NAME_TAKEN = "name_taken"
+    NOT_REGISTERED = "not_registered"
+    UNKNOWN_APP = "unknown_app"
+    OVERLOADED = "overloaded"
+    DEADLINE_PASSED = "deadline_passed"
+    SHUTTING_DOWN = "shutting_down"
+    NOT_PERMITTED = "not_permitted"
+    STORE_FAULT = "store_fault"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorHeader:
+    """Dtype and shape of one tensor frame."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the frame: elements times the bytes of one. KeyError for a dtype that may not travel."""
+        return math.prod(self.shape) * DTYPES[self.dtype]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{'x'.join(map(str, self.shape))}]"
+
+
+# Requests on infer.sock.
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Make this connection an app."""
+
+    id: int
+    model: str
+    budget_ms: float
+    rate_hz: float
+    priority: int = 5
+    accuracy_floor: float = 0.0
+    late: str = "run"
+    """What becomes of a frame whose deadline passes while it waits: `run` or `drop`."""
+    app: str | None = None
+    """The name wanted; None lets the daemon make one from the model's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Infer:
+    """Run this connection's model on one frame, `[*input]` or `[1, *input]`."""
+
+    id: int
+    tensors: tuple[TensorHeader, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unregister:
+    """Give up this connection's app; right also where there is none."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? From the daemon it has id 0 and wants no answer: it finds clients that are gone."""
+
+    id: int
+
+
+# Requests on control.sock.
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the daemon and its board are."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Apps:
+    """Every app with its route, prediction and measured times."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowPlan:
+    """The plan in force and why it is so (op `plan`)."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What the store holds."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetBudget:
+    """Change one app's budget."""
+
+    id: int
+    app: str
+    budget_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetLimit:
+    """Change what all apps together may use."""
+
+    id: int
+    what: str
+    """`memory`."""
+    value_bytes: int | None
+    """None goes back to the configuration."""
+
+
+InferRequest = Register | Infer | Unregister | Ping
+ControlRequest = Status | Apps | ShowPlan | Models | SetBudget | SetLimit | Ping
+Request = InferRequest | ControlRequest
+
+
+# Replies.
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The app is planned for and its first route is warm."""
+
+    id: int
+    app: str
+    model: str
+    input: TensorHeader
+    """One frame, without a batch dimension."""
+    output: TensorHeader
+    """What comes back for one frame, without a batch dimension."""
+    labels: tuple[str, ...]
+    route: tuple[str, ...]
+    """Variant of each block."""
+    accuracy: float
+    """Predicted for this route, 0 to 1."""
+    latency_ms: float
+    """Predicted median."""
+    latency_p95_ms: float
+    miss_ms: float
+    """By how much the predicted p95 exceeds the budget; 0 when it is met."""
+    plan: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outputs for one frame, `[1, *output]`, and what they cost."""
+
+    id: int
+    tensors: tuple[TensorHeader, ...]
+    plan: int
+    route: tuple[str, ...]
+    accuracy: float
+    """Predicted for this route, 0 to 1."""
+    queue_ms: float
+    """From arrival to reply, less `run_ms`."""
+    run_ms: float
+    """Inside the blocks."""
+    budget_ms: float
+    """The budget in force when the frame arrived."""
+    deadline_met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """The connection has no app any more."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Answer to a ping."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer to a request on control.sock; PROTOCOL.md lists the keys of each."""
+
+    id: int
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The request was refused; id 0 when the request's own could not be read."""
+
+    id: int
+    code: Code
+    message: str
+    """For a person: the value, the limit and the remedy."""
+
+
+Reply = Registered | Result | Unregistered | Pong | Answer | Failure
+Message = Request | Reply
+
+
+# Events on events.sock.
+
+EVENT_KINDS = ("plan", "app", "budget", "limit", "pressure", "miss")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, told to everybody who listens."""
+
+    kind: str
+    """Also the topic: one of `EVENT_KINDS`, or a later daemon's."""
+    seq: int
+    """Counts every event of one daemon process; a gap means events were missed."""
+    at: float
+    """Unix seconds."""
+    body: Mapping[str, Any]
