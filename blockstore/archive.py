@@ -43,10 +43,7 @@ class Imported:
 
 
 def write_archive(path: Path, models: Sequence[Model], blobs: Mapping[str, Path]) -> None:
-    """Write models and the files of all their blobs to `path`, in place of what is there.
-
-    `StoreFull` leaves that as it was.
-    """
+    """Write models and their blobs to `path`, in place of what is there, which an error leaves as it was."""
     manifests = {digest_of(data): data for data in (model.to_json() for model in models)}
     sizes = {digest: file.stat().st_size for digest, file in blobs.items()}
     sizes |= {digest: len(data) for digest, data in manifests.items()}
@@ -57,40 +54,36 @@ def write_archive(path: Path, models: Sequence[Model], blobs: Mapping[str, Path]
         with durable_file(path, path.parent, mode=0o644) as file, tarfile.open(fileobj=file, mode="w") as tar:
             tar.addfile(_member(_HEADER, len(header)), BytesIO(header))
             for digest in sorted(sizes):
-                with (
-                    BytesIO(manifests[digest]) if digest in manifests else blobs[digest].open("rb") as source
-                ):
+                with BytesIO(manifests[digest]) if digest in manifests else blobs[digest].open("rb") as source:
                     tar.addfile(_member(_name(digest), sizes[digest]), source)
     except OSError as error:
         raise BlockStoreError(f"cannot write the archive {path}: {error}") from error
 
 
 def for_engines(model: Model, engines: Sequence[str]) -> Model:
-    """The model with the artifacts of these engines only. Variants that are left with none go.
+    """The model with the artifacts of these engines only.
 
-    An original must stay.
+    A variant that is left with none goes; `MissingVariant` when an original would.
     """
     return replace(model, blocks=tuple(_block_for(model.name, block, engines) for block in model.blocks))
 
 
 @contextmanager
 def read_archive(path: Path) -> Iterator[Archive]:
-    """Open an archive and check all of it, hashes included, before the body runs.
-
-    Raises `BadArchive` with the reason.
-    """
+    """Open an archive; all of it is checked before the body runs. Raises `BadArchive` with the reason."""
     with ExitStack() as opened:
         with _explained(path):
             file = opened.enter_context(path.open("rb"))
             tar = opened.enter_context(tarfile.open(fileobj=file, mode="r:"))
-            archive = _checked(tar)
+            archive = _checked(path, tar)
         yield archive
 
 
 class Archive:
     """An open archive that was found whole. `models` are in order of name."""
 
-    def __init__(self, tar: tarfile.TarFile, members: _Members, models: tuple[Model, ...]) -> None:
+    def __init__(self, path: Path, tar: tarfile.TarFile, members: _Members, models: tuple[Model, ...]) -> None:
+        self._path = path
         self._tar = tar
         self._members = members
         self.models = models
@@ -100,11 +93,12 @@ class Archive:
         return tuple(sorted(frozenset[str]().union(*(model.digests() for model in self.models))))
 
     def chunks(self, digest: str) -> Iterator[bytes]:
-        """The bytes of one of its blobs."""
-        return _chunks(self._tar, self._members[digest])
+        """The bytes of one of its blobs; `BadArchive` when the file has changed since it was checked."""
+        with _explained(self._path):
+            yield from _chunks(self._tar, self._members[digest])
 
 
-def _checked(tar: tarfile.TarFile) -> Archive:
+def _checked(path: Path, tar: tarfile.TarFile) -> Archive:
     manifests, sizes = _header(tar)
     members = _blob_members(tar, sizes)
     for digest, member in members.items():
@@ -115,7 +109,7 @@ def _checked(tar: tarfile.TarFile) -> Archive:
         raise BadArchive("two of its models have one name")
     for model in models:
         _check_whole(model, sizes)
-    return Archive(tar, members, models)
+    return Archive(path, tar, members, models)
 
 
 def _header(tar: tarfile.TarFile) -> tuple[list[str], dict[str, int]]:
@@ -150,9 +144,7 @@ def _blob_members(tar: tarfile.TarFile, sizes: Mapping[str, int]) -> _Members:
         if not _is_plain(member):
             raise BadArchive(f"member {member.name!r} is a link or a special file")
         if member.size != sizes[digest]:
-            raise BadArchive(
-                f"member {member.name!r} has {member.size} bytes, the header says {sizes[digest]}"
-            )
+            raise BadArchive(f"member {member.name!r} has {member.size} bytes, the header says {sizes[digest]}")
         found[digest] = member
     lacking = sorted(sizes.keys() - found.keys())
     if lacking:
@@ -162,9 +154,7 @@ def _blob_members(tar: tarfile.TarFile, sizes: Mapping[str, int]) -> _Members:
 
 def _model(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Model:
     if member.size > _JSON_LIMIT_BYTES:
-        raise BadArchive(
-            f"manifest {member.name!r} has {member.size} bytes, the limit is {_JSON_LIMIT_BYTES}"
-        )
+        raise BadArchive(f"manifest {member.name!r} has {member.size} bytes, the limit is {_JSON_LIMIT_BYTES}")
     data = b"".join(_chunks(tar, member))
     try:
         model = Model.from_json(data)
@@ -184,7 +174,8 @@ def _check_whole(model: Model, sizes: Mapping[str, int]) -> None:
             for artifact in variant.artifacts:
                 if sizes.get(artifact.digest) != artifact.size_bytes:
                     raise BadArchive(
-                        f"model {model.name!r} needs blob {artifact.digest} of {artifact.size_bytes} bytes, which is not in it"
+                        f"model {model.name!r} needs blob {artifact.digest} of {artifact.size_bytes} bytes,"
+                        " which is not in it"
                     )
 
 
@@ -202,9 +193,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _block_for(model_name: str, block: Block, engines: Sequence[str]) -> Block:
-    slim = (
-        replace(v, artifacts=tuple(a for a in v.artifacts if a.engine in engines)) for v in block.variants
-    )
+    slim = (replace(v, artifacts=tuple(a for a in v.artifacts if a.engine in engines)) for v in block.variants)
     kept = tuple(variant for variant in slim if variant.artifacts)
     if not kept or kept[0].kind != ORIGINAL:
         raise MissingVariant(
@@ -219,7 +208,7 @@ def _name(digest: str) -> str:
 
 
 def _member(name: str, size_bytes: int) -> tarfile.TarInfo:
-    """A member whose header depends on name and size alone (TarInfo's defaults: time 0, owner 0, mode 0644)."""
+    """A member whose header depends on name and size alone (time and owner are 0, the mode 0644)."""
     member = tarfile.TarInfo(name)
     member.size = size_bytes
     return member

@@ -1,4 +1,4 @@
-"""Content-addressed files: `blobs/sha256/ab/abcdef...`, each named by the SHA-256 of its bytes and never changed.
+"""Content-addressed files: `blobs/sha256/ab/abcdef...`, named by the SHA-256 of their bytes, never changed.
 
 A blob is written in `tmp/` and renamed into place; deleting is unlink, so a process that has one mapped keeps
 it. A blob whose bytes are not those of its name is moved to `quarantine/`, where a person may look at it; the
@@ -73,8 +73,8 @@ class Blobs:
             return path
         fate = "; it was found damaged and is in quarantine" if self.quarantined(digest) else ""
         raise MissingBlob(
-            f"blob {digest} is not in {self.folder}{fate}. Import an archive that holds it or build its model again;"
-            " `schedulerd store verify` names the model"
+            f"blob {digest} is not in {self.folder}{fate}. Import an archive that holds it or build its model"
+            " again; `schedulerd store verify` names the model"
         )
 
     def size_bytes(self, digest: str) -> int | None:

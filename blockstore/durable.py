@@ -1,4 +1,4 @@
-"""Files that survive a power cut: written aside, synced, renamed into place, and the folder synced after them."""
+"""Files that survive a power cut: written aside, synced, renamed into place, then the folder synced."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def disk_refusals(destination: Path) -> Iterator[None]:
         if error.errno not in _REFUSED:
             raise
         raise StoreFull(
-            f"cannot write {destination}: {os.strerror(error.errno or 0)}; nothing was left half-written. Free some space"
-            " (`schedulerd store gc` removes what no model uses) and try again"
+            f"cannot write {destination}: {os.strerror(error.errno or 0)}; nothing was left half-written."
+            " Free some space (`schedulerd store gc` removes what no model uses) and try again"
         ) from error
 
 
@@ -68,7 +68,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable (fsync(2), NOTES: syncing a file does not sync its directory entry)."""
+    """Make the names in `folder` durable (fsync(2): syncing a file does not sync its entry)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -11,7 +11,6 @@ BlockStoreError
   +-- StoreBusy        another process holds the store for writing
   +-- StoreFull        the disk refused a write; nothing half-written remains
   +-- BadArchive       an archive that is not one of ours, or is damaged
-  +-- OverBudget       what is asked for does not fit in memory beside what is pinned
   +-- IllegalTransition  an event that has no meaning in the state a variant is in
   +-- CannotCut        a network that no cut divides into blocks of one tensor in, one tensor out
   +-- BadTorchForm     a torch form that does not parse, or whose weights do not fit its graph
@@ -64,10 +63,6 @@ class StoreFull(BlockStoreError):
 
 class BadArchive(BlockStoreError):
     """An archive that is not one of ours, or is damaged."""
-
-
-class OverBudget(BlockStoreError):
-    """What is asked for does not fit in memory beside what is pinned."""
 
 
 class IllegalTransition(BlockStoreError):

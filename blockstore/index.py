@@ -28,8 +28,21 @@ _SCHEMA = (
         PRIMARY KEY (model, digest)
     )""",
 )
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+# Result codes; the low byte of an extended code is its primary one.
+_PRIMARY = 0xFF
+_FULL = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,  # the shared memory of the log is a file too
+)
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_DAMAGED = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,  # a table that is not there
+    sqlite3.SQLITE_IOERR_READ,  # a sector that cannot be read
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+)
 
 
 class IndexUnreadable(BlockStoreError):
@@ -47,7 +60,7 @@ class Entry:
     manifest: str
     """Digest of the manifest's blob."""
     sizes: tuple[tuple[str, int], ...]
-    """`(digest, size_bytes)` of every blob that the model needs, its manifest among them, in order of digest."""
+    """`(digest, size_bytes)` of every blob that the model needs, manifest included, in order of digest."""
 
     def digests(self) -> frozenset[str]:
         """Every blob that the model needs, its manifest among them."""
@@ -82,7 +95,7 @@ class Index:
         return {name: Entry(name, manifest, tuple(sizes[name])) for name, manifest in manifests}
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Add models, each in place of the one of its name: all of them or, when anything goes wrong, none."""
+        """Add models, each in place of the one of its name: all of them or, on an error, none."""
         with self._transaction() as connection:
             _add_all(connection, entries)
 
@@ -137,9 +150,7 @@ class Index:
         with self._open("rw") as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version != SCHEMA_VERSION:
-                raise IndexUnreadable(
-                    f"{self.path} has version {version}, this program reads {SCHEMA_VERSION}"
-                )
+                raise IndexUnreadable(f"{self.path} has version {version}, this program reads {SCHEMA_VERSION}")
             yield connection
 
     @contextmanager
@@ -147,9 +158,7 @@ class Index:
         uri = f"{self.path.absolute().as_uri()}?mode={mode}"
         with (
             _translated(self.path),
-            closing(
-                sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-            ) as connection,
+            closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as connection,
         ):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
@@ -170,18 +179,22 @@ def _committed(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def _translated(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into our errors; the low byte of its extended codes is the kind."""
+    """Turn what SQLite raises into our errors (https://www.sqlite.org/rescode.html).
+
+    Only damage or absence makes an index unreadable: a full disk or a lack of file descriptors must not get a
+    sound one thrown away.
+    """
     try:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if code in _FULL:
             raise StoreFull(f"cannot write {path}: {error}; free some space and try again") from error
-        if code & 0xFF in _BUSY:
-            raise StoreBusy(
-                f"{path} was not free within {_BUSY_TIMEOUT_S:g} s: {error}; try again"
-            ) from error
-        raise IndexUnreadable(f"{path} cannot be read: {error}") from error
+        if code & _PRIMARY in _BUSY:
+            raise StoreBusy(f"{path} was not free within {_BUSY_TIMEOUT_S:g} s: {error}; try again") from error
+        if code in _DAMAGED or code & _PRIMARY in _DAMAGED or not path.exists():
+            raise IndexUnreadable(f"{path} cannot be read: {error}") from error
+        raise BlockStoreError(f"{path} cannot be used: {error}; look at its owner and its disk") from error
 
 
 def _add_all(connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
@@ -190,9 +203,7 @@ def _add_all(connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
         connection.execute("DELETE FROM models WHERE name = ?", (entry.name,))
         connection.execute("INSERT INTO models VALUES (?, ?)", (entry.name, entry.manifest))
         connection.executemany("INSERT OR IGNORE INTO blobs VALUES (?, ?)", entry.sizes)
-        connection.executemany(
-            "INSERT INTO uses VALUES (?, ?)", ((entry.name, digest) for digest, _ in entry.sizes)
-        )
+        connection.executemany("INSERT INTO uses VALUES (?, ?)", ((entry.name, digest) for digest, _ in entry.sizes))
     connection.execute("DELETE FROM blobs WHERE digest NOT IN (SELECT digest FROM uses)")
 
 

@@ -55,8 +55,8 @@ class WriteLock:
     def _busy(self, descriptor: int) -> str:
         holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
         return (
-            f"{self._path.parent} is being written by process {holder}, and was not free within {self._timeout_s:g} s;"
-            " wait for it to finish, or stop it"
+            f"{self._path.parent} is being written by process {holder}, and was not free within"
+            f" {self._timeout_s:g} s; wait for it to finish, or stop it"
         )
 
 

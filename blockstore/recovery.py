@@ -75,7 +75,7 @@ def _manifests(files: Iterable[BlobFile], corrupt: list[str]) -> Iterator[_Manif
 
 
 def _json_bytes(file: BlobFile) -> bytes:
-    """The file where it begins like a JSON object, else nothing: weights are told by their first byte and not read."""
+    """The file where it begins like a JSON object, else nothing: weights are told by their first byte."""
     try:
         with file.path.open("rb") as opened:
             return b"{" + opened.read() if opened.read(1) == b"{" else b""

@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -62,19 +62,13 @@ class Rebuild:
 
 
 class Store:
-    """The store below `root`, from `Store.open`. Any thread may use it.
-
-    Nothing stays open between two calls.
-    """
+    """The store below `root`, from `Store.open`. Any thread may use it; nothing stays open between calls."""
 
     def __init__(self, root: Path, *, read_only: bool, lock_timeout_s: float) -> None:
         self.root = root
         self.read_only = read_only
         self.rebuilt: Rebuild | None = None
-        """The last time that this object found the index absent or unreadable and made it again.
-
-        None when it never did.
-        """
+        """The last time that this object found the index absent or unreadable; None when it never did."""
         self._blobs = Blobs(root)
         self._index = Index(root / "index.sqlite")
         self._lock = WriteLock(root / "lock", lock_timeout_s)
@@ -128,10 +122,7 @@ class Store:
         return tuple(self._entries())
 
     def model(self, name: str) -> Model:
-        """One model. Raises `MissingModel` with the names there are.
-
-        `MissingBlob`, `CorruptBlob` for its manifest.
-        """
+        """One model. Raises `MissingModel`, and `MissingBlob` or `CorruptBlob` for its manifest."""
         entry = self._entry(name)
         try:
             return self._read(entry)
@@ -171,9 +162,7 @@ class Store:
                 self._condemn(digest)
         return report
 
-    def export_archive(
-        self, names: Iterable[str], path: Path, *, engines: Sequence[str] | None = None
-    ) -> None:
+    def export_archive(self, names: Iterable[str], path: Path, *, engines: Sequence[str] | None = None) -> None:
         """Write models and their blobs to one file; `engines` leaves out the artifacts of all others.
 
         Equal content gives equal bytes. Raises `MissingModel`, `MissingVariant`, `MissingBlob`,
@@ -206,23 +195,20 @@ class Store:
         self._put((model,))
 
     def import_archive(self, path: Path) -> Imported:
-        """Add the models of an archive: all of them or, when anything is wrong, none. Importing twice changes nothing.
+        """Add the models of an archive: all of them or, on an error, none. Importing twice changes nothing.
 
         Raises `BadArchive` before anything is written. Blobs of an import that is cut short are left for
         `gc`.
         """
         with read_archive(path) as archive:
-            before = {name: entry.manifest for name, entry in self._entries().items()}
             new = [digest for digest in archive.needed() if self._bring(digest, archive.chunks(digest))]
-            self._put(archive.models)
-        after = self._entries()
-        names = [model.name for model in archive.models]
+            before = self._put(archive.models)
+        after = {model.name: digest_of(model.to_json()) for model in archive.models}
+        unchanged = {n for n, manifest in after.items() if n in before and before[n].manifest == manifest}
         return Imported(
-            added=tuple(name for name in names if name not in before),
-            replaced=tuple(
-                name for name in names if before.get(name, after[name].manifest) != after[name].manifest
-            ),
-            unchanged=tuple(name for name in names if before.get(name) == after[name].manifest),
+            added=tuple(name for name in after if name not in before),
+            replaced=tuple(name for name in after if name in before and name not in unchanged),
+            unchanged=tuple(name for name in after if name in unchanged),
             new_blobs=len(new),
             new_bytes=sum(self._blobs.size_bytes(digest) or 0 for digest in new),
         )
@@ -243,19 +229,11 @@ class Store:
         with self._writing_index():
             needed = frozenset[str]().union(*(entry.digests() for entry in self._index.entries().values()))
             collected = upkeep.collect(self._blobs, needed, time.time() - grace_s)
-        _log.info(
-            "store_collected",
-            root=str(self.root),
-            blobs=collected.removed_blobs,
-            bytes=collected.removed_bytes,
-        )
+        _log.info("store_collected", root=str(self.root), **asdict(collected))
         return collected
 
     def rebuild_index(self) -> Rebuild:
-        """Make the index again from the manifests among the blobs.
-
-        Of several of one name, the one built last.
-        """
+        """Make the index again from the manifests among the blobs, of each name the one built last."""
         with self._writing():
             return self._rebuild("asked for")
 
@@ -314,8 +292,15 @@ class Store:
             try:
                 self._index.check()
             except IndexUnreadable as error:
-                self.rebuilt = self._rebuild(str(error) if self._index.path.exists() else "it was absent")
+                self._mend(str(error) if self._index.path.exists() else "it was absent")
             yield
+
+    def _mend(self, reason: str) -> None:
+        """Make the index where there is none to trust. Hold the lock."""
+        rebuild = self._rebuild(reason)
+        if rebuild.blobs:  # else the store is new
+            self.rebuilt = rebuild
+            _log.warning("store_index_rebuilt", root=str(self.root), **asdict(rebuild))
 
     def _rebuild(self, reason: str) -> Rebuild:
         """Hold the lock."""
@@ -323,17 +308,8 @@ class Store:
         self._index.replace_all(found.entries)
         for digest in found.corrupt:
             self._set_aside(digest)
-        rebuild = Rebuild(
-            reason, tuple(e.name for e in found.entries), found.blobs, found.superseded, found.corrupt
-        )
-        _log.warning(
-            "store_index_rebuilt",
-            root=str(self.root),
-            reason=reason,
-            models=rebuild.models,
-            blobs=rebuild.blobs,
-        )
-        return rebuild
+        models = tuple(entry.name for entry in found.entries)
+        return Rebuild(reason, models, found.blobs, found.superseded, found.corrupt)
 
     def _bring(self, digest: str, chunks: Iterable[bytes]) -> bool:
         with self._writing():
@@ -357,7 +333,8 @@ class Store:
         self._set_aside(digest)
         return False
 
-    def _put(self, models: Sequence[Model]) -> None:
+    def _put(self, models: Sequence[Model]) -> dict[str, Entry]:
+        """Put models in one step; returns the entries that there were before."""
         manifests = {model.name: _manifest(model) for model in models}
         entries = [entry_of(m, digest_of(manifests[m.name]), len(manifests[m.name])) for m in models]
         with self._writing_index():
@@ -368,11 +345,11 @@ class Store:
                 self._ensure(digest_of(data), (data,))
             self._index.put(entries)
             # An older manifest would win when the index is made again, if it says that it was built later.
-            superseded = {before[e.name].manifest for e in entries if e.name in before} - {
-                e.manifest for e in entries
-            }
-            for digest in superseded:
-                self._blobs.unlink(digest)
+            for entry in entries:
+                old = before.get(entry.name, entry).manifest
+                if old != entry.manifest:
+                    self._blobs.unlink(old)
+        return before
 
     def _check_blobs(self, model: Model) -> None:
         for block in model.blocks:
@@ -381,15 +358,12 @@ class Store:
                     size_bytes = self._blobs.find(artifact.digest).stat().st_size
                     if size_bytes != artifact.size_bytes:
                         raise BadManifest(
-                            f"block {block.index} variant {variant.name!r}: blob {artifact.digest} has {size_bytes} bytes,"
-                            f" the model says {artifact.size_bytes}"
+                            f"block {block.index} variant {variant.name!r}: blob {artifact.digest} has"
+                            f" {size_bytes} bytes, the model says {artifact.size_bytes}"
                         )
 
     def _condemn(self, digest: str) -> None:
-        """Quarantine a blob that was found damaged and raise `CorruptBlob`.
-
-        Pass if it was mended meanwhile.
-        """
+        """Quarantine a damaged blob and raise `CorruptBlob`; return if it was mended meanwhile."""
         self._verified.discard(digest)
         try:
             with self._writing():
@@ -399,8 +373,8 @@ class Store:
         except (StoreBusy, StoreReadOnly) as error:
             fate = f"it stays where it is ({error})"
         raise CorruptBlob(
-            f"blob {digest} does not have its hash; {fate}. Import an archive that holds it or build its model again;"
-            " `schedulerd store verify` names the model"
+            f"blob {digest} does not have its hash; {fate}. Import an archive that holds it or build its"
+            " model again; `schedulerd store verify` names the model"
         )
 
     def _set_aside(self, digest: str) -> Path:

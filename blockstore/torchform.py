@@ -1,8 +1,8 @@
-"""The torch form of a block: one safetensors file with the weights and, as JSON in its metadata, the fx graph.
+"""The torch form of a block: a safetensors file with the weights and, as JSON in its metadata, the fx graph.
 
-Nothing is pickled. A graph is made of modules, functions and tensor methods from the whitelists below; anything else
-is refused by name, when a form is written and again when it is read. Nodes and modules are renumbered in the order
-of the graph, so that equal blocks give equal bytes wherever in a network they stood.
+Nothing is pickled. A graph is made of modules, functions and tensor methods from the whitelists below; anything
+else is refused by name, when a form is written and again when it is read. Nodes and modules are renumbered in
+the order of the graph, so that equal blocks give equal bytes wherever in a network they stood.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import fx, nn
+from torch.nn import functional
 
 from blockstore.errors import BadTorchForm, UnsupportedOperator
 from blockstore.zoo.preprocess import Preprocess
@@ -77,23 +77,46 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "torch.sigmoid": torch.sigmoid,
     "torch.tanh": torch.tanh,
     "torch.clamp": torch.clamp,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "hardswish": F.hardswish,
-    "silu": F.silu,
-    "pad": F.pad,
-    "max_pool2d": F.max_pool2d,
-    "avg_pool2d": F.avg_pool2d,
-    "adaptive_avg_pool2d": F.adaptive_avg_pool2d,
-    "interpolate": F.interpolate,
-    "softmax": F.softmax,
-    "dropout": F.dropout,
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+    "hardswish": functional.hardswish,
+    "silu": functional.silu,
+    "pad": functional.pad,
+    "max_pool2d": functional.max_pool2d,
+    "avg_pool2d": functional.avg_pool2d,
+    "adaptive_avg_pool2d": functional.adaptive_avg_pool2d,
+    "interpolate": functional.interpolate,
+    "softmax": functional.softmax,
+    "dropout": functional.dropout,
 }
 METHODS: Final = frozenset(
-    ("add", "mul", "clamp", "contiguous", "flatten", "mean", "permute", "relu", "reshape", "sigmoid", "size", "view")
+    (
+        "add",
+        "mul",
+        "clamp",
+        "contiguous",
+        "flatten",
+        "mean",
+        "permute",
+        "relu",
+        "reshape",
+        "sigmoid",
+        "size",
+        "view",
+    )
 )
 # Other objects under which torch traces the same function.
 _ALIASES: Final[Mapping[Callable[..., Any], str]] = {operator.iadd: "add", operator.imul: "mul"}
+# What reading a malformed graph, or fitting the wrong weights to it, raises.
+_MALFORMED: Final = (
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+)
 _CLASSES: Final = {cls.__name__: cls for cls in MODULES}
 _FUNCTION_NAMES: Final = {**{f: name for name, f in FUNCTIONS.items()}, **_ALIASES}
 
@@ -119,15 +142,23 @@ def save(block: fx.GraphModule) -> bytes:
 def load(data: bytes) -> fx.GraphModule:
     """The block of a torch form, in evaluation mode, on the CPU.
 
-    Raises `UnsupportedOperator` where the graph names something outside of the whitelists, `BadTorchForm` where the
-    file is not a torch form or its weights do not fit its graph.
+    Raises `UnsupportedOperator` where the graph names something outside of the whitelists, `BadTorchForm` where
+    the file is not a torch form or its weights do not fit its graph.
     """
     document = _document(data)
     try:
         block = _Reader(document).graph_module()
-        # Modules were made without memory; `assign` gives them the tensors of the file and checks names and shapes.
+        # Modules were made without memory; `assign` gives them the file's tensors and checks names and shapes.
         block.load_state_dict(safetensors.torch.load(data), strict=True, assign=True)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, SafetensorError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         raise BadTorchForm(f"not a torch form: {type(error).__name__}: {error}") from error
     return block.eval().requires_grad_(False)
 
@@ -185,7 +216,7 @@ class _Writer:
             raise UnsupportedOperator(f"function {_qualified(target)} (at {node.name}) is not in the whitelist")
         if node.op == "call_method" and target in METHODS:
             return str(target)
-        raise UnsupportedOperator(f"{node.op} {target} (at {node.name}) is not in the whitelist")
+        raise UnsupportedOperator(f"{node.op} {target} (at {node.name}) is not whitelisted")
 
     def _module(self, target: str) -> str:
         if target not in self.module_names:
@@ -225,7 +256,7 @@ def _qualified(thing: Any) -> str:
 
 
 class _Reader:
-    """A JSON document back as a graph. Names are made here, never taken from the file: fx turns them into code."""
+    """A JSON document back as a graph. fx turns names into code: they are made here, not taken from the file."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._document = document

@@ -59,9 +59,7 @@ class Collected:
     """Blobs that no model needs but that are still young."""
 
 
-def verify(
-    blobs: Blobs, entries: Iterable[Entry], read_model: Callable[[Entry], Model | None]
-) -> Verification:
+def verify(blobs: Blobs, entries: Iterable[Entry], read_model: Callable[[Entry], Model | None]) -> Verification:
     """Read every blob and hash it. Changes nothing.
 
     `read_model` gives None where the manifest cannot be read.
@@ -83,7 +81,7 @@ def verify(
 
 
 def collect(blobs: Blobs, needed: Collection[str], older_than_s: float) -> Collected:
-    """Unlink blobs that are not needed and were last touched before `older_than_s` (since the epoch), and what crashes left.
+    """Unlink what crashes left, and unneeded blobs that were last touched before `older_than_s` (epoch).
 
     Hold the store's lock: then no file in the scratch folder can still be in use.
     """
@@ -111,9 +109,7 @@ def _hash_all(blobs: Blobs) -> tuple[list[BlobFile], list[str]]:
     return checked, corrupt
 
 
-def _damages(
-    entry: Entry, lost: frozenset[str], read_model: Callable[[Entry], Model | None]
-) -> Iterator[Damage]:
+def _damages(entry: Entry, lost: frozenset[str], read_model: Callable[[Entry], Model | None]) -> Iterator[Damage]:
     hit = sorted(entry.digests() & lost)
     if not hit:
         return

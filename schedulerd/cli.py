@@ -1,4 +1,4 @@
-"""`schedulerd`: one program, a sub-command for each task. Heavy packages are imported by the sub-command that needs them."""
+"""`schedulerd`: one program, a sub-command for each task, which imports what it needs when it runs."""
 
 from __future__ import annotations
 

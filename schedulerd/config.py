@@ -115,21 +115,15 @@ class EngineConfig:
 
     name: str = field(
         default="onnxruntime",
-        metadata=_about(
-            Choice(("onnxruntime", "torch")), "The engine; `torch` needs the extra of that name."
-        ),
+        metadata=_about(Choice(("onnxruntime", "torch")), "The engine; `torch` needs the extra of that name."),
     )
     lanes: int = field(
         default=1,
-        metadata=_about(
-            Whole(1, 64), "Executor threads. More lanes run more apps at once, each with fewer cores."
-        ),
+        metadata=_about(Whole(1, 64), "Executor threads. More lanes run more apps at once, each with fewer cores."),
     )
     threads_per_lane: int = field(
         default=0,
-        metadata=_about(
-            Whole(0, 256), "Threads inside one operator; 0 shares all cores but one among the lanes."
-        ),
+        metadata=_about(Whole(0, 256), "Threads inside one operator; 0 shares all cores but one among the lanes."),
     )
 
     def threads(self, cores: int) -> int:
@@ -170,9 +164,7 @@ class LimitsConfig:
     )
     utilisation: float = field(
         default=0.8,
-        metadata=_about(
-            Number(0.05, 1), "Share of the lanes' time that a plan may use; the rest absorbs bursts."
-        ),
+        metadata=_about(Number(0.05, 1), "Share of the lanes' time that a plan may use; the rest absorbs bursts."),
     )
     queue_length: int = field(
         default=64,
@@ -186,15 +178,11 @@ class SolverConfig:
 
     name: str = field(
         default="highs",
-        metadata=_about(
-            Choice(("highs", "cbc")), "The solver of the integer program; `cbc` runs as its own process."
-        ),
+        metadata=_about(Choice(("highs", "cbc")), "The solver of the integer program; `cbc` runs as its own process."),
     )
     time_limit_s: float = field(
         default=0.5,
-        metadata=_about(
-            Number(0.01, 60), "Seconds for one decision; then the best plan found so far stands."
-        ),
+        metadata=_about(Number(0.01, 60), "Seconds for one decision; then the best plan found so far stands."),
     )
 
 
@@ -243,9 +231,7 @@ class LogConfig:
     )
     format: str = field(
         default="auto",
-        metadata=_about(
-            Choice(("auto", "json", "console")), "JSON lines or words; `auto` is words on a terminal."
-        ),
+        metadata=_about(Choice(("auto", "json", "console")), "JSON lines or words; `auto` is words on a terminal."),
     )
 
 
@@ -310,16 +296,18 @@ def load(path: Path | None = None, system_file: Path = SYSTEM_FILE) -> Config:
         ConfigError: the file cannot be read, is not TOML, or has a key or value that is not legal.
             The message names file, key, legal values and, for a typing mistake, the nearest one.
     """
+    file = path or system_file
     try:
-        return parse((path or system_file).read_text(encoding="utf-8"), str(path or system_file))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         if path is None:
             return Config()
-        raise ConfigError(f"{path}: there is no such file") from error
+        raise ConfigError(f"{file}: there is no such file") from error
     except OSError as error:
-        raise ConfigError(f"{path or system_file}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path or system_file}: is not UTF-8 text (byte {error.start})") from error
+        raise ConfigError(f"{file}: is not UTF-8 text (byte {error.start})") from error
+    return parse(text, str(file))
 
 
 def parse(text: str, source: str) -> Config:
@@ -347,8 +335,7 @@ def _values(section: str, table: Mapping[str, object], source: str) -> dict[str,
     for key, value in table.items():
         if key not in known:
             raise ConfigError(
-                f"{source}: [{section}] has no key {key!r}{did_you_mean(key, known)}; "
-                f"its keys are {', '.join(known)}"
+                f"{source}: [{section}] has no key {key!r}{did_you_mean(key, known)}; its keys are {', '.join(known)}"
             )
         try:
             values[known[key].name] = known[key].kind.parse(value)

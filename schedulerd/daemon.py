@@ -1,7 +1,7 @@
 """Open this first: the daemon's parts, how they are joined, and the order in which they start and stop.
 
-    request path:  socket -> admission -> queue -> executor -> blocks -> reply      (lanes)
-    control loop:  monitor -> snapshot -> optimizer -> plan -> switcher             (control and loader threads)
+request path:  socket -> admission -> queue -> executor -> blocks -> reply      (lanes)
+control loop:  monitor -> snapshot -> optimizer -> plan -> switcher             (control and loader threads)
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from types import FrameType
 import structlog
 
 from blockprofiles.cache import load_or_measure
+from blockstore.assembly import LoadedBlock
 from blockstore.block import Model
 from blockstore.errors import BlockStoreError
 from blockstore.store import Store
@@ -35,7 +36,7 @@ from schedulerd.control.switcher import Switcher
 from schedulerd.errors import AlreadyServing, SchedulerdError
 from schedulerd.notify import Notifier
 from schedulerd.serving.apps import Registry
-from schedulerd.serving.engines.base import Engine, LoadedBlock
+from schedulerd.serving.engines.base import Engine
 from schedulerd.serving.engines.factory import make_engine
 from schedulerd.serving.executor import Executor
 from schedulerd.serving.front import Front
@@ -47,8 +48,8 @@ from schedulerd.wire.endpoints import Endpoints
 log = structlog.get_logger(__name__)
 
 SWITCH_INTERVAL_S = 0.0002
-"""How long a thread may hold the interpreter while another one wants it. Python's 5 ms would let a re-plan delay a frame
-by more than many budgets; a lane gives the interpreter up in every block anyway."""
+"""How long a thread may hold the interpreter while another one wants it. Python's 5 ms would let a re-plan delay a
+frame by more than many budgets; a lane gives the interpreter up in every block anyway."""
 DRAIN_S = 5.0
 """How long a stop waits for requests in flight."""
 BEAT_S = 0.5
@@ -111,9 +112,7 @@ class Daemon:
         )
         self._front.attach(self._gateway)
         executor = Executor(engine, clock)
-        self._lanes = [
-            Lane(n, self._gateway, self._queue, executor, clock) for n in range(config.engine.lanes)
-        ]
+        self._lanes = [Lane(n, self._gateway, self._queue, executor, clock) for n in range(config.engine.lanes)]
         self._switcher = Switcher(_loader(engine, store), clock)
         self._control = ControlThread(events, config.control.tick_s, clock)
         self._control.attach(
@@ -124,9 +123,7 @@ class Daemon:
                 Monitor.of_this_machine(clock),
                 solver,
                 _loop_settings(config),
-                Outlets(
-                    self._gateway.answer, self._gateway.reply, self._gateway.publish, self._gateway.wake
-                ),
+                Outlets(self._gateway.answer, self._gateway.reply, self._gateway.publish, self._gateway.wake),
                 clock,
                 facts={
                     "version": __version__,
@@ -174,7 +171,7 @@ class Daemon:
         while not holds() and self._clock.now_s() < until_s:
             self._clock.wait(never, 0.005)
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._wanted_end.set()
 
 

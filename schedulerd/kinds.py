@@ -19,9 +19,7 @@ from schedulerd.errors import ConfigError
 
 _SIZE_UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _DURATION_UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-_QUANTITY = re.compile(
-    r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?nan|[-+]?inf)\s*([a-z]*)\s*", re.IGNORECASE
-)
+_QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?nan|[-+]?inf)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:
@@ -40,9 +38,7 @@ def _quantity(text: str, what: str, example: str, units: Mapping[str, float]) ->
         raise ConfigError(f"{what} {text!r} is not a number with a unit; write for example {example}")
     factor = {name.lower(): factor for name, factor in units.items()}.get(match[2].lower())
     if factor is None:
-        raise ConfigError(
-            f"{what} {text!r} needs one of the units {', '.join(units)}; write for example {example}"
-        )
+        raise ConfigError(f"{what} {text!r} needs one of the units {', '.join(units)}; write for example {example}")
     amount = float(match[1]) * factor
     if not math.isfinite(amount) or amount <= 0:
         raise ConfigError(f"{what} {text!r} must be finite and above 0; write for example {example}")

@@ -35,9 +35,7 @@ class Notifier:
 
     def reloading(self) -> bool:
         """A new configuration is being read; `ready` ends it. Type=notify-reload wants the time of it."""
-        return self._send(
-            "RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
-        )
+        return self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> bool:
         """Shutdown has begun."""

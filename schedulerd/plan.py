@@ -6,6 +6,7 @@ switcher performs. Nothing here reads a clock, a device or a socket.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LATE_POLICIES = ("run", "drop")
@@ -66,6 +67,18 @@ class AppPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Excess:
+    """A limit that a plan exceeds because no choice of routes keeps them all."""
+
+    limit: str
+    """As in `Plan.binding`."""
+    share: float
+    """By how much, as a share of the limit: 0.1 is a tenth too much."""
+    rank: int
+    """Limits of a higher rank are given up first: floors, memory, utilisation, then budgets by falling priority."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The routes of all apps, what is predicted, and the limits that bind."""
 
@@ -84,6 +97,12 @@ class Plan:
     gap: float | None = 0.0
     """Proven relative gap to the optimum; None where the solver gave none."""
     solve_ms: float = 0.0
+    weighted_accuracy: float = 0.0
+    """Mean of the apps' accuracies as shares of their models' full accuracies, weighted by priority."""
+    broken: tuple[Excess, ...] = ()
+    """The binding limits that are exceeded, in order of rank."""
+    note: str = ""
+    """Why the solver's own answer was not used; empty when it was."""
 
     def app(self, app_id: str) -> AppPlan | None:
         """The part of one app, or None."""
@@ -95,6 +114,19 @@ class Plan:
 
 
 EMPTY_PLAN = Plan(number=0, apps=(), memory_bytes=0, memory_limit_bytes=0, utilisation=0.0)
+
+
+def relief(before: Sequence[Excess], after: Sequence[Excess], tolerance: float = 0.0) -> float:
+    """How much less `after` exceeds its limits: the first rank whose sums of shares differ decides.
+
+    Positive where `after` is the lighter one, negative where it is the heavier one, 0 where no rank differs by more
+    than `tolerance`.
+    """
+    for rank in sorted({e.rank for e in (*before, *after)}):
+        gained = sum(e.share for e in before if e.rank == rank) - sum(e.share for e in after if e.rank == rank)
+        if abs(gained) > tolerance:
+            return gained
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)

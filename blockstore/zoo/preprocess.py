@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class Preprocess(nn.Module):
-    """uint8 `[batch, h, w, c]`, 0 to 255, to normalised float32 `[batch, c, h, w]`: `(x / scale - mean) / std`.
+    """uint8 `[batch, h, w, c]` to normalised float32 `[batch, c, h, w]`: `(x / scale - mean) / std`.
 
-    It stands before the network when that is traced, so that every artifact of block 0 takes frames as they come.
+    It stands before the network when that is traced, so that every artifact of block 0 takes camera frames.
     """
 
     gain: Tensor

@@ -1,18 +1,18 @@
-"""Residual networks for 32x32 images (He et al. 2015, section 4.2): 6n+2 layers, 16-32-64 filters, option A shortcuts.
+"""Residual networks for 32x32 images (He et al. 2015, section 4.2): 6n+2 layers, 16, 32 and 64 filters.
 
-Names of the weights are those of Y. Idelbayev's pytorch_resnet_cifar10 (conv1, bn1, layer1.0.conv1, ..., linear).
+Weights are named as in Y. Idelbayev's pytorch_resnet_cifar10 (conv1, bn1, layer1.0.conv1, ..., linear).
 """
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Unit(nn.Module):
     """Two 3x3 convolutions and a shortcut that owns no weights.
 
-    Option A: where the resolution halves, the shortcut takes every second pixel and fills the new channels with zeros.
+    Option A: where the resolution halves, the shortcut takes every second pixel and new channels are zero.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -26,10 +26,10 @@ class Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, inputs, h, w] to [batch, outputs, h / stride, w / stride]."""
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
         if self.reduces:
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.missing // 2, self.missing - self.missing // 2))
-        return F.relu(y + x)
+            x = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.missing // 2, self.missing - self.missing // 2))
+        return functional.relu(y + x)
 
 
 class CifarResNet(nn.Module):
@@ -49,15 +49,14 @@ class CifarResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, 3, 32, 32] to [batch, classes]."""
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = functional.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        logits: Tensor = self.linear(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
 
 
 def _stage(inputs: int, outputs: int, units: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        *(Unit(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1) for i in range(units))
-    )
+    return nn.Sequential(*(Unit(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1) for i in range(units)))
 
 
 def cifar_resnet(depth: int = 20) -> nn.Module:

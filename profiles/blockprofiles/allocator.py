@@ -25,7 +25,7 @@ class _Mallinfo2(ctypes.Structure):
 
 
 def allocated_bytes_reader() -> Callable[[], int] | None:
-    """A function that gives the bytes in use through malloc; None where the C library is not glibc 2.33 or later.
+    """A function that gives the bytes in use through malloc; None where glibc is older than 2.33 or absent.
 
     `uordblks` is what the heaps have handed out, `hblkhd` what was mapped for large blocks (mallinfo2(3)).
     """

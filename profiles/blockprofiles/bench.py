@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from blockprofiles.allocator import allocated_bytes_reader
+from blockprofiles.errors import CannotRun
 from blockstore.block import Artifact, Block, Model, TensorSpec
 
 RESIDENT_PER_ALLOCATED = 1.06
-"""48 demo blocks took 8.06 MB of resident pages for 7.6 MB that malloc had handed out: pages are never full."""
+"""48 demo blocks took 8.06 MB of resident pages for 7.6 MB that malloc had handed out."""
 BYTES_PER_FILE_BYTE = 1.5
 BYTES_PER_BLOCK = 100_000
-"""What a loaded block takes where the allocator cannot be asked: the fit over the same 48 blocks (9 to 70 KB)."""
+"""What a block takes where the allocator cannot be asked: a fit over the same blocks (9 to 70 KB)."""
 
 
 class LoadedBlock(Protocol):
@@ -32,6 +33,10 @@ class Engine(Protocol):
     """What a profile needs of an engine."""
 
     name: str
+
+    def version(self) -> str:
+        """Version of the library underneath."""
+        ...
 
     def load(self, path: Path) -> LoadedBlock:
         """A verified blob as something that runs."""
@@ -60,10 +65,6 @@ class Bench:
     blocks: tuple[tuple[Candidate, ...], ...]
 
 
-class Unrunnable(Exception):
-    """A variant cannot take part; the message says which and why."""
-
-
 def set_up(
     model: Model,
     engine: Engine,
@@ -71,10 +72,10 @@ def set_up(
     known: Collection[str],
     on_fault: Callable[[str], None],
 ) -> Bench | None:
-    """Load every variant of `model` that has no row yet; a block without such is stood in for by a known variant.
+    """Load the variants of `model` whose digest is not `known`; a block without such takes one known variant.
 
-    A variant that cannot be loaded or run is reported to `on_fault` and left out. None when nothing is left to
-    measure, or when some block has no variant at all that runs.
+    A variant that cannot be loaded or run is told to `on_fault` and left out. None when nothing is left to
+    measure, or when some block has no variant that runs.
     """
     frame = tensor = engine.feed(random_frame(model.input))
     blocks: list[tuple[Candidate, ...]] = []
@@ -82,7 +83,7 @@ def set_up(
         bench = _Loader(model, block, engine, path_of, tensor)
         candidates = bench.load_all(known, on_fault)
         if not candidates:
-            on_fault(f"{model.name}: no variant of block {block.index} runs on {engine.name}; the model is left out")
+            on_fault(f"{model.name}: no variant of block {block.index} runs on {engine.name}: it is left out")
             return None
         blocks.append(tuple(candidates))
         tensor = candidates[0].block.run(tensor)
@@ -136,15 +137,15 @@ class _Loader:
         loaded = self.engine.load(path)
         shape = tuple(loaded.run(self.tensor).shape)
         if shape != (1, *self.block.output.shape):
-            raise Unrunnable(f"its output is {shape}, not {(1, *self.block.output.shape)}")
+            raise CannotRun(f"its output is {shape}, not {(1, *self.block.output.shape)}")
         return Candidate(artifact.digest, loaded, self._memory_bytes(path, artifact.size_bytes))
 
     def _memory_bytes(self, path: Path, size_bytes: int) -> int:
         """What a second copy adds: the first also pays for what all blocks share (kernels, scratch memory).
 
-        Asked of the allocator, because resident pages come in steps of 4 KB and freed ones are used again: equal
-        runs agree within 3% so, and within 30% by resident pages. Where it cannot be asked, an estimate from the
-        size of the file.
+        Asked of the allocator, because resident pages come in steps of 4 KB and freed ones are used again: so
+        equal runs agree within 3%, by resident pages within 30%. Where the allocator cannot be asked, an
+        estimate from the size of the file.
         """
         allocated_bytes = allocated_bytes_reader()
         estimate = BYTES_PER_BLOCK + round(BYTES_PER_FILE_BYTE * size_bytes)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 FINGERPRINT_DIGITS = 16
 MEMORY_GRAIN_BYTES = 512 * 2**20
-"""Memory is rounded to this: what the kernel keeps for itself varies by some MB from one start to the next."""
+"""Memory is rounded to this: what the kernel keeps for itself varies by some MB between starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def usable_cores() -> int:
 
 
 def _cpu_model(proc: Path, sys: Path) -> str:
-    """x86 kernels name the model in cpuinfo; ARM kernels give part numbers there and the board's name in sysfs."""
+    """x86 kernels name the model in cpuinfo; ARM kernels number the parts there and name the board in sysfs."""
     entries = [line.partition(":") for line in (_text(proc / "cpuinfo") or "").splitlines()]
     values = [(key.strip(), value.strip()) for key, _, value in entries]
     names = sorted({value for key, value in values if key == "model name"})

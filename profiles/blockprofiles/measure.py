@@ -1,35 +1,20 @@
-"""Measure what variants cost, inside whole warm routes.
-
-A block timed alone is faster than the same block in a route, where it finds another block's tensors in the cache, so
-isolated times do not add up to the time of a route. Here each round runs a few whole routes that together contain
-every variant, and takes the time at every block boundary, as a lane does. The variants are combined anew in each
-round, so that every variant is seen beside many others, and a disturbance of the machine hits all alike.
-"""
+"""Measure what the variants of models cost on this device, within a time budget."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from blockprofiles.bench import Bench, Candidate, Engine, set_up
+from blockprofiles.bench import Bench, Engine, set_up
 from blockprofiles.record import Row
+from blockprofiles.rounds import Samples, time_rounds
 from blockstore.block import Model
 
-WARM_UP_ROUNDS = 3
-MIN_ROUNDS = 5
-"""Measured even when the budget is used up: a median of fewer is not worth having."""
-MAX_ROUNDS = 200
-STEADY_ROUNDS = 60
-"""Rounds after which a small spread ends the measurement; the 95th percentile rests on at least 3 of them."""
-STEADY_UNCERTAINTY = 0.005
-"""Relative uncertainty of the median that is small enough."""
-
-Samples = dict[str, list[float]]
-"""Digest -> times in ms."""
+RESOLUTION_DIGITS = 5
+"""Times are kept to 10 ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +38,39 @@ def measure(
 ) -> Measurement:
     """Rows of all variants of `models` that `engine` runs, except those whose digest is `known`.
 
-    `path_of` gives the verified file of a digest. `now` counts seconds; `progress` is told the share that is done, 0
-    to 1. One model is in memory at a time. `budget_s` is shared among the models and includes loading; it is
-    overrun where `MIN_ROUNDS` take longer. A variant that fails is left out and named in `faults`.
+    `path_of` gives the verified file of a digest. `now` counts seconds; `progress` is told the share that is
+    done, 0 to 1. One model is in memory at a time. `budget_s` is shared among the models and includes loading;
+    it is overrun where the least number of rounds takes longer. A variant that fails is left out and named in
+    `faults`.
     """
-    begin_s = now()
-    samples: Samples = defaultdict(list)
-    memory_bytes: dict[str, int] = {}
+    end_s = now() + budget_s
+    rows: dict[str, Row] = {}
     faults: list[str] = []
     for number, model in enumerate(models):
-        span = _Span(now(), begin_s + budget_s, len(models) - number, now)
-        bench = set_up(model, engine, path_of, frozenset(known) | memory_bytes.keys(), faults.append)
+        model_end_s = now() + (end_s - now()) / (len(models) - number)
+        bench = set_up(model, engine, path_of, {*known, *rows}, faults.append)
         if bench is not None:
-            done = number / len(models)
-            times = _time(bench, span, lambda share, done=done: progress(done + share / len(models)))
-            ...
+            samples = time_rounds(bench, model_end_s, now, _part(progress, number, len(models)))
+            rows |= {r.digest: r for r in _rows(bench, samples, engine.name, threads) if r.digest not in known}
         progress((number + 1) / len(models))
-    ...
+    return Measurement(tuple(rows.values()), tuple(faults))
+
+
+def _part(progress: Callable[[float], None], number: int, count: int) -> Callable[[float], None]:
+    """The progress of one part of `count`, as progress of the whole."""
+    return lambda share: progress((number + share) / count)
+
+
+def _rows(bench: Bench, samples: Samples, engine: str, threads: int) -> Iterator[Row]:
+    for candidate in (c for candidates in bench.blocks for c in candidates):
+        times_ms = samples[candidate.digest]
+        median_ms, p95_ms = np.percentile(times_ms, (50, 95))
+        yield Row(
+            digest=candidate.digest,
+            engine=engine,
+            threads=threads,
+            latency_ms=round(float(median_ms), RESOLUTION_DIGITS),
+            latency_p95_ms=round(float(p95_ms), RESOLUTION_DIGITS),
+            memory_bytes=candidate.memory_bytes,
+            samples_ms=tuple(round(t, RESOLUTION_DIGITS) for t in times_ms),
+        )

@@ -30,6 +30,9 @@ class Table:
     def _by_digest(self) -> dict[str, Row]:
         return {row.digest: row for row in self.rows}
 
+    def __contains__(self, digest: str) -> bool:
+        return digest in self._by_digest
+
     def row(self, digest: str) -> Row:
         """What the blob costs here; `MissingRow` when it was never measured."""
         row = self._by_digest.get(digest)

@@ -92,7 +92,9 @@ def _print_summary(console: Any, happened: dict[str, Any]) -> None:
 
     table = Table(title="what happened", title_justify="left")
     for name in ("phase", "app", "budget", "p50", "p95", "late", "accuracy", "predicted", "route at its end"):
-        table.add_column(name, justify="left" if name in ("phase", "app", "route at its end") else "right", no_wrap=True)
+        table.add_column(
+            name, justify="left" if name in ("phase", "app", "route at its end") else "right", no_wrap=True
+        )
     for phase in happened["phases"]:
         for number, (app, seen) in enumerate(phase["apps"].items()):
             if seen["requests"] == 0:
@@ -114,5 +116,6 @@ def _print_summary(console: Any, happened: dict[str, Any]) -> None:
         for answer in phase["did"]:
             console.print(f"{phase['name']}: {answer}", markup=False, highlight=False)
     console.print(
-        f"{happened['requests']} requests, {happened['lost']} lost, {happened['swaps']} swaps of routes", highlight=False
+        f"{happened['requests']} requests, {happened['lost']} lost, {happened['swaps']} swaps of routes",
+        highlight=False,
     )

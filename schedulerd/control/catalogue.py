@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from blockprofiles.record import Row
 from blockprofiles.table import Table
-from blockstore.block import Block, Model
+from blockstore.block import Block, Model, Variant
 from schedulerd.control.problem import AppOptions, Option
 from schedulerd.errors import StoreFault
 from schedulerd.plan import App, Route
@@ -34,26 +35,30 @@ class Catalogue:
         """Resident bytes of one blob."""
         return self.table.row(digest).memory_bytes
 
-    def _of_block(self, model: Model, block: Block) -> tuple[Option, ...]:
+    def measured(self, block: Block) -> tuple[tuple[Variant, Row], ...]:
+        """The variants of a block that this engine can run and that have been measured, with their rows."""
         found = []
         for variant in block.variants:
             artifact = variant.artifact(self.engine)
-            if artifact is None or artifact.digest in self.broken or artifact.digest not in self.table:
-                continue
-            row = self.table.row(artifact.digest)
-            found.append(
-                Option(
-                    variant=variant.name,
-                    digest=row.digest,
-                    latency_ms=row.latency_ms,
-                    latency_p95_ms=row.latency_p95_ms,
-                    memory_bytes=row.memory_bytes,
-                    accuracy_drop=variant.accuracy_drop,
-                )
+            if artifact is not None and artifact.digest not in self.broken and artifact.digest in self.table:
+                found.append((variant, self.table.row(artifact.digest)))
+        return tuple(found)
+
+    def _of_block(self, model: Model, block: Block) -> tuple[Option, ...]:
+        found = tuple(
+            Option(
+                variant=variant.name,
+                digest=row.digest,
+                latency_ms=row.latency_ms,
+                latency_p95_ms=row.latency_p95_ms,
+                memory_bytes=row.memory_bytes,
+                accuracy_drop=variant.accuracy_drop,
             )
+            for variant, row in self.measured(block)
+        )
         if not found:
             raise StoreFault(
                 f"block {block.index} ({block.name}) of {model.name!r} has no usable variant for {self.engine}; run "
                 f"`schedulerd store verify`, then import or build the model again"
             )
-        return tuple(found)
+        return found

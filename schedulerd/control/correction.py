@@ -38,9 +38,7 @@ class Correction:
     at_s: float = 0.0
 
 
-def corrected(
-    before: Correction, ratios: Sequence[float], now_s: float, settings: CorrectionSettings
-) -> Correction:
+def corrected(before: Correction, ratios: Sequence[float], now_s: float, settings: CorrectionSettings) -> Correction:
     """The estimate after seeing the ratios of the recent window (oldest first; an empty window decays)."""
     elapsed_s = max(0.0, now_s - before.at_s)
     floor = 1.0 + (before.slowdown - 1.0) * 0.5 ** (elapsed_s / settings.half_life_s)

@@ -1,7 +1,7 @@
 """The control loop: look, decide, act. One thread owns every decision.
 
-`turn` is one round, driven by events (an app joins or leaves, an operator asks) and by a slow tick; it reads no clock but
-the one it was given and waits for nothing but the switcher. `ControlThread` is the thin shell that calls it.
+`turn` is one round, driven by events (an app joins or leaves, an operator asks) and by a slow tick; it reads no clock
+but the one it was given and waits for nothing but the switcher. `ControlThread` is the thin shell that calls it.
 """
 
 from __future__ import annotations
@@ -30,23 +30,19 @@ from schedulerd.control.problem import AppOptions, Limits, Problem
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.solvers import Solver
 from schedulerd.control.switcher import LoadFailed, Switcher
-from schedulerd.errors import BadValue, InternalError, SchedulerdError, StoreFault
+from schedulerd.errors import BadValue, SchedulerdError, StoreFault
 from schedulerd.plan import EMPTY_PLAN, Plan, RouteChange, difference
 from schedulerd.serving.admission import check_budget_ms
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.wire.codec import encode, encode_event
 from schedulerd.wire.messages import (
     Answer,
-    Apps,
     Code,
     Failure,
-    Models,
     Ping,
     Registered,
     SetBudget,
     SetLimit,
-    ShowPlan,
-    Status,
     TensorHeader,
 )
 
@@ -184,27 +180,18 @@ class ControlLoop:
         return causes, waiting
 
     def _asked(self, event: Asked) -> tuple[Cause | None, Callable[[], None]]:
+        """Edits take effect now, so that the plan of this turn follows them; every answer shows what came of it."""
         request = event.request
+        cause: Cause | None = None
         try:
             if isinstance(request, SetBudget):
-                return self._set_budget(request), lambda: self._answer(event, self._budget_map(request))
-            if isinstance(request, SetLimit):
-                return self._set_limit(request), lambda: self._answer(event, self._limit_map())
-            body: Callable[[], Mapping[str, Any]]
-            if isinstance(request, Status):
-                body = self._status_map
-            elif isinstance(request, Apps):
-                body = self._apps_map
-            elif isinstance(request, ShowPlan):
-                body = self._plan_map
-            elif isinstance(request, Models):
-                body = self._models_map
-            else:
-                raise BadValue(f"{type(request).__name__} is not for the control loop")
+                cause = self._set_budget(request)
+            elif isinstance(request, SetLimit):
+                cause = self._set_limit(request)
         except SchedulerdError as error:
-            failure = Failure(request.id, error.code, str(error))
-            return None, lambda: self._outlets.answer(event.identity, encode(failure))
-        return None, lambda: self._answer(event, body())
+            failure = encode(Failure(request.id, error.code, str(error)))
+            return None, lambda: self._outlets.answer(event.identity, failure)
+        return cause, lambda: self._answer(event)
 
     def _set_budget(self, request: SetBudget) -> Cause:
         check_budget_ms(request.budget_ms)
@@ -298,7 +285,7 @@ class ControlLoop:
         self._tell_plan(changes)
 
     def _options(self) -> tuple[AppOptions, ...]:
-        """The choices of every live app. An app that no usable block is left for keeps what it runs, or gets nothing."""
+        """The choices of every live app. An app with no usable block left for it is left out."""
         found = []
         for app in self._registry.all():
             try:
@@ -312,7 +299,9 @@ class ControlLoop:
         routes = {a.app_id: a.route for a in self.plan.apps}
         present = tuple(a for a in problem.apps if a.app.app_id in routes)
         return predict(
-            replace(problem, apps=present), {a.app.app_id: routes[a.app.app_id] for a in present}, self.plan.number
+            replace(problem, apps=present),
+            {a.app.app_id: routes[a.app.app_id] for a in present},
+            self.plan.number,
         )
 
     # Act.
@@ -365,8 +354,12 @@ class ControlLoop:
         except Exception:
             log.exception("answer_failed")
 
-    def _answer(self, event: Asked, body: Mapping[str, Any]) -> None:
-        self._outlets.answer(event.identity, encode(Answer(event.request.id, dict(body))))
+    def _answer(self, event: Asked) -> None:
+        try:
+            reply: Answer | Failure = Answer(event.request.id, report.answer(event.request, self._now()))
+        except SchedulerdError as error:
+            reply = Failure(event.request.id, error.code, str(error))
+        self._outlets.answer(event.identity, encode(reply))
 
     def _publish(self, kind: str, body: Mapping[str, Any]) -> None:
         self._sequence += 1
@@ -405,53 +398,20 @@ class ControlLoop:
             if not app.meter.since(now_s - PROBE_S):
                 self._outlets.reply(app.identity, encode(Ping(0)))
 
-    # Answers.
-
-    def _status_map(self) -> Mapping[str, Any]:
-        return report.status_map(
-            self._facts,
-            self.plan,
-            self._snapshot,
-            self._registry.all(),
-            swaps=sum(self._swaps.values()),
-            resident_bytes=self._switcher.resident_bytes(self._catalogue.size_bytes),
+    def _now(self) -> report.Now:
+        return report.Now(
+            facts=self._facts,
+            plan=self.plan,
+            decision=self._decision,
+            snapshot=self._snapshot,
             limits=self._limits(),
             slowdown=self._correction.slowdown,
+            resident_bytes=self._switcher.resident_bytes(self._catalogue.size_bytes),
             states=self._switcher.states(),
+            apps=self._registry.all(),
+            swaps=self._swaps,
+            catalogue=self._catalogue,
         )
-
-    def _apps_map(self) -> Mapping[str, Any]:
-        now_s = self._clock.now_s()
-        return {"apps": [report.app_map(a, self.plan, self._swaps, now_s) for a in self._registry.all()]}
-
-    def _plan_map(self) -> Mapping[str, Any]:
-        return report.plan_map(self.plan, self._decision, self._catalogue.models)
-
-    def _models_map(self) -> Mapping[str, Any]:
-        return {"models": [report.model_map(m, self._catalogue) for m in self._catalogue.models.values()]}
-
-    def _budget_map(self, request: SetBudget) -> Mapping[str, Any]:
-        planned = self.plan.app(request.app)
-        if planned is None:
-            raise InternalError(f"{request.app!r} has no plan")
-        return {
-            "app": request.app,
-            "budget_ms": request.budget_ms,
-            "plan": self.plan.number,
-            "sentence": self._decision.sentence,
-            "latency_p95_ms": planned.latency_p95_ms,
-            "miss_ms": planned.miss_ms,
-            "accuracy": planned.accuracy,
-            "apply_ms": self._decision.apply_ms,
-        }
-
-    def _limit_map(self) -> Mapping[str, Any]:
-        return {
-            "memory_limit_bytes": self._limits().memory_bytes,
-            "plan": self.plan.number,
-            "sentence": self._decision.sentence,
-            "apply_ms": self._decision.apply_ms,
-        }
 
 
 class ControlThread(threading.Thread):

@@ -11,9 +11,11 @@ from blockstore.block import Model
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.problem import Limits
 from schedulerd.control.snapshot import Snapshot
+from schedulerd.errors import BadValue, InternalError
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.meter import percentile
+from schedulerd.wire.messages import Apps, ControlRequest, Models, SetBudget, SetLimit, ShowPlan, Status
 
 MEASURED_S = 10.0
 """Window of the measured percentiles in an app's report."""
@@ -28,45 +30,96 @@ class Decision:
     apply_ms: float
 
 
-def status_map(
-    facts: Mapping[str, Any],
-    plan: Plan,
-    snapshot: Snapshot,
-    apps: Sequence[LiveApp],
-    *,
-    swaps: int,
-    resident_bytes: int,
-    limits: Limits,
-    slowdown: float,
-    states: Mapping[str, int],
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Everything the control loop knows at one moment."""
+
+    facts: Mapping[str, Any]
+    """What never changes: version, pid, engine, lanes, threads_per_lane, started_s."""
+    plan: Plan
+    decision: Decision
+    snapshot: Snapshot
+    limits: Limits
+    slowdown: float
+    resident_bytes: int
+    states: Mapping[str, int]
+    """How many variants are in each state."""
+    apps: Sequence[LiveApp]
+    swaps: Mapping[str, int]
+    """Route changes of each app since it joined."""
+    catalogue: Catalogue
+
+
+def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
+    """The result map for one operator's request; `BadValue` for one that is not answered here."""
+    if isinstance(request, Status):
+        return status_map(now)
+    if isinstance(request, Apps):
+        return {"apps": [app_map(app, now) for app in now.apps]}
+    if isinstance(request, ShowPlan):
+        return plan_map(now.plan, now.decision, now.catalogue.models)
+    if isinstance(request, Models):
+        return {"models": [model_map(model, now.catalogue) for model in now.catalogue.models.values()]}
+    if isinstance(request, SetBudget):
+        return budget_map(request, now)
+    if isinstance(request, SetLimit):
+        return {
+            "memory_limit_bytes": now.limits.memory_bytes,
+            "memory_bytes": now.plan.memory_bytes,
+            "plan": now.plan.number,
+            "sentence": now.decision.sentence,
+            "apply_ms": now.decision.apply_ms,
+        }
+    raise BadValue(f"{type(request).__name__} is not for the control loop")
+
+
+def status_map(now: Now) -> dict[str, Any]:
     """The answer to `status`."""
+    snapshot = now.snapshot
+    facts = {key: value for key, value in now.facts.items() if key != "started_s"}
     return {
         **facts,
-        "uptime_s": snapshot.at_s - facts["started_s"],
+        "uptime_s": snapshot.at_s - now.facts["started_s"],
         "ready": True,
-        "plan": plan.number,
-        "apps": len(apps),
-        "requests": sum(a.meter.answered for a in apps),
-        "misses": sum(a.meter.missed for a in apps),
-        "refused": sum(sum(a.meter.refused.values()) for a in apps),
-        "swaps": swaps,
-        "resident_bytes": resident_bytes,
-        "memory_limit_bytes": limits.memory_bytes,
+        "plan": now.plan.number,
+        "apps": len(now.apps),
+        "requests": sum(a.meter.answered for a in now.apps),
+        "misses": sum(a.meter.missed for a in now.apps),
+        "refused": sum(sum(a.meter.refused.values()) for a in now.apps),
+        "swaps": sum(now.swaps.values()),
+        "resident_bytes": now.resident_bytes,
+        "memory_limit_bytes": now.limits.memory_bytes,
         "rss_bytes": snapshot.memory_own_bytes,
-        "slowdown": slowdown,
+        "slowdown": now.slowdown,
         "cpu_busy": snapshot.cpu_busy,
         "cpu_others": snapshot.cpu_others,
         "memory_available_bytes": snapshot.memory_available_bytes,
-        "states": dict(states),
+        "states": dict(now.states),
     }
 
 
-def app_map(app: LiveApp, plan: Plan, swaps: Mapping[str, int], now_s: float) -> dict[str, Any]:
+def budget_map(request: SetBudget, now: Now) -> dict[str, Any]:
+    """The answer to `budget`: what the edit costs, or by how much it cannot be met."""
+    planned = now.plan.app(request.app)
+    if planned is None:
+        raise InternalError(f"{request.app!r} has no plan; see the daemon's log")
+    return {
+        "app": request.app,
+        "budget_ms": request.budget_ms,
+        "plan": now.plan.number,
+        "sentence": now.decision.sentence,
+        "latency_p95_ms": planned.latency_p95_ms,
+        "miss_ms": planned.miss_ms,
+        "accuracy": planned.accuracy,
+        "apply_ms": now.decision.apply_ms,
+    }
+
+
+def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
     """One app in the answer to `apps`: what it asked for, what is predicted, what was measured."""
     spec = app.spec
-    planned = plan.app(spec.app_id)
-    latencies = [o.latency_ms for o in app.meter.since(now_s - MEASURED_S)]
+    planned = now.plan.app(spec.app_id)
+    latencies = [o.latency_ms for o in app.meter.since(now.snapshot.at_s - MEASURED_S)]
     return {
         "app": spec.app_id,
         "model": spec.model,
@@ -85,7 +138,7 @@ def app_map(app: LiveApp, plan: Plan, swaps: Mapping[str, int], now_s: float) ->
         "requests": app.meter.answered,
         "misses": app.meter.missed,
         "refused": dict(app.meter.refused),
-        "swaps": swaps.get(spec.app_id, 0),
+        "swaps": now.swaps.get(spec.app_id, 0),
     }
 
 
@@ -126,18 +179,16 @@ def plan_map(plan: Plan, decision: Decision, models: Mapping[str, Model]) -> dic
 
 def model_map(model: Model, catalogue: Catalogue) -> dict[str, Any]:
     """One model in the answer to `models`. `routes` is how many combinations of variants there are."""
-    rows = [
-        [catalogue.table.row(a.digest) for v in block.variants if (a := v.artifact(catalogue.engine)) is not None]
-        for block in model.blocks
-    ]
+    p95s_ms = [[row.latency_p95_ms for _, row in catalogue.measured(block)] for block in model.blocks]
+    usable = all(p95s_ms)
     return {
         "model": model.name,
         "accuracy": model.accuracy,
         "blocks": len(model.blocks),
         "variants": sum(len(b.variants) for b in model.blocks),
         "routes": math.prod(len(b.variants) for b in model.blocks),
-        "full_p95_ms": sum(block[0].latency_p95_ms for block in rows),
-        "fastest_p95_ms": sum(min(row.latency_p95_ms for row in block) for block in rows),
+        "full_p95_ms": sum(block[0] for block in p95s_ms) if usable else None,
+        "fastest_p95_ms": sum(map(min, p95s_ms)) if usable else None,
         "input": str(model.input),
         "output": str(model.output),
         "labels": list(model.labels),

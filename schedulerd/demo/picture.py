@@ -29,7 +29,12 @@ def draw(records: Sequence[AppRecord], turns: Sequence[Turn], end_s: float, path
     for turn, until in zip(turns, [t.at_s for t in turns[1:]] + [end_s], strict=True):
         middle = (turn.at_s + until) / 2 - begin_s
         rows[0][0].annotate(
-            turn.name, (middle, 1.02), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=10
+            turn.name,
+            (middle, 1.02),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            va="bottom",
+            fontsize=10,
         )
     rows[-1][0].set_xlabel("seconds")
     rows[-1][0].set_xlim(0, end_s - begin_s)
@@ -51,7 +56,12 @@ def _latency(axes: Any, record: AppRecord, begin_s: float, colour: str) -> None:
     missed = [s for s in record.samples if not s.met]
     axes.plot([s.at_s - begin_s for s in met], [s.served_ms for s in met], ".", ms=3, color=colour, label="in time")
     axes.plot(
-        [s.at_s - begin_s for s in missed], [s.served_ms for s in missed], "x", ms=4, color=MISS_COLOUR, label="late"
+        [s.at_s - begin_s for s in missed],
+        [s.served_ms for s in missed],
+        "x",
+        ms=4,
+        color=MISS_COLOUR,
+        label="late",
     )
     axes.step(
         [s.at_s - begin_s for s in record.samples],

@@ -15,7 +15,7 @@ from schedulerd.demo.processes import ClientProcess, DaemonProcess, DemoFailed
 from schedulerd.demo.record import AppRecord, Turn
 from schedulerd.demo.scene import Phase, Scene
 from schedulerd.demo.view import View
-from schedulerd_client import ControlClient, SchedulerdClientError
+from schedulerd_client import ControlClient, ClientError
 
 READY_TIMEOUT_S = 120.0
 """Covers the profile of a first start on a slow board."""
@@ -88,9 +88,7 @@ def _play_phase(
 
 
 @contextmanager
-def _daemon(
-    store: Path, state: Path, runtime: Path, story: Story
-) -> Iterator[tuple[DaemonProcess, ControlClient]]:
+def _daemon(store: Path, state: Path, runtime: Path, story: Story) -> Iterator[tuple[DaemonProcess, ControlClient]]:
     began_s = time.monotonic()
     arguments = ["--store", str(store), "--state", str(state), "--runtime", str(runtime)]
     daemon = DaemonProcess(arguments, state / "demo-daemon.log")
@@ -111,7 +109,7 @@ def _wait_until_ready(daemon: DaemonProcess, control: ControlClient, began_s: fl
         try:
             control.status()
             return
-        except SchedulerdClientError as error:
+        except ClientError as error:
             if time.monotonic() - began_s > READY_TIMEOUT_S:
                 raise DemoFailed(f"the daemon was not ready after {READY_TIMEOUT_S:.0f} s; see {daemon.log}") from error
             time.sleep(0.05)
@@ -121,8 +119,9 @@ def _wait_until_ready(daemon: DaemonProcess, control: ControlClient, began_s: fl
 def _clients(roles: Sequence[Role], runtime: Path, daemon: DaemonProcess) -> Iterator[list[ClientProcess]]:
     clients: list[ClientProcess] = []
     try:
+        # Not a comprehension: those that did start must be stopped when a later one does not.
         for role in roles:
-            clients.append(ClientProcess(role, runtime))
+            clients.append(ClientProcess(role, runtime))  # noqa: PERF401
         for client in clients:
             if not client.registered.wait(JOIN_TIMEOUT_S):
                 daemon.check()

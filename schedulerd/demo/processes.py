@@ -124,9 +124,7 @@ class Hog:
     """Processes that do nothing but use a core each."""
 
     def __init__(self, count: int) -> None:
-        self._processes = [
-            subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)
-        ]
+        self._processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
 
     def stop(self) -> None:
         """End them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from schedulerd.serving.meter import percentile
@@ -57,7 +58,7 @@ class AppRecord:
 
 def swaps(samples: Sequence[Sample]) -> int:
     """How often the route changed from one reply to the next."""
-    return sum(a.route != b.route for a, b in zip(samples, samples[1:], strict=False))
+    return sum(a.route != b.route for a, b in pairwise(samples))
 
 
 def phase_summary(samples: Sequence[Sample]) -> dict[str, Any]:

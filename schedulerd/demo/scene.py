@@ -47,7 +47,11 @@ class Scene:
                 lambda: self._budget(hurried.app, half_ms),
             ),
             Phase("CPU hog", f"{hogs} start, one on each core", self._start_hog),
-            Phase("memory cut", f"the hog leaves; schedctl limit memory to {MEMORY_LEFT:.0%} of what is used", self._squeeze),
+            Phase(
+                "memory cut",
+                f"the hog leaves; schedctl limit memory to {MEMORY_LEFT:.0%} of what is used",
+                self._squeeze,
+            ),
             Phase(
                 "calm again",
                 f"schedctl limit memory auto; schedctl budget {hurried.app} {hurried.budget_ms:g}ms",

@@ -77,7 +77,16 @@ class LiveView:
 
 def _table(seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="schedulerd demo", title_justify="left", expand=False)
-    for name in ("app", "route", "budget", "predicted p50/p95", "measured p50/p95", "accuracy", "swaps", "late"):
+    for name in (
+        "app",
+        "route",
+        "budget",
+        "predicted p50/p95",
+        "measured p50/p95",
+        "accuracy",
+        "swaps",
+        "late",
+    ):
         table.add_column(name, justify="left" if name in ("app", "route") else "right", no_wrap=True)
     for app in apps:
         samples = seen.get(app["app"], ())

@@ -1,6 +1,6 @@
 """Accept or refuse a message, and why: pure decisions on what a client asks for.
 
-Every refusal is an exception of `schedulerd.errors` that owns its wire code and says the value, the limit and the remedy.
+Every refusal is an exception of `schedulerd.errors` that owns its wire code and says value, limit and remedy.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def admit_app(request: Register, app_id: str, models: Mapping[str, Model]) -> Ap
         raise BadValue(f"priority is {request.priority}; it must be {MIN_PRIORITY} to {MAX_PRIORITY} (most urgent)")
     if not 0.0 <= request.accuracy_floor <= model.accuracy:
         raise BadValue(
-            f"accuracy_floor is {request.accuracy_floor:g}; {request.model!r} reaches {model.accuracy:.4f} at its best, "
-            f"so ask for 0 to {model.accuracy:.4f}"
+            f"accuracy_floor is {request.accuracy_floor:g}; {request.model!r} reaches {model.accuracy:.4f} at its "
+            f"best, so ask for 0 to {model.accuracy:.4f}"
         )
     if request.late not in LATE_POLICIES:
         raise BadValue(f"late is {request.late!r}; it must be one of {', '.join(LATE_POLICIES)}")

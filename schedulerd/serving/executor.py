@@ -18,7 +18,7 @@ class Executor:
         self._clock = clock
 
     def start(self, job: Job) -> None:
-        """Take and pin the app's route. Raises `DeadlinePassed` for a late request of an app that wants those dropped."""
+        """Take and pin the app's route. Raises `DeadlinePassed` where the app wants late requests dropped."""
         app = job.app
         if app.spec.late == "drop" and self._clock.now_s() > job.deadline_s:
             late_ms = (self._clock.now_s() - job.deadline_s) * 1e3

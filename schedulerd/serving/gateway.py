@@ -125,7 +125,7 @@ class Gateway:
         self._send_all()
 
     def reachable(self, identity: bytes) -> bool:
-        """Whether a client of the inference socket is still connected: asks it for nothing, and learns from the send."""
+        """Whether a client of the inference socket is still connected: a send to one that is not fails."""
         try:
             self._infer.send_multipart((identity, *encode(Ping(0))), zmq.NOBLOCK)
         except zmq.Again:

@@ -88,9 +88,7 @@ def header_of(array: Array) -> TensorHeader:
             f"shape {shape} may not travel; at most {MAX_RANK} dimensions, none of them empty",
         )
     if array.nbytes > MAX_TENSOR_BYTES:
-        raise WireError(
-            Code.TOO_LARGE, f"{array.nbytes} bytes in one tensor; the limit is {MAX_TENSOR_BYTES}"
-        )
+        raise WireError(Code.TOO_LARGE, f"{array.nbytes} bytes in one tensor; the limit is {MAX_TENSOR_BYTES}")
     return TensorHeader(name, shape)
 
 
@@ -202,9 +200,7 @@ def _unpack(frames: Sequence[Frame], header_bytes: int, entries: int, items: int
             ext_hook=_refuse_ext,
         )
     except ValueError as error:
-        raise WireError(
-            Code.BAD_MESSAGE, f"header is not msgpack within the limits: {shown(str(error))}"
-        ) from None
+        raise WireError(Code.BAD_MESSAGE, f"header is not msgpack within the limits: {shown(str(error))}") from None
 
 
 def _refuse_ext(kind: int, _: bytes) -> Any:
@@ -217,9 +213,7 @@ def _envelope(header: Any) -> tuple[str, int]:
         raise WireError(Code.BAD_MESSAGE, f"header is {shown(header)}; it must be a map")
     message_id = header.get("id")
     if type(message_id) is not int or message_id < 0:
-        raise WireError(
-            Code.BAD_MESSAGE, f"id is {shown(message_id)}; it must be an integer from 1 to 2^64-1"
-        )
+        raise WireError(Code.BAD_MESSAGE, f"id is {shown(message_id)}; it must be an integer from 1 to 2^64-1")
     version = header.get("v")
     if type(version) is not int or version != PROTOCOL_VERSION:
         raise WireError(
@@ -235,18 +229,14 @@ def _envelope(header: Any) -> tuple[str, int]:
 
 def _read(schema: Schema, header: Mapping[str, Any], message_id: int, frames: Sequence[Frame]) -> Any:
     if len(frames) > 1:
-        raise WireError(
-            Code.BAD_MESSAGE, f"{len(frames) - 1} frames follow a header that announces none", message_id
-        )
+        raise WireError(Code.BAD_MESSAGE, f"{len(frames) - 1} frames follow a header that announces none", message_id)
     try:
         return schema.read(header, message_id)
     except Unfit as unfit:
         raise WireError(unfit.code, str(unfit), message_id) from None
 
 
-def _infer(
-    header: dict[str, Any], message_id: int, frames: Sequence[Frame]
-) -> tuple[Infer, list[memoryview]]:
+def _infer(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Infer, list[memoryview]]:
     if len(header) != 4:
         extra = sorted(header.keys() - {"v", "op", "id", "tensors"})
         problem = f"has no key {shown(extra[0])}; leave it out" if extra else "needs the key 'tensors'"
@@ -255,9 +245,7 @@ def _infer(
     return Infer(message_id, tensors), buffers
 
 
-def _result(
-    header: dict[str, Any], message_id: int, frames: Sequence[Frame]
-) -> tuple[Result, list[memoryview]]:
+def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Result, list[memoryview]]:
     tensors, buffers = _tensors(header.get("tensors"), message_id, frames)
     try:
         result = Result(
@@ -283,9 +271,7 @@ def _tensors(
 ) -> tuple[tuple[TensorHeader, ...], list[memoryview]]:
     """The tensor headers and the frames that belong to them; both sides must agree on number and length."""
     if type(described) is not list or not described:
-        raise WireError(
-            Code.BAD_MESSAGE, f"tensors is {shown(described)}; it must be an array of them", message_id
-        )
+        raise WireError(Code.BAD_MESSAGE, f"tensors is {shown(described)}; it must be an array of them", message_id)
     count = len(described)
     if count > MAX_TENSORS:
         raise WireError(Code.TOO_LARGE, f"{count} tensors; the limit is {MAX_TENSORS} a message", message_id)
@@ -303,8 +289,7 @@ def _tensors(
         if buffer.nbytes != header.size_bytes:
             raise WireError(
                 Code.BAD_TENSOR,
-                f"tensor {position} is announced as {header}, {header.size_bytes} bytes; "
-                f"its frame has {buffer.nbytes}",
+                f"tensor {position} is announced as {header}, {header.size_bytes} bytes; its frame has {buffer.nbytes}",
                 message_id,
             )
         headers.append(header)
@@ -327,9 +312,7 @@ def decode_event(frames: Sequence[Frame]) -> Event:
         raise WireError(Code.BAD_MESSAGE, f"{len(frames)} frames; an event has a topic and a body")
     header = _reply_header(frames[1:])
     if type(header) is not dict or header.get("v") != PROTOCOL_VERSION:
-        raise WireError(
-            Code.UNSUPPORTED_VERSION, f"event {shown(header)} is not of version {PROTOCOL_VERSION}"
-        )
+        raise WireError(Code.UNSUPPORTED_VERSION, f"event {shown(header)} is not of version {PROTOCOL_VERSION}")
     try:
         kind, body = header["kind"], header["body"]
         if type(kind) is not str or type(body) is not dict:

@@ -37,9 +37,7 @@ class Endpoints:
         )
 
 
-def default_directory(
-    environment: Mapping[str, str], user_id: int, system_directory: Path = SYSTEM_DIRECTORY
-) -> Path:
+def default_directory(environment: Mapping[str, str], user_id: int, system_directory: Path = SYSTEM_DIRECTORY) -> Path:
     """The runtime directory when nobody names one: the system's, the session's, or our own in /tmp.
 
     Raises `EndpointError` when the one in /tmp is somebody else's, who could answer in our daemon's place.
@@ -60,8 +58,7 @@ def _own(directory: Path, user_id: int) -> Path:
         return directory
     if owner != user_id:
         raise EndpointError(
-            f"{directory} belongs to user {owner}, not {user_id}; "
-            "set XDG_RUNTIME_DIR or name a runtime directory"
+            f"{directory} belongs to user {owner}, not {user_id}; set XDG_RUNTIME_DIR or name a runtime directory"
         )
     return directory
 
@@ -70,7 +67,6 @@ def _ipc(path: Path) -> str:
     size = len(str(path).encode())
     if size > MAX_PATH_BYTES:
         raise EndpointError(
-            f"socket path {path} has {size} bytes, the system's limit is {MAX_PATH_BYTES}; "
-            "choose a shorter directory"
+            f"socket path {path} has {size} bytes, the system's limit is {MAX_PATH_BYTES}; choose a shorter directory"
         )
     return f"ipc://{path}"

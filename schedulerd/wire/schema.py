@@ -125,9 +125,7 @@ def name(value: Any) -> str:
     """The name of a model or an app: printable, so that it can stand in a log and on a terminal."""
     given = text(value)
     if not 1 <= len(given) <= MAX_NAME_CHARACTERS or not given.isprintable():
-        raise Unfit(
-            Code.BAD_VALUE, f"is {shown(given)}; a name has 1 to {MAX_NAME_CHARACTERS} printable characters"
-        )
+        raise Unfit(Code.BAD_VALUE, f"is {shown(given)}; a name has 1 to {MAX_NAME_CHARACTERS} printable characters")
     return given
 
 
@@ -153,17 +151,13 @@ def tensor(value: Any) -> TensorHeader:
     if type(dtype) is not str or dtype not in DTYPES:
         raise Unfit(Code.BAD_TENSOR, f"has dtype {shown(dtype)}; it must be one of {', '.join(DTYPES)}")
     if type(shape) is not list or len(shape) > MAX_RANK:
-        raise Unfit(
-            Code.BAD_TENSOR, f"has shape {shown(shape)}; it must be an array of at most {MAX_RANK} sizes"
-        )
+        raise Unfit(Code.BAD_TENSOR, f"has shape {shown(shape)}; it must be an array of at most {MAX_RANK} sizes")
     for size in shape:
         if type(size) is not int or size < 1:
             raise Unfit(Code.BAD_TENSOR, f"has shape {shown(shape)}; every size must be an integer from 1")
     header = TensorHeader(dtype, tuple(shape))
     if header.size_bytes > MAX_TENSOR_BYTES:
-        raise Unfit(
-            Code.TOO_LARGE, f"is {header}, {header.size_bytes} bytes; the limit is {MAX_TENSOR_BYTES} bytes"
-        )
+        raise Unfit(Code.TOO_LARGE, f"is {header}, {header.size_bytes} bytes; the limit is {MAX_TENSOR_BYTES} bytes")
     return header
 
 

@@ -13,15 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from blockstore.assembly import LoadedBlock
+
 Array = npt.NDArray[Any]
-
-
-class LoadedBlock(Protocol):
-    """A variant in memory, ready to run."""
-
-    def run(self, tensor: Any) -> Any:
-        """Compute the block's output `[batch, ...]` from its input `[batch, ...]`; the input is not changed."""
-        ...
 
 
 class Engine(Protocol):

@@ -19,7 +19,7 @@ def make_engine(name: str, threads: int = 1) -> Engine:
             from schedulerd.serving.engines.torch import TorchEngine
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"the torch engine needs {error.name}, which is not installed: `pip install schedulerd[torch]` "
+                f"the torch engine needs {error.name}, which is not installed: pip install 'schedulerd[torch]' "
                 "or choose the engine onnxruntime"
             ) from error
         return TorchEngine(threads)

@@ -35,9 +35,7 @@ class OnnxBlock:
         try:
             result: Array = self._session.run(self._outputs, {self._input: tensor})[0]
         except Exception as error:  # onnxruntime's own classes have no common base of their own
-            raise EngineError(
-                f"{self._path.name[:16]} cannot run {tensor.dtype}{tensor.shape}: {error}"
-            ) from error
+            raise EngineError(f"{self._path.name[:16]} cannot run {tensor.dtype}{tensor.shape}: {error}") from error
         return result
 
 

@@ -61,7 +61,7 @@ class TorchEngine:
         return TorchBlock(module, path)
 
     def feed(self, array: Array) -> torch.Tensor:
-        """The array's memory as a tensor; a copy where it is not contiguous or writeable, or goes to a device."""
+        """The array's memory as a tensor; a copy where it is not contiguous or writeable, or not for the CPU."""
         return torch.from_numpy(np.require(array, requirements=("C", "W"))).to(self.device)
 
     def fetch(self, tensor: torch.Tensor) -> Array:

@@ -1,0 +1,30 @@
+"""Run every benchmark, each in a process of its own; `--json DIR` writes one file each."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+ALL = ("main_job",)
+TIMEOUT_S = 1800
+
+
+def main() -> int:
+    """0 when every benchmark ran; what its figures say is not judged here."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="DIR", help="write DIR/NAME.json")
+    parser.add_argument("--quick", action="store_true", help="fewer samples: does it run?")
+    args = parser.parse_args()
+    failed = 0
+    for name in ALL:
+        command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if args.quick else [])]
+        if args.json:
+            command += ["--json", str(args.json / f"{name}.json")]
+        failed += subprocess.run(command, check=False, timeout=TIMEOUT_S).returncode != 0
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

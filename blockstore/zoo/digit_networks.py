@@ -1,0 +1,121 @@
+"""The demo's three networks for 96x96 digit scenes, of different architecture.
+
+Widths follow from what the demo needs. A shipped store holds every variant twice, so weights are dear; time is spent
+at high resolution, where one weight is used 9216 times. Inner widths are 64, so that a quarter, a half and three
+quarters of the filters less are again multiples of 16, the group in which engines compute; what passes between
+blocks is narrow, so that pruning inner filters takes away nearly all of a block's work.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+CLASSES = 10
+
+
+class Residual(nn.Module):
+    """3x3 to `inner` filters, 3x3 back, and a shortcut without weights (option A, as in the CIFAR networks)."""
+
+    def __init__(self, inputs: int, inner: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, inner, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride = stride
+        self.missing = outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, inputs, h, w] to [batch, outputs, h / stride, w / stride]."""
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        if self.stride != 1 or self.missing:
+            step = self.stride
+            x = functional.pad(x[:, :, ::step, ::step], (0, 0, 0, 0, 0, self.missing))
+        return functional.relu(y + x)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to `inner` channels, depthwise 3x3, 1x1 back without activation (Sandler et al. 2018, figure 3b)."""
+
+    def __init__(self, inputs: int, inner: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.expand = _convolution(inputs, inner, 1, nn.ReLU6())
+        self.depthwise = _convolution(inner, inner, 3, nn.ReLU6(), stride, groups=inner)
+        self.project = _convolution(inner, outputs, 1, nn.Identity())
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, inputs, h, w] to [batch, outputs, h / stride, w / stride]."""
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.shortcut else y
+
+
+def residual() -> nn.Module:
+    """Residual network, about 6 ms."""
+    return nn.Sequential(
+        _convolution(1, 16, 3, nn.ReLU()),
+        Residual(16, 64, 16),
+        Residual(16, 64, 16),
+        Residual(16, 64, 16),
+        Residual(16, 64, 24, stride=2),
+        Residual(24, 64, 24, stride=2),
+        Residual(24, 48, 32, stride=2),
+        *_head(32),
+    )
+
+
+def plain() -> nn.Module:
+    """VGG-like network (convolutions and pooling only), about 8 ms."""
+    return nn.Sequential(
+        _convolution(1, 16, 3, nn.ReLU()),
+        *_pair(16, 64, 16),
+        *_pair(16, 64, 16),
+        *_pair(16, 64, 16),
+        *_pair(16, 64, 16),
+        nn.MaxPool2d(2),
+        *_pair(16, 64, 24),
+        nn.MaxPool2d(2),
+        *_pair(24, 64, 24),
+        nn.MaxPool2d(2),
+        *_pair(24, 48, 32),
+        *_head(32),
+    )
+
+
+def depthwise() -> nn.Module:
+    """Network of inverted residuals, about 4.5 ms."""
+    return nn.Sequential(
+        _convolution(1, 16, 3, nn.ReLU6()),
+        InvertedResidual(16, 96, 16),
+        InvertedResidual(16, 96, 16),
+        InvertedResidual(16, 96, 16),
+        InvertedResidual(16, 96, 16),
+        InvertedResidual(16, 96, 16),
+        InvertedResidual(16, 96, 16),
+        InvertedResidual(16, 128, 24, stride=2),
+        InvertedResidual(24, 128, 24),
+        InvertedResidual(24, 128, 32, stride=2),
+        InvertedResidual(32, 128, 32),
+        InvertedResidual(32, 128, 32, stride=2),
+        InvertedResidual(32, 128, 32),
+        *_head(32),
+    )
+
+
+def _pair(inputs: int, inner: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    return _convolution(inputs, inner, 3, nn.ReLU()), _convolution(inner, outputs, 3, nn.ReLU())
+
+
+def _convolution(
+    inputs: int, outputs: int, size: int, activation: nn.Module, stride: int = 1, groups: int = 1
+) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+        activation,
+    )
+
+
+def _head(channels: int) -> tuple[nn.Module, ...]:
+    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES)

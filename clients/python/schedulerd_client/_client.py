@@ -1,0 +1,199 @@
+"""The client for ordinary code: one request at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from schedulerd.wire.messages import Register
+from schedulerd_client._errors import Closed, SchedulerdClientError
+from schedulerd_client._session import NOTHING, Outcome, Session, Step
+from schedulerd_client._transport import Silence, Transport, ZmqTransport
+from schedulerd_client._values import Registration, Reply
+from schedulerd_client._where import endpoints_of
+
+GOODBYE_S = 0.5
+"""How long `close` waits for the daemon to hear that the app leaves."""
+
+
+class Client:
+    """An app's connection to the daemon; a context manager. Calls from several threads take turns.
+
+    `endpoint` is the daemon's runtime directory or one of its ipc:// addresses; None finds the daemon of this system
+    or session. Every call ends within `timeout_s`: with its answer, or with an error of `SchedulerdClientError`'s tree. The
+    daemon may start later than the client, and may be restarted: within the time-out of the call at hand the client
+    connects again, registers again under its name, and asks again.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | Path | None = None,
+        *,
+        timeout_s: float = 5.0,
+        transport: Transport | None = None,
+    ) -> None:
+        self._timeout_s = checked_timeout_s(timeout_s)
+        self._transport = transport or ZmqTransport(endpoints_of(endpoint).infer)
+        self._session = Session()
+        self._lock = threading.Lock()
+        self._reconnect_at_s = math.inf
+        self._closed = False
+        self._transport.open()
+
+    @property
+    def registration(self) -> Registration | None:
+        """What the daemon last promised; None before `register` and after `unregister`."""
+        return self._session.registration
+
+    def register(
+        self,
+        model: str,
+        budget_ms: float,
+        rate_hz: float,
+        priority: int = 5,
+        accuracy_floor: float = 0.0,
+        late: str = "run",
+        app: str | None = None,
+    ) -> Registration:
+        """Become an app: frames of `model`, `rate_hz` a second, each answered within `budget_ms`.
+
+        Args:
+            model: Name of a model in the daemon's store.
+            budget_ms: Wanted time from a frame's arrival at the daemon to its reply, above 0.
+            rate_hz: Frames a second that the app means to send, above 0.
+            priority: 1 (least) to 10; where not all budgets can be met, low priorities give way first.
+            accuracy_floor: Least acceptable predicted accuracy, 0 to 1.
+            late: What becomes of a frame whose deadline passes while it waits: `run` or `drop`.
+            app: Name for operators to see, unique among live apps; None has one made.
+
+        Raises:
+            Refusal: `UnknownModel`, `BadValue`, `AlreadyRegistered`, `NameTaken`, ...
+            TransportError: `Unreachable`, `TimedOut`.
+        """
+        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app)
+        with self._lock:
+            self._check_open()
+            registration = self._finish(*self._session.register(request, time.monotonic()), self._timeout_s)
+        return expect(registration, Registration)
+
+    def infer(self, array: npt.ArrayLike) -> Reply:
+        """Run one frame, `[*registration.input.shape]` of its dtype, and wait for the outputs.
+
+        Raises:
+            Refusal: `NotRegistered`, `BadTensor`, `Overloaded`, `DeadlinePassed`, `StoreFault`, ...
+            TransportError: `Unreachable`, `TimedOut`.
+        """
+        frame = np.asarray(array)
+        with self._lock:
+            self._check_open()
+            reply = self._finish(*self._session.infer(frame, time.monotonic()), self._timeout_s)
+        return expect(reply, Reply)
+
+    def unregister(self) -> None:
+        """Give up the app; right also where there is none."""
+        with self._lock:
+            self._check_open()
+            self._finish(*self._session.unregister(time.monotonic()), self._timeout_s)
+
+    def close(self) -> None:
+        """Tell the daemon that the app leaves, if it is there, and end the connection. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                self._say_goodbye()
+            finally:
+                self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed("this client is closed; make a new one")
+
+    def _say_goodbye(self) -> None:
+        if self._session.registration is None or self._transport.fault() is not None:
+            return
+        with contextlib.suppress(SchedulerdClientError):
+            self._finish(*self._session.unregister(time.monotonic()), GOODBYE_S)
+
+    def _finish(self, request_id: int, step: Step, timeout_s: float) -> Outcome:
+        """Perform steps until the request has its outcome."""
+        until_s = time.monotonic() + timeout_s
+        try:
+            while True:
+                for frames in step.send:
+                    self._transport.send(frames)
+                for done_id, outcome in step.done:
+                    if done_id == request_id:
+                        return outcome
+                if step.reconnect_in_s is not None:
+                    self._reconnect_at_s = time.monotonic() + step.reconnect_in_s
+                step = self._next_step(request_id, until_s)
+        except BaseException:
+            # Interrupted, or out of time: an answer that still comes is nobody's.
+            self._session.forget(request_id)
+            raise
+
+    def _next_step(self, request_id: int, until_s: float) -> Step:
+        wait_s = min(until_s, self._reconnect_at_s) - time.monotonic()
+        incoming = self._transport.receive(max(0.0, wait_s))
+        now_s = time.monotonic()
+        if not isinstance(incoming, Silence):
+            return self._session.received(incoming, now_s)
+        if now_s >= until_s:
+            raise self._out_of_time(request_id)
+        if incoming is Silence.LOST or now_s >= self._reconnect_at_s:
+            return self._reconnect()
+        return NOTHING
+
+    def _reconnect(self) -> Step:
+        self._reconnect_at_s = math.inf
+        self._transport.open()
+        return self._session.connected_anew()
+
+    def _out_of_time(self, request_id: int) -> SchedulerdClientError:
+        fault = self._transport.fault()
+        half_said = fault is not None or self._session.is_joining(request_id)
+        error = self._session.give_up(request_id, fault)
+        if half_said:
+            # What is queued, or half agreed, must not reach a daemon behind our back later.
+            for frames in self._reconnect().send:
+                self._transport.send(frames)
+        return error
+
+
+Wanted = TypeVar("Wanted", Registration, Reply)
+
+
+def expect(outcome: Outcome, kind: type[Wanted]) -> Wanted:
+    """The outcome of a call as the value that it promises; errors are raised."""
+    if isinstance(outcome, SchedulerdClientError):
+        raise outcome
+    assert isinstance(outcome, kind), "the session matches answers to requests"
+    return outcome
+
+
+def checked_timeout_s(timeout_s: float) -> float:
+    """ValueError unless above 0 and finite: nothing waits for ever."""
+    if not 0.0 < timeout_s < math.inf:
+        raise ValueError(f"timeout_s is {timeout_s}; it must be above 0 and finite")
+    return timeout_s

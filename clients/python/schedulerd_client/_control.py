@@ -1,0 +1,132 @@
+"""The operator's side: ask the daemon about itself, move budgets and limits, listen to what happens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from schedulerd.wire.codec import WireError, decode_reply, encode
+from schedulerd.wire.messages import (
+    EVENT_KINDS,
+    Answer,
+    Apps,
+    Failure,
+    Message,
+    Models,
+    Ping,
+    SetBudget,
+    SetLimit,
+    ShowPlan,
+    Status,
+)
+from schedulerd_client._client import checked_timeout_s
+from schedulerd_client._errors import Closed, ProtocolError, TimedOut, Unreachable, refusal
+from schedulerd_client._events import EventStream
+from schedulerd_client._transport import Silence, ZmqTransport
+from schedulerd_client._where import absence, endpoints_of
+
+
+class ControlClient:
+    """Requests on the daemon's control socket; a context manager.
+
+    Answers are maps as clients/PROTOCOL.md lists them. Unlike `Client` it does not wait for a daemon that is not
+    there: an operator wants to know at once. Errors: `Unreachable`, `TimedOut`, `NotPermitted`, `BadValue`,
+    `UnknownApp`, ...
+    """
+
+    def __init__(self, endpoint: str | Path | None = None, *, timeout_s: float = 5.0) -> None:
+        self._timeout_s = checked_timeout_s(timeout_s)
+        self._endpoints = endpoints_of(endpoint)
+        self._transport = ZmqTransport(self._endpoints.control)
+        self._lock = threading.Lock()
+        self._last_id = 0
+        self._closed = False
+        self._transport.open()
+
+    def status(self) -> dict[str, Any]:
+        """How the daemon and its board are."""
+        return self._ask(Status)
+
+    def apps(self) -> dict[str, Any]:
+        """Every app with its route, prediction and measured times."""
+        return self._ask(Apps)
+
+    def plan(self) -> dict[str, Any]:
+        """The plan in force, and why it is so."""
+        return self._ask(ShowPlan)
+
+    def models(self) -> dict[str, Any]:
+        """What the store holds."""
+        return self._ask(Models)
+
+    def set_budget(self, app: str, budget_ms: float) -> dict[str, Any]:
+        """Change one app's budget; answered when the new plan is in place."""
+        return self._ask(lambda request_id: SetBudget(request_id, app, budget_ms))
+
+    def set_limit(self, what: str, value_bytes: int | None) -> dict[str, Any]:
+        """Change what all apps together may use (`memory`); None goes back to the configuration."""
+        return self._ask(lambda request_id: SetLimit(request_id, what, value_bytes))
+
+    def ping(self) -> None:
+        """Return when the daemon answers."""
+        self._ask(Ping)
+
+    def events(self, kinds: Sequence[str] = EVENT_KINDS, timeout_s: float | None = None) -> EventStream:
+        """What happens from now on; see `EventStream`."""
+        return EventStream(self._endpoints.events, kinds, timeout_s, self._timeout_s)
+
+    def close(self) -> None:
+        """End the connection. May be called twice."""
+        with self._lock:
+            self._closed = True
+            self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask(self, request: Callable[[int], Message]) -> dict[str, Any]:
+        with self._lock:
+            if self._closed:
+                raise Closed("this client is closed; make a new one")
+            self._last_id += 1
+            self._transport.send(encode(request(self._last_id)))
+            try:
+                return self._answer(self._last_id)
+            except (Unreachable, TimedOut):
+                # The request may wait in the socket; it must not be carried out behind our back later.
+                self._transport.open()
+                raise
+
+    def _answer(self, request_id: int) -> dict[str, Any]:
+        until_s = time.monotonic() + self._timeout_s
+        while True:
+            incoming = self._transport.receive(max(0.0, until_s - time.monotonic()))
+            if incoming is Silence.LOST:
+                raise Unreachable(f"the daemon at {self._endpoints.control} went away; look at it, then ask again")
+            if incoming is Silence.ABSENT:
+                raise Unreachable(absence(self._endpoints.control))
+            if incoming is Silence.CONNECTED:
+                continue
+            if isinstance(incoming, Silence):
+                raise TimedOut(f"no answer from {self._endpoints.control} within {self._timeout_s:g} s")
+            try:
+                reply, _ = decode_reply(incoming)
+            except WireError as error:
+                raise ProtocolError(f"unreadable answer: {error}; SDK and daemon must match") from None
+            if reply.id != request_id:
+                continue
+            if isinstance(reply, Failure):
+                raise refusal(reply.code, reply.message)
+            return dict(reply.result) if isinstance(reply, Answer) else {}

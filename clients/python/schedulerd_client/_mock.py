@@ -1,0 +1,147 @@
+"""A daemon that is a function, for tests of apps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from schedulerd.wire.codec import Array, Frame, array_of, decode_request, encode, header_of
+from schedulerd.wire.messages import (
+    Code,
+    Failure,
+    Infer,
+    Message,
+    Pong,
+    Register,
+    Registered,
+    Request,
+    Result,
+    TensorHeader,
+    Unregister,
+    Unregistered,
+)
+from schedulerd_client._errors import Refusal
+from schedulerd_client._transport import Incoming, Silence
+
+
+class MockTransport:
+    """`Client(transport=MockTransport(handler))`: `handler` takes a frame and gives the model's outputs.
+
+    Messages go through the real codec, and frames are checked against `input` as a daemon checks them. A `Refusal`
+    that the handler raises is answered as the daemon's; any other exception comes out of the call. `requests` are
+    those that the app made, in order. No time passes.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Array], Array],
+        *,
+        input: TensorHeader = TensorHeader("uint8", (32, 32, 3)),  # noqa: A002, B008 (as in Registration; frozen)
+        output: TensorHeader = TensorHeader("float32", (10,)),  # noqa: B008 (frozen)
+        labels: tuple[str, ...] = (),
+        route: tuple[str, ...] = ("original",),
+        accuracy: float = 1.0,
+    ) -> None:
+        self.requests: list[Request] = []
+        self._handler = handler
+        self._input = input
+        self._output = output
+        self._labels = labels
+        self._route = route
+        self._accuracy = accuracy
+        self._app: Register | None = None
+        self._replies: deque[list[bytes]] = deque()
+        self._replied = asyncio.Event()
+
+    def open(self) -> None:
+        """Forget the registration, as a new connection does."""
+        self._app = None
+        self._replies.clear()
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        """Answer at once."""
+        request, buffers = decode_request(frames)
+        self.requests.append(request)
+        try:
+            answer = self._answer(request, buffers)
+        except Refusal as refusal:
+            answer = encode(Failure(request.id, refusal.code, str(refusal)))
+        self._replies.append([bytes(frame) for frame in answer])
+        self._replied.set()
+
+    def receive(self, timeout_s: float) -> Incoming:  # noqa: ARG002 (Transport has it)
+        """The next answer; nothing comes later that is not there now."""
+        return self._replies.popleft() if self._replies else Silence.TIMED_OUT
+
+    async def receive_async(self, timeout_s: float) -> Incoming:
+        """The next answer, once there is one."""
+        self._replied.clear()
+        if not self._replies:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._replied.wait()
+        return self.receive(0.0)
+
+    def fault(self) -> str | None:
+        """A function is always there."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _answer(self, request: Request, buffers: Sequence[memoryview]) -> Sequence[Frame]:
+        if isinstance(request, Infer):
+            return self._infer(request, buffers)
+        return encode(self._reply(request))
+
+    def _reply(self, request: Request) -> Message:
+        if isinstance(request, Register):
+            return self._register(request)
+        if isinstance(request, Unregister):
+            self._app = None
+            return Unregistered(request.id)
+        return Pong(request.id)
+
+    def _register(self, request: Register) -> Message:
+        if self._app is not None:
+            return Failure(request.id, Code.ALREADY_REGISTERED, "this client has an app; unregister first")
+        self._app = request
+        return Registered(
+            id=request.id,
+            app=request.app or request.model,
+            model=request.model,
+            input=self._input,
+            output=self._output,
+            labels=self._labels,
+            route=self._route,
+            accuracy=self._accuracy,
+            latency_ms=0.0,
+            latency_p95_ms=0.0,
+            miss_ms=0.0,
+            plan=1,
+        )
+
+    def _infer(self, request: Infer, buffers: Sequence[memoryview]) -> Sequence[Frame]:
+        if self._app is None:
+            return encode(Failure(request.id, Code.NOT_REGISTERED, "register before the first frame"))
+        frame = request.tensors[0]
+        if frame.dtype != self._input.dtype or frame.size_bytes != self._input.size_bytes:
+            return encode(Failure(request.id, Code.BAD_TENSOR, f"frame is {frame}; the model takes {self._input}"))
+        given = self._handler(array_of(self._input, buffers[0]))
+        outputs = np.asarray(given, self._output.dtype).reshape((1, *self._output.shape))
+        result = Result(
+            id=request.id,
+            tensors=(header_of(outputs),),
+            plan=1,
+            route=self._route,
+            accuracy=self._accuracy,
+            queue_ms=0.0,
+            run_ms=0.0,
+            budget_ms=self._app.budget_ms,
+            deadline_met=True,
+        )
+        return encode(result, (outputs,))

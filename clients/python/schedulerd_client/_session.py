@@ -1,0 +1,228 @@
+"""The life of one client without its sockets: what to send, what has been answered, when to connect anew.
+
+Bytes and lost connections go in, `Step`s come out; `Client` and `AsyncClient` perform them (the idea is that of
+https://sans-io.readthedocs.io). Every recovery is one and the same: a new connection, on which the app is registered
+as before and every open request is sent again. Frames may run twice that way, which does no harm: inference has no
+effect. Requests are matched by id alone, and no id is used twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from schedulerd.wire.codec import Array, Frame, WireError, array_of, decode_reply, encode, header_of
+from schedulerd.wire.messages import (
+    Code,
+    Failure,
+    Infer,
+    Register,
+    Registered,
+    Result,
+    Unregister,
+    Unregistered,
+)
+from schedulerd_client._errors import ProtocolError, Refusal, SchedulerdClientError, TimedOut, Unreachable, refusal
+from schedulerd_client._values import Registration, Reply
+
+RETRY_S = 0.1
+"""How long a connection that said "not now" is kept before trying another; its end is noticed at once anyway."""
+
+Outcome = Registration | Reply | None | SchedulerdClientError
+"""What a call returns, or raises."""
+
+
+class Step(NamedTuple):
+    """What to do next: send messages, end calls, connect anew."""
+
+    send: Sequence[Sequence[Frame]] = ()
+    done: Sequence[tuple[int, Outcome]] = ()
+    reconnect_in_s: float | None = None
+    """Open a new connection after that time, or when this one is lost, whichever comes first."""
+
+
+NOTHING = Step()
+
+
+@dataclass(slots=True)
+class _Open:
+    """A request without an answer."""
+
+    frames: Sequence[Frame]
+    asked_at_s: float
+    refusal: Refusal | None = None
+    """The last answer that was not final; what to say when time runs out."""
+
+
+class Session:
+    """One client. Not for several threads at once; `now_s` is any monotonic time in seconds."""
+
+    def __init__(self) -> None:
+        self.registration: Registration | None = None
+        """As of the last registration; None before the first and after `unregister`."""
+        self._last_id = 0
+        self._open: dict[int, _Open] = {}
+        self._wanted: Register | None = None
+        """The registration to repeat on every new connection."""
+        self._joining: Register | None = None
+        """The registration that waits for its answer; frames wait behind it."""
+
+    # What the user wants.
+
+    def register(self, request: Register, now_s: float) -> tuple[int, Step]:
+        """Register; `request.id` is replaced by the next one."""
+        joining = replace(request, id=self._next_id())
+        step = self._submit(joining.id, encode(joining), now_s)
+        self._joining = joining
+        return joining.id, step
+
+    def infer(self, array: Array, now_s: float) -> tuple[int, Step]:
+        """Run one frame. Raises `BadTensor` or `BadMessage` for an array that cannot travel."""
+        request_id = self._next_id()
+        try:
+            frames = encode(Infer(request_id, (header_of(array),)), (array,))
+        except WireError as error:
+            raise refusal(error.code, str(error)) from None
+        return request_id, self._submit(request_id, frames, now_s)
+
+    def unregister(self, now_s: float) -> tuple[int, Step]:
+        """Give up the app; it will not be registered again."""
+        request_id = self._next_id()
+        self._wanted = None
+        return request_id, self._submit(request_id, encode(Unregister(request_id)), now_s)
+
+    def give_up(self, request_id: int, fault: str | None) -> SchedulerdClientError:
+        """Forget a request whose time is up, and say why; `fault` is `Transport.fault`."""
+        request = self._open.get(request_id)
+        self.forget(request_id)
+        if request is not None and request.refusal is not None:
+            return request.refusal
+        if fault is not None:
+            return Unreachable(fault)
+        return TimedOut("the daemon gave no answer in time; raise timeout_s, or see `schedctl status`")
+
+    def forget(self, request_id: int) -> None:
+        """Nobody waits for this request any more; its answer will be ignored."""
+        self._open.pop(request_id, None)
+        if self.is_joining(request_id):
+            self._joining = None
+
+    def is_joining(self, request_id: int) -> bool:
+        """Whether this request is a registration without an answer."""
+        return self._joining is not None and self._joining.id == request_id
+
+    # What happened.
+
+    def connected_anew(self) -> Step:
+        """There is a new connection, on which nothing has been said."""
+        if self._joining is None and self._wanted is not None:
+            self._joining = replace(self._wanted, id=self._next_id())
+        if self._joining is not None:
+            return Step(send=(encode(self._joining),))
+        return self._send_open()
+
+    def received(self, frames: Sequence[Frame], now_s: float) -> Step:
+        """A message from the daemon; answers that nobody waits for are ignored."""
+        try:
+            reply, buffers = decode_reply(frames)
+            if type(reply) is Result:
+                return self._result(reply, buffers, now_s)
+        except WireError as error:
+            return self._finish(error.id, ProtocolError(f"unreadable answer: {error}; SDK and daemon must match"))
+        if isinstance(reply, Failure):
+            return self._failure(reply)
+        if isinstance(reply, Registered):
+            return self._registered(reply)
+        if isinstance(reply, Unregistered):
+            self._wanted = self.registration = None
+            return self._finish(reply.id, None)
+        # The daemon's pings (id 0) only find out whether we are there: libzmq has answered that.
+        return NOTHING
+
+    # Details.
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _submit(self, request_id: int, frames: Sequence[Frame], now_s: float) -> Step:
+        self._open[request_id] = _Open(frames, now_s)
+        return NOTHING if self._joining is not None else Step(send=(frames,))
+
+    def _finish(self, request_id: int, outcome: Outcome) -> Step:
+        if self._open.pop(request_id, None) is None:
+            return NOTHING
+        return Step(done=((request_id, outcome),))
+
+    def _send_open(self) -> Step:
+        return Step(send=[request.frames for request in self._open.values()])
+
+    def _result(self, result: Result, buffers: Sequence[Frame], now_s: float) -> Step:
+        request = self._open.get(result.id)
+        if request is None:
+            return NOTHING
+        reply = Reply(
+            outputs=array_of(result.tensors[0], buffers[0]),
+            route=result.route,
+            accuracy=result.accuracy,
+            plan=result.plan,
+            queue_ms=result.queue_ms,
+            run_ms=result.run_ms,
+            budget_ms=result.budget_ms,
+            deadline_met=result.deadline_met,
+            latency_ms=(now_s - request.asked_at_s) * 1e3,
+        )
+        return self._finish(result.id, reply)
+
+    def _registered(self, reply: Registered) -> Step:
+        joining = self._joining
+        if joining is None or joining.id != reply.id:
+            return NOTHING
+        self._joining = None
+        self._wanted = replace(joining, app=reply.app)
+        self.registration = Registration(
+            app=reply.app,
+            model=reply.model,
+            input=reply.input,
+            output=reply.output,
+            labels=reply.labels,
+            route=reply.route,
+            accuracy=reply.accuracy,
+            latency_ms=reply.latency_ms,
+            latency_p95_ms=reply.latency_p95_ms,
+            miss_ms=reply.miss_ms,
+            plan=reply.plan,
+        )
+        done = self._finish(reply.id, self.registration).done
+        return self._send_open()._replace(done=done)
+
+    def _failure(self, failure: Failure) -> Step:
+        error = refusal(failure.code, failure.message)
+        if self._joining is not None and self._joining.id == failure.id:
+            return self._join_refused(self._joining, error)
+        request = self._open.get(failure.id)
+        if request is None:
+            return NOTHING
+        if error.code is Code.SHUTTING_DOWN:
+            request.refusal = error
+            return Step(reconnect_in_s=RETRY_S)
+        if error.code is Code.NOT_REGISTERED and self._wanted is not None:
+            # The daemon is not the one that knew us, or has given us up.
+            return Step(reconnect_in_s=0.0)
+        return self._finish(failure.id, error)
+
+    def _join_refused(self, joining: Register, error: Refusal) -> Step:
+        ours = joining.id not in self._open
+        # Our own name may be held, for a moment, by the connection that we have just lost.
+        if error.code is Code.SHUTTING_DOWN or (ours and error.code is Code.NAME_TAKEN):
+            for request in self._open.values():
+                request.refusal = error
+            return Step(reconnect_in_s=RETRY_S)
+        self._joining = None
+        if not ours:
+            done = self._finish(joining.id, error).done
+            return self._send_open()._replace(done=done)
+        failed = tuple((request_id, error) for request_id in self._open)
+        self._open.clear()
+        return Step(done=failed)

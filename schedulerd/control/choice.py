@@ -1,0 +1,191 @@
+"""A choice of variants and what it takes: latency, memory, utilisation, accuracy, and the limits that it breaks.
+
+Everything that decides or reports predicts with the formulas of this file; `recheck` has its own.
+
+A request's latency is the sum of its blocks, plus the serving overhead, plus the wait for the one block of another
+app that may be running when it arrives: the queue decides again at every block boundary, so an urgent request
+waits for one block and no more.
+
+The 95th percentile of the sum of blocks is bounded by the sum of the blocks' 95th percentiles. The bound has to be
+linear for the integer program. It is exact when the blocks of one request are slow together (comonotone), and
+that is the rule, because what makes them slow (clock, cache, another process) outlasts a block; for independent blocks
+it errs on the safe side, since the root of summed squares is at most the sum. Sum of medians times the largest ratio is
+linear too, and never below it. The wait counts the other block's median: a request that arrives just as the longest block
+starts is already the worst case of that draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from schedulerd.control.problem import AppOptions, Option, Problem
+from schedulerd.plan import Excess
+
+_T = TypeVar("_T")
+
+TOLERANCE = 1e-6
+"""Relative excess of a limit that is rounding of the solver and not a break."""
+
+FLOOR_RANK, MEMORY_RANK, UTILISATION_RANK = 0, 1, 2
+_LEAST_BUDGET_RANK = 13
+"""Rank of a budget at priority 0: priority 10 comes right after utilisation."""
+
+
+def budget_rank(app: AppOptions) -> int:
+    """Rank of an app's budget among the limits: the higher the priority, the later it is given up."""
+    return _LEAST_BUDGET_RANK - app.app.priority
+
+
+def floor_of(app: AppOptions) -> float:
+    """The accuracy floor that is held: never above what the original, or the best that is left of it, gives."""
+    attainable = app.full_accuracy - sum(min(o.accuracy_drop for o in block) for block in app.blocks)
+    return min(app.app.accuracy_floor, app.full_accuracy, attainable)
+
+
+def weight_of(app: AppOptions) -> float:
+    """What one unit of accuracy drop costs: priority over full accuracy, so that each app is its own measure."""
+    return app.app.priority / (app.full_accuracy or 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCost:
+    """What one app's route takes under the present load, on its own: without overhead and waiting."""
+
+    median_ms: float
+    p95_ms: float
+    longest_ms: float
+    """Median of the longest block: how long another app's urgent request may have to wait."""
+    accuracy_drop: float
+
+
+def route_cost(options: Sequence[Option], slowdown: float) -> RouteCost:
+    """Cost of running one option after the other."""
+    return RouteCost(
+        median_ms=slowdown * sum(o.latency_ms for o in options),
+        p95_ms=slowdown * sum(o.latency_p95_ms for o in options),
+        longest_ms=slowdown * max(o.latency_ms for o in options),
+        accuracy_drop=sum(o.accuracy_drop for o in options),
+    )
+
+
+def blocking_ms(costs: Sequence[RouteCost], position: int) -> float:
+    """The longest block of any other app; with several lanes this is an upper bound."""
+    return max((c.longest_ms for p, c in enumerate(costs) if p != position), default=0.0)
+
+
+def utilisation_of(problem: Problem, costs: Sequence[RouteCost]) -> float:
+    """Share of all lanes' time that the apps take at their rates."""
+    busy = sum(a.app.rate_hz * c.median_ms for a, c in zip(problem.apps, costs, strict=True))
+    return busy / 1000.0 / problem.limits.lanes
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One option per block of every app of a problem, and what that takes. Make it with `choose`."""
+
+    problem: Problem
+    picks: tuple[tuple[int, ...], ...]
+    """Index into `AppOptions.blocks[block]`, for each app and block."""
+    costs: tuple[RouteCost, ...]
+    users: Mapping[str, int]
+    """How many blocks run each blob."""
+    memory_bytes: int
+
+    def options(self, position: int) -> tuple[Option, ...]:
+        """The chosen options of one app."""
+        blocks = self.problem.apps[position].blocks
+        return tuple(block[pick] for block, pick in zip(blocks, self.picks[position], strict=True))
+
+    def option(self, position: int, block: int) -> Option:
+        """The chosen option of one block."""
+        return self.problem.apps[position].blocks[block][self.picks[position][block]]
+
+    def step(self, position: int, block: int, pick: int) -> Choice:
+        """The choice that differs in one block."""
+        picks = self.picks[position]
+        moved = (*picks[:block], pick, *picks[block + 1 :])
+        app = self.problem.apps[position]
+        options = [o[p] for o, p in zip(app.blocks, moved, strict=True)]
+        old, new = self.option(position, block), options[block]
+        users = dict(self.users)
+        users[old.digest] -= 1
+        freed = 0 if users[old.digest] else old.memory_bytes
+        added = 0 if users.get(new.digest) else new.memory_bytes
+        users[new.digest] = users.get(new.digest, 0) + 1
+        return Choice(
+            self.problem,
+            _replaced(self.picks, position, moved),
+            _replaced(self.costs, position, route_cost(options, self.problem.slowdown)),
+            users,
+            self.memory_bytes - freed + added,
+        )
+
+    @property
+    def loss(self) -> float:
+        """Weighted accuracy that is given up against the full models: what the optimizer minimises."""
+        return sum(weight_of(a) * c.accuracy_drop for a, c in zip(self.problem.apps, self.costs, strict=True))
+
+    def p95_ms(self, position: int) -> float:
+        """Predicted 95th percentile of one app's latency."""
+        own_ms = self.costs[position].p95_ms
+        return own_ms + self.problem.limits.overhead_ms + blocking_ms(self.costs, position)
+
+    def broken(self) -> tuple[Excess, ...]:
+        """The limits that this choice exceeds, in order of rank."""
+        limits = self.problem.limits
+        found = [
+            ("memory", self.memory_bytes, limits.memory_bytes, MEMORY_RANK),
+            ("utilisation", utilisation_of(self.problem, self.costs), limits.utilisation_cap, UTILISATION_RANK),
+        ]
+        for position, app in enumerate(self.problem.apps):
+            found.append((f"budget:{app.app.app_id}", self.p95_ms(position), app.app.budget_ms, budget_rank(app)))
+        over = [Excess(name, share, rank) for name, use, limit, rank in found if (share := share_over(use, limit))]
+        over += self._below_floor()
+        return tuple(sorted(over, key=lambda e: (e.rank, e.limit)))
+
+    def _below_floor(self) -> Iterator[Excess]:
+        for app, cost in zip(self.problem.apps, self.costs, strict=True):
+            floor = floor_of(app)
+            missing = floor - (app.full_accuracy - cost.accuracy_drop)
+            if missing > TOLERANCE:
+                yield Excess(f"floor:{app.app.app_id}", missing / floor, FLOOR_RANK)
+
+
+def choose(problem: Problem, picks: Sequence[Sequence[int]]) -> Choice:
+    """What it takes to run `picks`, the index of the chosen option for each app and block."""
+    chosen = [[b[p] for b, p in zip(a.blocks, row, strict=True)] for a, row in zip(problem.apps, picks, strict=True)]
+    users: dict[str, int] = {}
+    memory_bytes = 0
+    for option in (o for options in chosen for o in options):
+        memory_bytes += 0 if option.digest in users else option.memory_bytes
+        users[option.digest] = users.get(option.digest, 0) + 1
+    return Choice(
+        problem,
+        tuple(tuple(row) for row in picks),
+        tuple(route_cost(options, problem.slowdown) for options in chosen),
+        users,
+        memory_bytes,
+    )
+
+
+def most_accurate(problem: Problem) -> Choice:
+    """The best of every block on its own; where accuracies are equal, the faster one."""
+    return choose(
+        problem,
+        [
+            [min(range(len(b)), key=lambda i: (b[i].accuracy_drop, b[i].latency_ms, i)) for b in app.blocks]
+            for app in problem.apps
+        ],
+    )
+
+
+def share_over(use: float, limit: float) -> float:
+    """By how much `use` exceeds `limit`, as a share of the limit; 0 within it. A limit below 1e-3 counts as that."""
+    share = (use - limit) / max(limit, 1e-3)
+    return share if share > TOLERANCE else 0.0
+
+
+def _replaced(values: tuple[_T, ...], position: int, value: _T) -> tuple[_T, ...]:
+    return (*values[:position], value, *values[position + 1 :])

@@ -1,0 +1,228 @@
+"""The daemon's answers as text for people: aligned tables and short lines. Pure; absent values read `-`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+Answer = Mapping[str, Any]
+Column = tuple[str, Callable[[Answer], str]]
+"""Heading, and the text of a row's cell."""
+
+MISSING = "-"
+
+
+def status(answer: Answer) -> str:
+    """A block of labelled lines."""
+    states = answer.get("states") or {}
+    lines = [
+        ("schedulerd", f"{text(answer, 'version')}, {_ready(answer)}, pid {text(answer, 'pid')}, up {_uptime(answer)}"),
+        ("engine", f"{text(answer, 'engine')}, {_lanes(answer)}"),
+        ("plan", f"{text(answer, 'plan')} for {_counted(answer.get('apps'), 'app')}"),
+        (
+            "requests",
+            f"{text(answer, 'requests')} answered, {text(answer, 'misses')} late, {text(answer, 'refused')} refused, "
+            f"{text(answer, 'swaps')} route changes",
+        ),
+        (
+            "blocks",
+            f"{size(answer, 'resident_bytes')} of {size(answer, 'memory_limit_bytes')} allowed{_states(states)}",
+        ),
+        ("memory", f"{size(answer, 'rss_bytes')} daemon, {size(answer, 'memory_available_bytes')} free on the board"),
+        (
+            "processor",
+            f"{share(answer, 'cpu_busy')} busy, {share(answer, 'cpu_others')} by others; "
+            f"blocks take {number(answer, 'slowdown', 2)} times their profile",
+        ),
+    ]
+    return "\n".join(f"{label:<10}  {line}" for label, line in lines)
+
+
+def apps(answer: Answer) -> str:
+    """One line per app."""
+    rows = answer.get("apps")
+    return table(_APPS, rows) if rows else "no apps; a client joins with register()"
+
+
+def plan(answer: Answer) -> str:
+    """Why the plan is as it is, one line per app, and the variants of each route."""
+    rows = answer.get("apps") or []
+    why = [
+        f"plan {text(answer, 'number')}: {text(answer, 'sentence')}",
+        f"cause     {text(answer, 'cause')}",
+        f"decided   {text(answer, 'status')}, gap {share(answer, 'gap')}, "
+        f"{number(answer, 'solve_ms')} ms to solve, {number(answer, 'apply_ms')} ms to apply",
+        f"memory    {size(answer, 'memory_bytes')} of {size(answer, 'memory_limit_bytes')}",
+        f"lanes     {share(answer, 'utilisation')} used",
+        f"binding   {_listed(answer.get('binding'))}",
+    ]
+    blocks = [f"{text(row, 'app')}: " + ", ".join(map(_block, row.get("blocks") or [])) for row in rows]
+    tables = ["", table(_PLAN, rows), "", *blocks] if rows else []
+    return "\n".join(why + tables)
+
+
+def models(answer: Answer) -> str:
+    """One line per model."""
+    rows = answer.get("models")
+    return table(_MODELS, rows) if rows else "the store is empty; see `schedulerd build` and `schedulerd store import`"
+
+
+def budget(answer: Answer) -> str:
+    """What an edited budget led to."""
+    return (
+        f"{text(answer, 'app')}: budget {number(answer, 'budget_ms')} ms, plan {text(answer, 'plan')} "
+        f"in {number(answer, 'apply_ms')} ms\n{text(answer, 'sentence')}\n"
+        f"predicted p95 {number(answer, 'latency_p95_ms')} ms ({_met(answer)}), "
+        f"accuracy {share(answer, 'accuracy', 1)}"
+    )
+
+
+def limit(answer: Answer) -> str:
+    """What an edited limit led to."""
+    return (
+        f"memory limit {size(answer, 'memory_limit_bytes')}, plan {text(answer, 'plan')} "
+        f"in {number(answer, 'apply_ms')} ms\n{text(answer, 'sentence')}"
+    )
+
+
+def event(kind: str, at: float, body: Answer) -> str:
+    """One line: local time, kind, and the sentence or the values."""
+    said = text(body, "sentence") if "sentence" in body else " ".join(f"{k}={plain(v)}" for k, v in body.items())
+    return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S.%f}  {plain(kind):<8}  {said}"
+
+
+def table(columns: Sequence[Column], rows: Iterable[Answer]) -> str:
+    """Columns as wide as their widest cell; numbers to the right, the last column ragged."""
+    lines = [[heading for heading, _ in columns], *([cell(row) for _, cell in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(_line(cells, widths) for cells in lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    last = len(cells) - 1
+    padded = (
+        cell if i == last else cell.ljust(width) if i == 0 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join(padded).rstrip()
+
+
+def text(row: Answer, key: str) -> str:
+    """A value as it is."""
+    return plain(row.get(key))
+
+
+def number(row: Answer, key: str, digits: int = 1) -> str:
+    """A number with a fixed count of decimals."""
+    value = row.get(key)
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else MISSING
+
+
+def share(row: Answer, key: str, digits: int = 0) -> str:
+    """A fraction in per cent."""
+    value = row.get(key)
+    return f"{value:.{digits}%}" if isinstance(value, int | float) else MISSING
+
+
+def size(row: Answer, key: str) -> str:
+    """Bytes in MB (10^6), as `schedctl limit` takes them."""
+    value = row.get(key)
+    return f"{value / 1e6:.1f} MB" if isinstance(value, int | float) else MISSING
+
+
+def plain(value: object) -> str:
+    """Any value as printable text: names come from clients, and must not steer a terminal."""
+    if value is None:
+        return MISSING
+    return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def _listed(values: Iterable[object] | None) -> str:
+    return ", ".join(map(plain, values or [])) or MISSING
+
+
+def _counted(count: object, word: str) -> str:
+    return f"{plain(count)} {word}{'' if count == 1 else 's'}"
+
+
+def _ready(answer: Answer) -> str:
+    ready = answer.get("ready")
+    return MISSING if ready is None else "ready" if ready else "not ready"
+
+
+def _uptime(answer: Answer) -> str:
+    seconds = answer.get("uptime_s")
+    if not isinstance(seconds, int | float):
+        return MISSING
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _lanes(answer: Answer) -> str:
+    return f"{_counted(answer.get('lanes'), 'lane')} of {_counted(answer.get('threads_per_lane'), 'thread')}"
+
+
+def _states(states: Mapping[str, int]) -> str:
+    return "".join(f", {plain(count)} {plain(state)}" for state, count in sorted(states.items()) if count)
+
+
+def _pair(row: Answer, first: str, second: str) -> str:
+    return f"{number(row, first)} / {number(row, second)}"
+
+
+def _met(row: Answer) -> str:
+    miss_ms = row.get("miss_ms")
+    if miss_ms is None:
+        return MISSING
+    return f"late by {miss_ms:.1f} ms" if miss_ms > 0 else "in time"
+
+
+def _refused(row: Answer) -> str:
+    refused = row.get("refused")
+    return plain(sum(refused.values()) if isinstance(refused, Mapping) else refused)
+
+
+def _route(row: Answer) -> str:
+    return "|".join(map(plain, row.get("route") or [])) or MISSING
+
+
+def _block(block: Answer) -> str:
+    return f"{text(block, 'block')} {text(block, 'variant')} {number(block, 'ms', 2)} ms"
+
+
+_APPS: tuple[Column, ...] = (
+    ("APP", lambda row: text(row, "app")),
+    ("MODEL", lambda row: text(row, "model")),
+    ("BUDGET ms", lambda row: number(row, "budget_ms")),
+    ("RATE Hz", lambda row: number(row, "rate_hz")),
+    ("PRIORITY", lambda row: text(row, "priority")),
+    ("PREDICTED p50 / p95", lambda row: _pair(row, "latency_ms", "latency_p95_ms")),
+    ("MEASURED p50 / p95", lambda row: _pair(row, "measured_p50_ms", "measured_p95_ms")),
+    ("BUDGET IS MET", _met),
+    ("ACCURACY", lambda row: share(row, "accuracy", 1)),
+    ("REQUESTS", lambda row: text(row, "requests")),
+    ("LATE", lambda row: text(row, "misses")),
+    ("REFUSED", _refused),
+    ("SWAPS", lambda row: text(row, "swaps")),
+    ("ROUTE", _route),
+)
+
+_PLAN: tuple[Column, ...] = (
+    ("APP", lambda row: text(row, "app")),
+    ("PREDICTED p50 / p95 ms", lambda row: _pair(row, "latency_ms", "latency_p95_ms")),
+    ("BUDGET IS MET", _met),
+    ("ACCURACY", lambda row: share(row, "accuracy", 1)),
+    ("MEMORY", lambda row: size(row, "memory_bytes")),
+    ("ROUTE", _route),
+)
+
+_MODELS: tuple[Column, ...] = (
+    ("MODEL", lambda row: text(row, "model")),
+    ("INPUT", lambda row: text(row, "input")),
+    ("ACCURACY", lambda row: share(row, "accuracy", 1)),
+    ("BLOCKS", lambda row: text(row, "blocks")),
+    ("VARIANTS", lambda row: text(row, "variants")),
+    ("ROUTES", lambda row: text(row, "routes")),
+)

@@ -1,0 +1,78 @@
+"""Small models for tests of the store: real manifests whose artifacts are a few bytes each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from blockstore.block import ORIGINAL, Artifact, Block, Model, TensorSpec, Variant
+from blockstore.store import Store
+
+IMAGE = TensorSpec("uint8", (8, 8, 1))
+INSIDE = TensorSpec("float32", (4, 8, 8))
+LOGITS = TensorSpec("float32", (10,))
+VARIANTS = (ORIGINAL, "pruned50")
+
+
+def put_sample(
+    store: Store,
+    name: str = "digits",
+    weights: bytes = b"w",
+    engines: tuple[str, ...] = ("onnxruntime",),
+    provenance: Mapping[str, str] | None = None,
+) -> Model:
+    """Put a model of two blocks and two variants each, and its blobs; `weights` tells one build from another."""
+    model = sample(store.put_blob, name, weights, engines, provenance)
+    store.put_model(model)
+    return model
+
+
+def sample(
+    put_blob: Callable[[bytes], str],
+    name: str = "digits",
+    weights: bytes = b"w",
+    engines: tuple[str, ...] = ("onnxruntime",),
+    provenance: Mapping[str, str] | None = None,
+) -> Model:
+    """The model alone; `put_blob` gets the bytes of every artifact and returns their digest."""
+
+    def variant(block: int, kind: str) -> Variant:
+        contents = [(e, f"{e} block {block} {kind} ".encode() + weights) for e in engines]
+        artifacts = tuple(Artifact(e, put_blob(data), len(data)) for e, data in contents)
+        return Variant(kind, kind, artifacts, 0.0 if kind == ORIGINAL else 0.01, 100, 1000)
+
+    return Model(
+        name=name,
+        input=IMAGE,
+        output=LOGITS,
+        accuracy=0.9,
+        evaluated_images=100,
+        blocks=(
+            Block(0, "stem", IMAGE, INSIDE, tuple(variant(0, kind) for kind in VARIANTS)),
+            Block(1, "head", INSIDE, LOGITS, tuple(variant(1, kind) for kind in VARIANTS)),
+        ),
+        provenance=provenance or {"built_at": "2026-01-01T00:00:00+00:00"},
+    )
+
+
+def blob_file(store: Store, digest: str) -> Path:
+    """Where a blob lies, for tests that damage it."""
+    return store.root / "blobs" / "sha256" / digest[:2] / digest
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Change the bytes of a blob behind the store's back, as a failing card does."""
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def flip_byte(path: Path) -> None:
+    """Damage one byte of a file, its size unchanged."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x40
+    overwrite(path, bytes(data))
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file below `root` with its bytes."""
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}

@@ -1,0 +1,69 @@
+"""The executor: the route is taken once, run block by block, and the reply says what it cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from schedulerd.errors import DeadlinePassed, NotRegistered
+from schedulerd.serving.executor import Executor
+from tests.fakes import FakeClock
+from tests.serving.parts import AddBlock, NumpyEngine, job_for, live_app, route_of
+
+
+def test_a_request_runs_every_block_and_the_reply_tells_time_and_route() -> None:
+    clock = FakeClock()
+    tick = lambda: clock.advance(0.002)  # noqa: E731 - two blocks of 2 ms each
+    app = live_app(route=route_of(AddBlock(1, tick), AddBlock(2, tick), plan=7))
+    job = job_for(app, arrived_s=clock.now_s())
+    clock.advance(0.003)
+    executor = Executor(NumpyEngine(), clock)
+    executor.start(job)
+    assert [executor.step(job), executor.step(job)] == [False, True]
+    header, output = executor.finish(job)
+    np.testing.assert_array_equal(output, np.full((1, 2, 2, 1), 3, np.float32))
+    assert (header.plan, header.route, header.deadline_met) == (7, ("r0", "r1"), True)
+    assert header.run_ms == pytest.approx(4)
+    assert header.queue_ms == pytest.approx(3)
+
+
+def test_a_swap_in_the_middle_of_a_request_does_not_touch_it() -> None:
+    old, new = route_of(AddBlock(1), AddBlock(1)), route_of(AddBlock(100), AddBlock(100))
+    app = live_app(route=old)
+    job = job_for(app)
+    executor = Executor(NumpyEngine(), FakeClock())
+    executor.start(job)
+    executor.step(job)
+    app.route = new
+    executor.step(job)
+    _, output = executor.finish(job)
+    assert float(output.max()) == 2.0
+    assert not old.pins.drained
+    assert new.pins.drained
+
+
+def test_a_late_reply_says_so_and_is_counted() -> None:
+    clock = FakeClock()
+    app = live_app(budget_ms=1, route=route_of(AddBlock(1, lambda: clock.advance(0.002))))
+    job = job_for(app, arrived_s=clock.now_s())
+    executor = Executor(NumpyEngine(), clock)
+    executor.start(job)
+    executor.step(job)
+    header, _ = executor.finish(job)
+    assert not header.deadline_met
+    assert (app.meter.answered, app.meter.missed) == (1, 1)
+
+
+def test_late_policy_drop_refuses_a_request_whose_deadline_has_passed() -> None:
+    clock = FakeClock()
+    job = job_for(live_app(budget_ms=5, late="drop"), arrived_s=clock.now_s())
+    clock.advance(0.006)
+    with pytest.raises(DeadlinePassed, match=r"1\.0 ms"):
+        Executor(NumpyEngine(), clock).start(job)
+
+
+def test_an_app_without_a_route_is_told_to_register() -> None:
+    app = live_app()
+    app.route = None
+    with pytest.raises(NotRegistered):
+        Executor(NumpyEngine(), FakeClock()).start(job_for(app))

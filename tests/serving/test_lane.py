@@ -1,0 +1,359 @@
+"""Real sockets, real lanes, small blocks: what a client sees of the request path, good messages and bad ones."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+import zmq
+
+from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
+from schedulerd.clock import SystemClock
+from schedulerd.control.events import Asked, Event, Joined, Left
+from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.executor import Executor
+from schedulerd.serving.front import Front
+from schedulerd.serving.gateway import HARD_FRAME_BYTES, Gateway, Handlers
+from schedulerd.serving.lane import Lane
+from schedulerd.serving.queue import DeadlineQueue
+from schedulerd.serving.route import LoadedRoute
+from schedulerd.wire.codec import decode_reply, encode
+from schedulerd.wire.endpoints import Endpoints
+from schedulerd.wire.messages import (
+    MAX_TENSOR_BYTES,
+    Code,
+    Failure,
+    Infer,
+    Ping,
+    Pong,
+    Register,
+    Result,
+    Status,
+    TensorHeader,
+    Unregister,
+    Unregistered,
+)
+from tests.serving.parts import FRAME, LOGITS, AddBlock, BrokenBlock, NumpyEngine, route_of
+
+TIMEOUT_MS = 10_000
+VARIANT = Variant(ORIGINAL, ORIGINAL, (Artifact("onnxruntime", "0" * 64, 1),), 0.0, 1, 1)
+MODEL = Model("m", FRAME, LOGITS, 0.95, 100, (Block(0, "b", FRAME, LOGITS, (VARIANT,)),))
+ZEROS = np.zeros(FRAME.shape, np.uint8)
+
+
+class Board:
+    """Gateway, front and lanes on sockets in a directory; events that the control loop would get are kept."""
+
+    def __init__(self, directory: Path, lanes: int = 1) -> None:
+        clock = SystemClock()
+        self.registry = Registry()
+        self.queue = DeadlineQueue(length=4, per_app=4)
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.front = Front({"m": MODEL}, self.registry, self.queue, self.events.put, frozenset({0, _uid()}), clock)
+        self.endpoints = Endpoints.within(directory)
+        handlers = Handlers(self.front.on_infer, self.front.on_control, self.front.on_gone)
+        self.gateway = Gateway(self.endpoints, handlers)
+        self.front.attach(self.gateway)
+        executor = Executor(NumpyEngine(), clock)
+        self.lanes = [Lane(n, self.gateway, self.queue, executor, clock) for n in range(lanes)]
+        for lane in self.lanes:
+            lane.start()
+
+    def app(self, identity: bytes, route: LoadedRoute | None) -> LiveApp:
+        """What the control loop does for a client that has registered."""
+        event = self.events.get(timeout=TIMEOUT_MS / 1e3)
+        assert isinstance(event, Joined)
+        event.app.route = route
+        return event.app
+
+    def close(self) -> None:
+        for lane in self.lanes:
+            lane.stop()
+        for lane in self.lanes:
+            lane.join(10)
+        self.gateway.close()
+
+
+class Peer:
+    """A bare DEALER: sends what it is told, whatever it is."""
+
+    def __init__(self, endpoint: str, name: bytes = b"peer") -> None:
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.DEALER)
+        self.socket.routing_id = name
+        self.socket.linger = 0
+        self.socket.connect(endpoint)
+
+    def ask(self, *frames: Any) -> Any:
+        self.socket.send_multipart(list(frames))
+        return self.answer()
+
+    def answer(self) -> Any:
+        assert self.socket.poll(TIMEOUT_MS), "no answer"
+        reply, _ = decode_reply(self.socket.recv_multipart())
+        return reply
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+
+def _uid() -> int:
+    import os
+
+    return os.geteuid()
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[Board]:
+    made = Board(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def peer(board: Board) -> Iterator[Peer]:
+    made = Peer(board.endpoints.infer)
+    yield made
+    made.close()
+
+
+def register(board: Board, peer: Peer, route: LoadedRoute | None = None) -> LiveApp:
+    peer.socket.send_multipart(encode(Register(1, "m", 50.0, 10.0)))
+    return board.app(b"peer", route or route_of(AddBlock(1), AddBlock(2)))
+
+
+def infer(peer: Peer, message_id: int = 2) -> Any:
+    return peer.ask(*encode(Infer(message_id, (TensorHeader("uint8", FRAME.shape),)), (ZEROS,)))
+
+
+def test_a_frame_runs_through_all_blocks(board: Board, peer: Peer) -> None:
+    register(board, peer)
+    peer.socket.send_multipart(encode(Infer(2, (TensorHeader("uint8", FRAME.shape),)), (ZEROS,)))
+    assert peer.socket.poll(TIMEOUT_MS)
+    reply, buffers = decode_reply(peer.socket.recv_multipart())
+    assert isinstance(reply, Result)
+    assert (reply.id, reply.route) == (2, ("r0", "r1"))
+    np.testing.assert_array_equal(np.frombuffer(buffers[0], np.float32), np.full(4, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        ((b"\xc1 not msgpack",), Code.BAD_MESSAGE),
+        ((msgpack.packb([1, 2]),), Code.BAD_MESSAGE),
+        ((msgpack.packb({"v": 1, "op": "dance", "id": 3}),), Code.UNKNOWN_OP),
+        ((msgpack.packb({"v": 99, "op": "infer", "id": 3}),), Code.UNSUPPORTED_VERSION),
+        ((b"x" * 100_000,), Code.TOO_LARGE),
+        ((*encode(Ping(3)), *([b"x"] * 50)), None),
+        (tuple(encode(Infer(3, (TensorHeader("uint8", FRAME.shape),)), (ZEROS,))), Code.NOT_REGISTERED),
+        (tuple(encode(Register(3, "m", -1.0, 10.0))), Code.BAD_VALUE),
+        (tuple(encode(Register(3, "n", 1.0, 10.0))), Code.UNKNOWN_MODEL),
+        (tuple(encode(Status(3))), Code.BAD_VALUE),
+    ],
+)
+def test_a_bad_message_is_answered_with_its_code_and_the_next_one_served(
+    peer: Peer, frames: tuple[Any, ...], code: Code | None
+) -> None:
+    reply = peer.ask(*frames)
+    assert isinstance(reply, Failure)
+    assert code is None or reply.code is code
+    assert reply.message
+    assert isinstance(peer.ask(*encode(Ping(4))), Pong)
+
+
+def test_nan_rate_is_refused(peer: Peer) -> None:
+    header = {"v": 1, "op": "register", "id": 3, "model": "m", "budget_ms": 5.0, "rate_hz": float("nan")}
+    reply = peer.ask(msgpack.packb(header))
+    assert isinstance(reply, Failure)
+    assert reply.code in (Code.BAD_VALUE, Code.BAD_MESSAGE)
+
+
+def test_a_frame_over_the_limit_is_refused_with_the_limit(board: Board, peer: Peer) -> None:
+    register(board, peer)
+    header = {"v": 1, "op": "infer", "id": 5, "tensors": [{"dtype": "uint8", "shape": [MAX_TENSOR_BYTES + 1]}]}
+    reply = peer.ask(msgpack.packb(header), bytes(MAX_TENSOR_BYTES + 1))
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.TOO_LARGE
+    assert isinstance(infer(peer), Result)
+
+
+def test_a_frame_far_over_the_limit_costs_only_its_sender_the_connection(board: Board, peer: Peer) -> None:
+    flooder = Peer(board.endpoints.infer, b"flooder")
+    flooder.socket.send_multipart([b"h", bytes(HARD_FRAME_BYTES + 1)])
+    register(board, peer)
+    assert isinstance(infer(peer), Result)
+    flooder.close()
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 2, 1)])
+def test_a_frame_of_the_wrong_shape_is_refused(board: Board, peer: Peer, shape: tuple[int, ...]) -> None:
+    app = register(board, peer)
+    reply = peer.ask(*encode(Infer(2, (TensorHeader("uint8", shape),)), (np.zeros(shape, np.uint8),)))
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.BAD_TENSOR
+    assert app.meter.refused == {"bad_tensor": 1}
+
+
+def test_registering_twice_is_refused_and_the_first_stays(board: Board, peer: Peer) -> None:
+    register(board, peer)
+    reply = peer.ask(*encode(Register(7, "m", 50.0, 10.0)))
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.ALREADY_REGISTERED
+    assert isinstance(infer(peer), Result)
+
+
+def test_a_name_in_use_is_refused_while_its_holder_lives(board: Board, peer: Peer) -> None:
+    peer.socket.send_multipart(encode(Register(1, "m", 50.0, 10.0, app="cam")))
+    board.app(b"peer", route_of(AddBlock()))
+    other = Peer(board.endpoints.infer, b"other")
+    reply = other.ask(*encode(Register(1, "m", 50.0, 10.0, app="cam")))
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.NAME_TAKEN
+    other.close()
+
+
+def test_a_client_that_died_leaves_its_name_to_the_next(board: Board) -> None:
+    first = Peer(board.endpoints.infer, b"first")
+    first.socket.send_multipart(encode(Register(1, "m", 50.0, 10.0, app="cam")))
+    board.app(b"first", route_of(AddBlock()))
+    first.close()
+    second = Peer(board.endpoints.infer, b"second")
+    # The kernel tells the daemon's I/O thread of the closed connection at its leisure: ask until it has.
+    until = threading.Event()
+    for _ in range(200):
+        second.socket.send_multipart(encode(Register(1, "m", 50.0, 10.0, app="cam")))
+        if not second.socket.poll(50):
+            break
+        reply, _ = decode_reply(second.socket.recv_multipart())
+        assert isinstance(reply, Failure)
+        until.wait(0.01)
+    left, joined = board.events.get(timeout=10), board.events.get(timeout=10)
+    assert isinstance(left, Left)
+    assert isinstance(joined, Joined)
+    second.close()
+
+
+def test_a_reply_to_a_client_that_is_gone_ends_its_registration(board: Board, peer: Peer) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        entered.set()
+        leave.wait(10)
+
+    dying = Peer(board.endpoints.infer, b"dying")
+    dying.socket.send_multipart(encode(Register(1, "m", 50.0, 10.0)))
+    app = board.app(b"dying", route_of(AddBlock(1, hold)))
+    dying.socket.send_multipart(encode(Infer(2, (TensorHeader("uint8", FRAME.shape),)), (ZEROS,)))
+    assert entered.wait(10)
+    dying.close()
+    leave.set()
+    # The reply, or one of the probes after it, cannot be delivered.
+    until = threading.Event()
+    for _ in range(500):
+        if app.gone:
+            break
+        board.gateway.reply(b"dying", encode(Ping(0)))
+        board.gateway.wake()
+        until.wait(0.01)
+    assert isinstance(board.events.get(timeout=10), Left)
+    register(board, peer)
+    assert isinstance(infer(peer), Result)
+    assert board.queue.open == 0
+
+
+def test_a_block_that_fails_is_an_internal_error_of_that_request_alone(board: Board, peer: Peer) -> None:
+    app = register(board, peer, route_of(AddBlock(), BrokenBlock()))
+    reply = infer(peer)
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.INTERNAL
+    assert "block 1" in reply.message
+    broken = app.route
+    app.route = route_of(AddBlock())
+    assert isinstance(infer(peer), Result)
+    assert broken is not None
+    assert broken.pins.drained
+
+
+def test_a_full_queue_answers_overloaded_and_loses_nothing(board: Board, peer: Peer) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        entered.set()
+        leave.wait(10)
+
+    register(board, peer, route_of(AddBlock(1, hold), AddBlock(1)))
+    for message_id in range(2, 9):
+        peer.socket.send_multipart(encode(Infer(message_id, (TensorHeader("uint8", FRAME.shape),)), (ZEROS,)))
+    assert entered.wait(10)
+    leave.set()
+    replies = {reply.id: reply for reply in (peer.answer() for _ in range(7))}
+    assert set(replies) == set(range(2, 9))
+    refused = [r for r in replies.values() if isinstance(r, Failure)]
+    assert {r.code for r in refused} == {Code.OVERLOADED}
+    assert len(replies) - len(refused) >= 4
+
+
+def test_after_the_order_to_stop_frames_and_registrations_are_refused(board: Board, peer: Peer) -> None:
+    register(board, peer)
+    board.front.stopping.set()
+    reply = infer(peer)
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.SHUTTING_DOWN
+    other = Peer(board.endpoints.infer, b"other")
+    reply = other.ask(*encode(Register(1, "m", 50.0, 10.0)))
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.SHUTTING_DOWN
+    other.close()
+
+
+def test_unregister_gives_the_app_up(board: Board, peer: Peer) -> None:
+    app = register(board, peer)
+    assert isinstance(peer.ask(*encode(Unregister(9))), Unregistered)
+    assert isinstance(board.events.get(timeout=10), Left)
+    assert app.gone
+    reply = infer(peer)
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.NOT_REGISTERED
+
+
+def test_an_operator_of_this_user_is_passed_on_to_the_control_loop(board: Board) -> None:
+    operator = Peer(board.endpoints.control, b"operator")
+    operator.socket.send_multipart(encode(Status(5)))
+    event = board.events.get(timeout=10)
+    assert isinstance(event, Asked)
+    assert event.request == Status(5)
+    operator.close()
+
+
+def test_an_operator_who_is_not_permitted_is_told_how_to_be(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.front._control_users = frozenset({4_000_000})
+    operator = Peer(board.endpoints.control, b"operator")
+    reply = operator.ask(*encode(Status(5)))
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.NOT_PERMITTED
+    assert "control_users" in reply.message
+    operator.close()
+    board.close()
+
+
+def test_two_lanes_serve_two_clients_at_once(tmp_path: Path) -> None:
+    """Each frame waits inside its block until the other one is inside too: with one lane this would never end."""
+    board = Board(tmp_path, lanes=2)
+    meeting = threading.Barrier(2, timeout=10)
+    peers = [Peer(board.endpoints.infer, name) for name in (b"a", b"b")]
+    for peer in peers:
+        peer.socket.send_multipart(encode(Register(1, "m", 50.0, 10.0)))
+        board.app(b"", route_of(AddBlock(1, lambda: meeting.wait() and None)))
+    for peer in peers:
+        peer.socket.send_multipart(encode(Infer(2, (TensorHeader("uint8", FRAME.shape),)), (ZEROS,)))
+    assert all(isinstance(peer.answer(), Result) for peer in peers)
+    for peer in peers:
+        peer.close()
+    board.close()

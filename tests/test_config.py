@@ -1,0 +1,241 @@
+"""Configuration: what is read, what is refused, and what the refusal says."""
+
+from __future__ import annotations
+
+import math
+import os
+import pwd
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schedulerd.config import SECTIONS, Config, EngineConfig, load, parse, settings
+from schedulerd.errors import ConfigError
+from schedulerd.kinds import parse_duration_ms, parse_size
+
+FULL = """
+[paths]
+state = "/srv/state"
+runtime = "/srv/run"
+[engine]
+name = "torch"
+lanes = 2
+threads_per_lane = 3
+[limits]
+memory = "80MB"
+memory_share = 0.25
+memory_reserve = "32MiB"
+utilisation = 1
+queue_length = 8
+[solver]
+name = "cbc"
+time_limit_s = 0.25
+[control]
+tick_s = 0.1
+min_dwell_s = 0
+min_gain = 0.01
+[profile]
+seconds = 3
+[log]
+level = "debug"
+format = "json"
+[access]
+control_users = ["root", 4242]
+"""
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, "board.toml")
+    return str(caught.value)
+
+
+def test_every_key_reaches_its_field() -> None:
+    config = parse(FULL, "board.toml")
+    assert config.paths.store == Path("/srv/state/store"), "the store follows its state directory"
+    assert config.paths.runtime == Path("/srv/run")
+    assert (config.engine.name, config.engine.lanes, config.engine.threads_per_lane) == ("torch", 2, 3)
+    assert (config.limits.memory_bytes, config.limits.memory_reserve_bytes) == (80_000_000, 32 * 2**20)
+    assert (config.limits.memory_share, config.limits.utilisation) == (0.25, 1.0)
+    assert config.limits.queue_length == 8
+    assert (config.solver.name, config.solver.time_limit_s) == ("cbc", 0.25)
+    assert (config.control.tick_s, config.control.min_dwell_s, config.control.min_gain) == (0.1, 0, 0.01)
+    assert config.profile.seconds == 3
+    assert (config.log.level, config.log.format) == ("debug", "json")
+    assert config.access.control_uids == {0, 4242, os.geteuid()}
+
+
+def test_the_full_example_names_every_key_but_one() -> None:
+    """Guards the test above against settings that it forgets."""
+    missing = {s.key for s in settings()} - {line.split(" =")[0] for line in FULL.splitlines()}
+    assert missing == {"store"}
+
+
+def test_an_empty_file_is_the_default() -> None:
+    assert parse("", "board.toml") == Config()
+
+
+def test_memory_is_auto_unless_it_is_given() -> None:
+    assert Config().limits.memory_bytes is None
+    assert parse('[limits]\nmemory = "auto"', "board.toml").limits.memory_bytes is None
+
+
+def test_a_store_may_be_placed_apart_from_its_state() -> None:
+    config = parse('[paths]\nstate = "/srv/state"\nstore = "/ssd/store"', "board.toml")
+    assert config.paths.store == Path("/ssd/store")
+
+
+def test_home_is_expanded_in_paths() -> None:
+    assert parse('[paths]\nstate = "~/state"', "board.toml").paths.state == Path.home() / "state"
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_one_and_all_of_them() -> None:
+    message = refusal("[limits]\nutilization = 0.5")
+    assert message.startswith("board.toml: [limits] has no key 'utilization'; did you mean \"utilisation\"?")
+    assert "memory, memory_share, memory_reserve, utilisation, queue_length" in message
+
+
+def test_an_unknown_section_is_refused_with_the_nearest_one() -> None:
+    message = refusal("[engines]\nlanes = 1")
+    assert 'unknown section [engines]; did you mean "engine"?' in message
+    assert "paths, engine, limits" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[engine]\nlanes = 0", "[engine] lanes: 0 is out of range: it takes a whole number from 1 to 64"),
+        ("[engine]\nlanes = 2.0", "2.0 is not a whole number from 1 to 64"),
+        ("[engine]\nlanes = true", "True is not a whole number"),
+        ('[engine]\nname = "onnx"', 'is not one of "onnxruntime", "torch"'),
+        ("[limits]\nutilisation = 1.5", "1.5 is out of range: it takes a number from 0.05 to 1"),
+        ("[limits]\nutilisation = nan", "nan is out of range"),
+        ("[control]\ntick_s = inf", "inf is out of range"),
+        ("[control]\ntick_s = true", "True is not a number from 0.02 to 10"),
+        ("[limits]\nmemory = 80", '80 is not a size such as "80MB"'),
+        ('[limits]\nmemory = "80"', "needs one of the units B, KB, MB"),
+        ('[limits]\nmemory_reserve = "auto"', "'auto' is not a number with a unit"),
+        ('[paths]\nstate = "state"', "'state' is not an absolute path"),
+        ('[paths]\nstate = ""', "'' is not an absolute path"),
+        ('[paths]\nstate = "/a\\u0000b"', "is not an absolute path"),
+        ('[paths]\nstate = "~no-such-user-here/state"', "[paths] state"),
+        ('[log]\nlevel = "warn"', 'did you mean "warning"?'),
+        ('[access]\ncontrol_users = "root"', "'root' is not a list of user names"),
+        ('[access]\ncontrol_users = ["no-such-user-here"]', "there is no user 'no-such-user-here'"),
+        ("[access]\ncontrol_users = [-1]", "-1 is neither a user name nor a user id"),
+        ("[access]\ncontrol_users = [true]", "True is neither a user name nor a user id"),
+        ("limits = 3", "write [limits] on a line of its own"),
+        ("[[limits]]\nmemory = 3", "write [limits] on a line of its own"),
+        ("[limits\n", "is not TOML"),
+        ("[limits]\nqueue_length = 1\nqueue_length = 2", "is not TOML"),
+        (f"[engine]\nlanes = {'9' * 5000}", "is not TOML"),
+        (f"a = {'[' * 5000}", "is not TOML"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_file_key_and_limit(text: str, said: str) -> None:
+    message = refusal(text)
+    assert message.startswith("board.toml: ")
+    assert said in message
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no such file"):
+        load(tmp_path / "absent.toml")
+
+
+def test_a_file_that_nobody_named_need_not_exist(tmp_path: Path) -> None:
+    assert load(None, tmp_path / "absent.toml") == Config()
+
+
+def test_the_system_file_is_read_when_no_other_is_named(tmp_path: Path) -> None:
+    (tmp_path / "system.toml").write_text("[engine]\nlanes = 4")
+    assert load(None, tmp_path / "system.toml").engine.lanes == 4
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path)
+
+
+def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_bytes(b"[engine]\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
+        load(path)
+
+
+def test_the_configuration_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Config().engine.lanes = 2  # type: ignore[misc]  # the point of the test
+
+
+def test_root_and_the_daemons_own_user_always_control() -> None:
+    assert Config().access.control_uids == {0, os.geteuid()}
+    own = pwd.getpwuid(os.geteuid()).pw_name
+    assert parse(f'[access]\ncontrol_users = ["{own}"]', "board.toml") == Config()
+
+
+@pytest.mark.parametrize(
+    ("lanes", "threads_per_lane", "cores", "threads"),
+    [(1, 0, 1, 1), (1, 0, 2, 1), (1, 0, 4, 3), (2, 0, 8, 3), (4, 0, 2, 1), (1, 4, 2, 4)],
+)
+def test_threads_leave_a_core_free_unless_they_are_given(
+    lanes: int, threads_per_lane: int, cores: int, threads: int
+) -> None:
+    assert EngineConfig(lanes=lanes, threads_per_lane=threads_per_lane).threads(cores) == threads
+
+
+def test_every_setting_has_help_and_a_default() -> None:
+    listed = list(settings())
+    assert len(listed) == sum(len(fields(c)) for c in SECTIONS.values())
+    assert all(s.help.endswith(".") and s.default.startswith("`") for s in listed)
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [("80MB", 80_000_000), ("80 MB", 80_000_000), ("1.5gib", 3 * 2**29), ("1B", 1), ("64KiB", 65536)],
+)
+def test_sizes(text: str, bytes_: int) -> None:
+    assert parse_size(text) == bytes_
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"), [("25ms", 25.0), (" 0.5 s ", 500.0), ("1500us", 1.5), ("1e3ms", 1000.0)]
+)
+def test_durations(text: str, milliseconds: float) -> None:
+    assert parse_duration_ms(text) == pytest.approx(milliseconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("25", "needs one of the units us, ms, s"),
+        ("25 m", "needs one of the units us, ms, s"),
+        ("0ms", "must be finite and above 0"),
+        ("-5ms", "must be finite and above 0"),
+        ("nanms", "must be finite and above 0"),
+        ("infms", "must be finite and above 0"),
+        ("1e308s", "must be finite and above 0"),
+        ("1e-400ms", "must be finite and above 0"),
+        ("", "is not a number with a unit"),
+        ("soon", "is not a number with a unit"),
+        ("25ms please", "is not a number with a unit"),
+    ],
+)
+def test_a_wrong_duration_is_refused_with_the_remedy(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_duration_ms(text)
+    assert said in str(caught.value)
+    assert "write for example 25ms" in str(caught.value)
+
+
+@given(st.text(max_size=20))
+def test_no_text_makes_a_duration_that_is_not_positive(text: str) -> None:
+    try:
+        duration_ms = parse_duration_ms(text)
+    except ConfigError:
+        return
+    assert 0 < duration_ms < math.inf
