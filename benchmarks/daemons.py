@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from schedulerd_client import ControlClient, ClientError
+from schedulerd_client import ControlClient, SchedulerdClientError
 
 READY_TIMEOUT_S = 120.0
 END_TIMEOUT_S = 15.0
@@ -45,7 +45,7 @@ def wait_until_ready(control: ControlClient, process: subprocess.Popen[bytes]) -
         try:
             control.status()
             return
-        except ClientError:
+        except SchedulerdClientError:
             if process.poll() is not None or time.monotonic() > until_s:
                 raise
             time.sleep(0.01)

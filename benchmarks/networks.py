@@ -62,12 +62,13 @@ def _graph(index: int, rng: np.random.Generator) -> bytes:
             helper.make_node("ReduceMean", [source], ["pooled"], axes=[2, 3], keepdims=0),
             helper.make_node("MatMul", ["pooled", "matrix"], ["output"]),
         ]
-    batch: list[int | str | None] = ["batch", None, None, None]
+    tensor: list[int | str | None] = ["batch", None, None, None]
+    logits: list[int | str | None] = ["batch", CLASSES]
     graph = helper.make_graph(
         nodes,
         f"block{index}",
-        [helper.make_tensor_value_info("input", TensorProto.UINT8 if index == 0 else TensorProto.FLOAT, batch)],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("input", TensorProto.UINT8 if index == 0 else TensorProto.FLOAT, tensor)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, tensor if index < BLOCKS - 1 else logits)],
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)

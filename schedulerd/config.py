@@ -97,14 +97,18 @@ class PathsConfig:
     )
     store: Path = field(
         default_factory=default_store_directory,
-        metadata=_about(Directory(), "The block store.", shown="`store` in the state directory"),
+        metadata=_about(
+            Directory(),
+            "The block store.",
+            shown="`/var/lib/schedulerd/store` for root and the service, else `store` in the state directory",
+        ),
     )
     runtime: Path = field(
         default_factory=default_runtime_directory,
         metadata=_about(
             Directory(),
             "The sockets; clients and `schedctl` must look in the same place.",
-            shown="`/run/schedulerd` for root and the service, else `$XDG_RUNTIME_DIR/schedulerd`",
+            shown="`/run/schedulerd` for root or where it exists, else `$XDG_RUNTIME_DIR/schedulerd`",
         ),
     )
 

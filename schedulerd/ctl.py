@@ -72,15 +72,17 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = _to_the_daem
     """Run one sub-command and return the exit code; `connect` opens the control socket of a runtime directory."""
     args = _parser().parse_args(arguments)
     try:
-        with connect(getattr(args, "runtime", None), getattr(args, "timeout", 5.0)) as control:
-            command: Command = args.command
+        connection = connect(getattr(args, "runtime", None), getattr(args, "timeout", 5.0))
+    except ValueError as error:  # a runtime directory that cannot be one
+        return _fail(str(error), USAGE)
+    command: Command = args.command
+    try:
+        with connection as control:
             command(control, args)
     except Refusal as error:
         return _fail(f"{error} ({error.code})", REFUSED)
     except TransportError as error:
         return _fail(str(error), UNREACHABLE)
-    except ValueError as error:  # a runtime directory that cannot be one
-        return _fail(str(error), USAGE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -166,7 +168,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     # Accepted before and after the sub-command; without SUPPRESS the later parser would undo the earlier one.
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--json", action="store_true", help="print the answer as JSON")
     common.add_argument("--runtime", type=Path, metavar="DIR", help="the daemon's runtime directory")
     common.add_argument("--timeout", type=_seconds, metavar="S", help="seconds to wait for an answer (5)")

@@ -1,4 +1,4 @@
-"""Handwritten digits in scenes: real labelled 8x8 digits, enlarged and put into a 96x96 camera frame. NumPy only.
+"""Handwritten digits in scenes: real labelled 8x8 digits, enlarged and put into a 112x112 camera frame. NumPy only.
 
 The digits are those of scikit-learn (`load_digits`): the test part of "Optical Recognition of Handwritten Digits",
 E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, https://doi.org/10.24432/C50P49, CC BY 4.0. A scene gives
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-SIZE: Final = 96
+SIZE: Final = 112
 """Height and width of a frame in pixels."""
 CLASSES: Final = tuple("0123456789")
 LEVELS: Final = 16.0
@@ -23,13 +23,13 @@ Floats = npt.NDArray[np.float64]
 
 
 def frames(digits: npt.NDArray[np.uint8], seeds: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """One scene for each of `digits`, uint8 `[n, 8, 8]` of 0 to 16, drawn by its seed; returns `[n, 96, 96, 1]`."""
+    """One scene for each of `digits`, uint8 `[n, 8, 8]` of 0 to 16, drawn by its seed; returns `[n, 112, 112, 1]`."""
     scenes = [frame(d, digits[int(s) % len(digits)], int(s)) for d, s in zip(digits, seeds, strict=True)]
     return np.stack(scenes)
 
 
 def frame(digit: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uint8]:
-    """The scene `seed` of `digit`, both uint8 `[8, 8]`; scraps are taken from `other`. Returns uint8 `[96, 96, 1]`."""
+    """The scene `seed` of `digit`, both uint8 `[8, 8]`; scraps are taken from `other`. Returns uint8 `[112, 112, 1]`."""
     # RandomState and not Generator: its stream is frozen (NEP 19), so these are the same frames everywhere.
     draw = np.random.RandomState(seed)
     extent = draw.uniform(0.45, 0.95) * SIZE
@@ -66,7 +66,7 @@ def _enlarged(digit: npt.NDArray[np.uint8], corner: Floats, extent: float) -> Fl
 
 
 def _weights(start: float, extent: float, cells: int) -> Floats:
-    """Cubic convolution (Keys 1981, equation 15) from `cells` to the pixels of a frame, `[96, cells]`."""
+    """Cubic convolution (Keys 1981, equation 15) from `cells` to the pixels of a frame, `[112, cells]`."""
     centre = (np.arange(SIZE) + 0.5 - start) * cells / extent - 0.5
     distance = np.abs(centre[:, None] - np.arange(cells)[None, :])
     near = 1.5 * distance**3 - 2.5 * distance**2 + 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,52 +15,64 @@ from blockstore.build.images import Labelled
 from blockstore.zoo.preprocess import Preprocess
 
 
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """How a network is trained.
+
+    `stages` are pairs of a reduction and a number of epochs. A convolutional network with global pooling can look at
+    frames reduced to a quarter of their height and width first, at a sixteenth of the cost, and adapt to the full
+    size in the last epochs.
+    """
+
+    stages: tuple[tuple[int, int], ...] = ((4, 8), (2, 4), (1, 1))
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+
 def train(
     network: nn.Module,
     preprocess: Preprocess,
     data: Labelled,
-    half_size_epochs: int,
-    full_size_epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
+    lessons: Lessons,
     progress: Callable[[int, int], None],
 ) -> nn.Module:
-    """`network` after AdamW on cross entropy, in evaluation mode; reproducible by `seed` on one machine.
+    """`network` after AdamW on cross entropy, in evaluation mode; reproducible by the seed on one machine.
 
-    The first epochs see frames at half their height and width, which costs a quarter: enough to learn the filters.
-    The last epochs, at full size, adapt them. The learning rate rises over the first tenth and falls on a cosine.
+    The learning rate rises over the first tenth of the steps and falls on a cosine.
     """
-    torch.manual_seed(seed)
-    # Channels last: 2 to 4 times quicker on a CPU for what these networks are made of.
+    torch.manual_seed(lessons.seed)
+    # Channels last is 2 to 4 times quicker on a CPU for networks of few channels.
     network = _reset(network).to(memory_format=torch.channels_last).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-2)
-    epochs = half_size_epochs + full_size_epochs
-    batches = len(data) // batch_size
+    optimiser = torch.optim.AdamW(network.parameters(), lr=lessons.learning_rate, weight_decay=1e-2)
+    steps = list(_steps(len(data), lessons))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=epochs * batches, pct_start=0.1
+        optimiser, lessons.learning_rate, total_steps=len(steps), pct_start=0.1
     )
-    order = np.random.default_rng(seed)
-    for epoch in range(epochs):
-        shuffled = order.permutation(len(data))[: batches * batch_size].reshape(batches, batch_size)
-        for done, batch in enumerate(shuffled, start=1):
-            frames = preprocess(torch.from_numpy(data.images[batch]))
-            loss = _step(network, frames, torch.from_numpy(data.labels[batch]), epoch < half_size_epochs)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            schedule.step()
-            progress(epoch * batches + done, epochs * batches)
+    for done, (reduction, batch) in enumerate(steps, start=1):
+        frames = functional.avg_pool2d(preprocess(torch.from_numpy(data.images[batch])), reduction)
+        _loss(network, frames, torch.from_numpy(data.labels[batch])).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        schedule.step()
+        progress(done, len(steps))
     return network.to(memory_format=torch.contiguous_format).eval()
 
 
-def _step(network: nn.Module, frames: Tensor, labels: Tensor, half_size: bool) -> float:
-    if half_size:
-        frames = functional.avg_pool2d(frames, 2)
-    loss = functional.cross_entropy(
-        network(frames.contiguous(memory_format=torch.channels_last)), labels, label_smoothing=0.05
-    )
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    return float(loss.detach())
+def _steps(images: int, lessons: Lessons) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Reduction and images of every batch; an epoch's last images that fill no batch are left out."""
+    order = np.random.default_rng(lessons.seed)
+    batches = images // lessons.batch_size
+    for reduction, epochs in lessons.stages:
+        for _ in range(epochs):
+            shuffled = order.permutation(images)[: batches * lessons.batch_size]
+            for batch in shuffled.reshape(batches, lessons.batch_size):
+                yield reduction, batch
+
+
+def _loss(network: nn.Module, frames: Tensor, labels: Tensor) -> Tensor:
+    logits = network(frames.contiguous(memory_format=torch.channels_last))
+    return functional.cross_entropy(logits, labels, label_smoothing=0.05)
 
 
 def _reset(network: nn.Module) -> nn.Module:

@@ -1,9 +1,11 @@
 """Time variants inside whole warm routes.
 
-A block timed alone finds its own weights and tensors in the cache, in a route it finds another block's, so
-isolated times do not add up to the time of a route. Here a round is a few whole routes that together contain
-every variant, and the clock is read at every block boundary, as a lane does. Each round combines the variants
-anew, so that every variant is seen beside many others, and a disturbance of the machine hits all alike.
+A block timed alone finds its own weights in the cache, in a route it finds another block's. With 5 MB of
+weights a block, the sums of isolated medians missed the time of a route by 5 to 6%, those of this method by 0.3%.
+
+A round is a few whole routes that together contain every variant, and the clock is read at every block boundary,
+as a lane does. Each round combines the variants anew, so that every variant is seen beside many others, and a
+disturbance of the machine hits all alike.
 """
 
 from __future__ import annotations

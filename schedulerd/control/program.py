@@ -1,130 +1,219 @@
 """The integer program over all apps: a binary per option, rows named after the limits, minimised in stages.
 
-Formulation after LegoDNN (MobiCom'21, section 4.3): one descendant per block under limits on latency and memory, here
-for all apps in one program, with blobs counted once and with the wait for another app's block.
+Formulation after LegoDNN (MobiCom'21): one descendant per block under limits on latency and memory; here for all apps
+in one program, with equal blobs counted once and with the wait for another app's block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import pulp
 
-from schedulerd.control.choice import (
-    MEMORY_RANK,
-    UTILISATION_RANK,
-    budget_rank,
-    floor_of,
-    weight_of,
-)
+from schedulerd.control.choice import MEMORY_RANK, UTILISATION_RANK, budget_rank, floor_of, weight_of
 from schedulerd.control.problem import Option, Problem
 from schedulerd.control.reduce import Kept
 
 LOSS_SCALE = 1e3
-"""The loss is solved for in thousandths, so that the tie-break stands above the solvers' tolerances."""
+"""The loss is minimised in thousandths, so that the tie-break stands above the solvers' tolerances."""
 _TIE_BREAK = 1e-5
 """What the slowest routes cost more than no time at all, as weighted accuracy: far below what is measured of it."""
+_SLACK_TOLERANCE = 1e-6
+"""By how much later stages may exceed what an earlier one reached: the solvers' feasibility tolerance."""
 _MEGABYTE = 1e6
 _POINT = 1e-2
 
 Terms = list[tuple[pulp.LpVariable, float]]
+Coefficients = list[list[float]]
+"""One number for each block and option of an app."""
 
 
 class Program:
-    """PuLP's problem with its variables. `elastic` gives every limit but floors a slack to exceed it by.
+    """PuLP's problem and its variables. Rows that bind for no choice are left out, with what only they need.
 
-    Rows that cannot bind, whatever is chosen, are left out, with the variables that only they need.
+    `elastic` lets every limit but the floors be exceeded by a slack; `minimise_excess` and `hold_excess` then bring
+    them down rank by rank before `minimise_loss`. The variables hold the solution of the run before.
     """
 
     def __init__(self, problem: Problem, kept: Kept, *, elastic: bool) -> None:
         self.problem = problem
         self.kept = kept
-        self.elastic = elastic
         self.lp = pulp.LpProblem("plan", pulp.LpMinimize)
         self.slacks: dict[int, list[pulp.LpVariable]] = {}
-        """By rank: how far the limits of that rank are exceeded."""
+        """By rank: by how much the limits of that rank are exceeded."""
+        self._elastic = elastic
         self._options = [
-            [[b[i] for i in row] for b, row in zip(app.blocks, rows, strict=True)]
-            for app, rows in zip(problem.apps, kept, strict=True)
+            [[options[i] for i in indices] for options, indices in zip(app.blocks, row, strict=True)]
+            for app, row in zip(problem.apps, kept, strict=True)
         ]
         self._take = [
-            [
-                [self.lp.add_variable(f"take_{a}_{b}_{i}", 0, 1, pulp.LpInteger) for i in range(len(options))]
-                for b, options in enumerate(blocks)
-            ]
+            [self._binaries(f"take_{a}_{b}", len(options)) for b, options in enumerate(blocks)]
             for a, blocks in enumerate(self._options)
         ]
-        for a, blocks in enumerate(self._take):
-            for b, takes in enumerate(blocks):
-                self._row([(x, 1.0) for x in takes], pulp.LpConstraintEQ, 1.0, f"one_of:{a}:{b}")
+        self._longest: dict[int, pulp.LpVariable] = {}
+        self._add_choice()
         self._add_memory()
         self._add_utilisation()
         self._add_budgets()
         self._add_floors()
-        self._loss = self._loss_terms()
+
+    # Variables.
+
+    def _binaries(self, name: str, count: int) -> list[pulp.LpVariable]:
+        return [self.lp.add_variable(f"{name}_{i}", 0, 1, pulp.LpInteger) for i in range(count)]
+
+    def _longest_of(self, a: int) -> pulp.LpVariable:
+        """At least the time of every block of app `a`; what a request of another app may have to wait."""
+        if a not in self._longest:
+            times = [[self.problem.slowdown * o.latency_ms for o in options] for options in self._options[a]]
+            least = max(min(row) for row in times)
+            self._longest[a] = self.lp.add_variable(f"longest_{a}", least)
+            for b, row in enumerate(times):
+                if max(row) > least:
+                    terms = list(zip(self._take[a][b], row, strict=True))
+                    self._at_most([*terms, (self._longest[a], -1.0)], 0.0, f"longest:{a}:{b}")
+        return self._longest[a]
+
+    def _wait_of(self, a: int) -> Terms:
+        """The longest block of any other app than `a`."""
+        others = [self._longest_of(other) for other in range(len(self._options)) if other != a]
+        if len(others) < 2:
+            return [(longest, 1.0) for longest in others]
+        wait = self.lp.add_variable(f"wait_{a}", 0)
+        for other, longest in enumerate(others):
+            self._at_most([(longest, 1.0), (wait, -1.0)], 0.0, f"wait:{a}:{other}")
+        return [(wait, 1.0)]
 
     # Constraints.
 
+    def _add_choice(self) -> None:
+        for a, blocks in enumerate(self._take):
+            for b, takes in enumerate(blocks):
+                row = pulp.LpAffineExpression([(take, 1.0) for take in takes])
+                self.lp.addConstraint(pulp.LpConstraint(row, pulp.LpConstraintEQ, f"one_of:{a}:{b}", 1.0))
+
     def _add_memory(self) -> None:
-        """Bytes of the blobs that are run: those of one place hang on their options, shared ones have a variable."""
+        """Bytes of the blobs that run. A blob of one block hangs on its options, a shared one has its variable."""
         limit = self.problem.limits.memory_bytes
-        sizes = {o.digest: o.memory_bytes for blocks in self._options for options in blocks for o in options}
+        sizes = {o.digest: o.memory_bytes for _, _, o, _ in self._each()}
         if sum(sizes.values()) <= limit:
             return
-        takers: dict[str, list[list[pulp.LpVariable]]] = {}
-        for options, takes in self._blocks():
-            here: dict[str, list[pulp.LpVariable]] = {}
-            for option, take in zip(options, takes, strict=True):
-                here.setdefault(option.digest, []).append(take)
-            for digest, variables in here.items():
-                takers.setdefault(digest, []).append(variables)
+        takers: dict[str, dict[tuple[int, int], list[pulp.LpVariable]]] = {}
+        for a, b, option, take in self._each():
+            takers.setdefault(option.digest, {}).setdefault((a, b), []).append(take)
         terms: Terms = []
         for number, (digest, places) in enumerate(takers.items()):
             size = sizes[digest] / _MEGABYTE
             if len(places) == 1:
-                terms += [(take, size) for take in places[0]]
+                terms += [(take, size) for takes in places.values() for take in takes]
                 continue
-            # Continuous is enough: the options that pull it up are binary.
+            # Continuous is enough: the binaries pull it up to 1, the limit pulls it down to 0.
             resident = self.lp.add_variable(f"resident_{number}", 0, 1)
             terms.append((resident, size))
-            for place, variables in enumerate(places):
-                pulled = [(take, 1.0) for take in variables]
-                self._at_most([*pulled, (resident, -1.0)], 0.0, f"resident:{number}:{place}")
+            for (a, b), takes in places.items():
+                pull = [(take, 1.0) for take in takes]
+                self._at_most([*pull, (resident, -1.0)], 0.0, f"resident:{number}:{a}:{b}")
         self._limit(terms, limit / _MEGABYTE, "memory", MEMORY_RANK)
 
     def _add_utilisation(self) -> None:
-        """Busy share of the lanes, relative to the cap."""
+        """Busy share of the lanes, relative to its cap."""
         limits = self.problem.limits
         scale = self.problem.slowdown / 1000.0 / limits.lanes / limits.utilisation_cap
-        terms: Terms = []
-        for app, blocks, takes in zip(self.problem.apps, self._options, self._take, strict=True):
-            terms += _weighted(blocks, takes, [[scale * app.app.rate_hz * o.latency_ms for o in b] for b in blocks])
-        if sum(self._largest(terms)) > 1.0:
+        use = [
+            [[scale * app.app.rate_hz * o.latency_ms for o in options] for options in blocks]
+            for app, blocks in zip(self.problem.apps, self._options, strict=True)
+        ]
+        if sum(_most(app) for app in use) > 1.0:
+            terms = [term for a, app in enumerate(use) for term in self._terms(a, app)]
             self._limit(terms, 1.0, "utilisation", UTILISATION_RANK)
 
     def _add_budgets(self) -> None:
-        """Each app's 95th percentile, relative to its budget: own blocks, overhead, one block of another app."""
+        """Each app's 95th percentile relative to its budget: own blocks, overhead, one block of another app."""
         slowdown = self.problem.slowdown
-        worst = [slowdown * max(o.latency_ms for b in blocks for o in b) for blocks in self._options]
-        waits = _Waits(self, worst)
+        worst_ms = [slowdown * max(o.latency_ms for b in blocks for o in b) for blocks in self._options]
         for a, app in enumerate(self.problem.apps):
             budget_ms = app.app.budget_ms
-            blocks = self._options[a]
-            own_ms = slowdown * sum(max(o.latency_p95_ms for o in b) for b in blocks)
-            wait_ms = max((w for other, w in enumerate(worst) if other != a), default=0.0)
-            left_ms = budget_ms - self.problem.limits.overhead_ms
-            if own_ms + wait_ms <= left_ms:
-                continue
-            per_budget = [[slowdown * o.latency_p95_ms / budget_ms for o in b] for b in blocks]
-            terms = _weighted(blocks, self._take[a], per_budget)
-            terms += [(wait, 1.0 / budget_ms) for wait in waits.of(a)]
-            self._limit(terms, left_ms / budget_ms, f"budget:{a}:{app.app.app_id}", budget_rank(app))
+            left = 1.0 - self.problem.limits.overhead_ms / budget_ms
+            own = [[slowdown * o.latency_p95_ms / budget_ms for o in options] for options in self._options[a]]
+            wait_ms = max((ms for other, ms in enumerate(worst_ms) if other != a), default=0.0)
+            if _most(own) + wait_ms / budget_ms > left:
+                waits = [(wait, 1.0 / budget_ms) for wait, _ in self._wait_of(a)]
+                self._limit([*self._terms(a, own), *waits], left, f"budget:{a}:{app.app.app_id}", budget_rank(app))
 
     def _add_floors(self) -> None:
-        """Accuracy drops of an app in points; never elastic, because some option always keeps the floor."""
+        """Accuracy drops in points. Never elastic: some choice always keeps them."""
         for a, app in enumerate(self.problem.apps):
-            blocks = self._options[a]
-            terms = _weighted(blocks, self._take[a], [[o.accuracy_drop / _POINT for o in b] for b in blocks])
-            most = (app.full_accuracy - floor_of(app)) / _POINT
-            if sum(max(o.accuracy_drop for o in b) for b in blocks) / _POINT > most:
-                self._at_most(terms, most, f"floor:{a}:{app.app.app_id}")
+            drops = [[o.accuracy_drop / _POINT for o in options] for options in self._options[a]]
+            allowed = (app.full_accuracy - floor_of(app)) / _POINT
+            if _most(drops) > allowed:
+                self._at_most(self._terms(a, drops), allowed, f"floor:{a}:{app.app.app_id}")
+
+    def _limit(self, terms: Terms, limit: float, name: str, rank: int) -> None:
+        if self._elastic:
+            slack = self.lp.add_variable(f"over_{name}", 0)
+            self.slacks.setdefault(rank, []).append(slack)
+            terms = [*terms, (slack, -1.0)]
+        self._at_most(terms, limit, name)
+
+    def _at_most(self, terms: Terms, limit: float, name: str) -> None:
+        row = pulp.LpAffineExpression(terms)
+        self.lp.addConstraint(pulp.LpConstraint(row, pulp.LpConstraintLE, name, limit))
+
+    # Objectives, in the order in which they are minimised.
+
+    def minimise_excess(self, rank: int) -> None:
+        """By how much the limits of one rank are exceeded together, each as a share of itself."""
+        self.lp.setObjective(pulp.LpAffineExpression([(slack, 1.0) for slack in self.slacks[rank]]))
+
+    def hold_excess(self, rank: int) -> None:
+        """Whatever comes later may not exceed the limits of this rank further than the solution at hand does."""
+        slacks = self.slacks[rank]
+        reached = sum(slack.varValue for slack in slacks)
+        self._at_most([(slack, 1.0) for slack in slacks], reached + _SLACK_TOLERANCE, f"held:{rank}")
+
+    def forbid_excess(self, rank: int) -> None:
+        """The limits of one rank are hard from now on."""
+        for slack in self.slacks[rank]:
+            slack.upBound = 0
+
+    def minimise_loss(self) -> None:
+        """Weighted accuracy that is given up; among equals, time."""
+        slowest_ms = sum(max(o.latency_ms for o in options) for blocks in self._options for options in blocks)
+        hurry = _TIE_BREAK / (slowest_ms or 1.0)
+        weights = [weight_of(app) for app in self.problem.apps]
+        self.lp.setObjective(
+            pulp.LpAffineExpression(
+                [
+                    (take, LOSS_SCALE * (weights[a] * option.accuracy_drop + hurry * option.latency_ms))
+                    for a, _, option, take in self._each()
+                ]
+            )
+        )
+
+    # Reading.
+
+    def picks(self) -> list[list[int]]:
+        """The solution: index of the chosen option for each app and block of the problem."""
+        return [
+            [row[max(range(len(row)), key=lambda i: takes[i].varValue)] for row, takes in zip(rows, blocks, strict=True)]
+            for rows, blocks in zip(self.kept, self._take, strict=True)
+        ]
+
+    def _each(self) -> Iterator[tuple[int, int, Option, pulp.LpVariable]]:
+        """App, block, option and its variable, for all that there are."""
+        for a, blocks in enumerate(self._options):
+            for b, options in enumerate(blocks):
+                for option, take in zip(options, self._take[a][b], strict=True):
+                    yield a, b, option, take
+
+    def _terms(self, a: int, coefficients: Coefficients) -> Terms:
+        return [
+            term
+            for takes, row in zip(self._take[a], coefficients, strict=True)
+            for term in zip(takes, row, strict=True)
+        ]
+
+
+def _most(coefficients: Sequence[Sequence[float]]) -> float:
+    """What the options of an app come to at most."""
+    return sum(max(row) for row in coefficients)

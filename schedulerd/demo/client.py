@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from schedulerd.demo.digits import heldout
-from schedulerd_client import Client, Registration, Reply, ClientError
+from schedulerd_client import Client, Registration, Reply, SchedulerdClientError
 
 
 def main() -> int:
@@ -35,7 +35,7 @@ def main() -> int:
             asked_s = time.monotonic()
             try:
                 reply = client.infer(frames[index])
-            except ClientError as error:
+            except SchedulerdClientError as error:
                 _say({"kind": "error", "at_s": asked_s, "message": str(error)})
                 continue
             answered += 1

@@ -15,7 +15,7 @@ from schedulerd.demo.processes import ClientProcess, DaemonProcess, DemoFailed
 from schedulerd.demo.record import AppRecord, Turn
 from schedulerd.demo.scene import Phase, Scene
 from schedulerd.demo.view import View
-from schedulerd_client import ControlClient, ClientError
+from schedulerd_client import ControlClient, SchedulerdClientError
 
 READY_TIMEOUT_S = 120.0
 """Covers the profile of a first start on a slow board."""
@@ -109,7 +109,7 @@ def _wait_until_ready(daemon: DaemonProcess, control: ControlClient, began_s: fl
         try:
             control.status()
             return
-        except ClientError as error:
+        except SchedulerdClientError as error:
             if time.monotonic() - began_s > READY_TIMEOUT_S:
                 raise DemoFailed(f"the daemon was not ready after {READY_TIMEOUT_S:.0f} s; see {daemon.log}") from error
             time.sleep(0.05)

@@ -112,16 +112,24 @@ class Gateway:
     # For the holder of the baton.
 
     def turn(self, wait_s: float = 0.0) -> None:
-        """Send what is queued, then take in what has arrived, waiting at most `wait_s` for the first of either."""
-        self._send_all()
-        if wait_s > 0:
-            for readable, _ in self._poller.poll(wait_s * 1e3):
-                if readable == self._wake:
-                    os.eventfd_read(self._wake)
-        for identity, frames in self._arrived(self._infer):
-            self._handlers.infer(identity.bytes, frames)
-        for identity, frames in self._arrived(self._control):
-            self._handlers.control(identity.bytes, _peer(identity), frames)
+        """Send what is queued, then take in what has arrived, waiting at most `wait_s` for the first of either.
+
+        Runs at every block boundary, so the case of nothing to do is one call of zmq_poll(3).
+        """
+        if self._outbox or self._backlogs:
+            self._send_all()
+        ready = self._poller.poll(wait_s * 1e3)
+        if not ready:
+            return
+        for readable, _ in ready:
+            if readable is self._infer:
+                for identity, frames in self._arrived(self._infer):
+                    self._handlers.infer(identity.bytes, frames)
+            elif readable is self._control:
+                for identity, frames in self._arrived(self._control):
+                    self._handlers.control(identity.bytes, _peer(identity), frames)
+            else:
+                os.eventfd_read(self._wake)
         self._send_all()
 
     def reachable(self, identity: bytes) -> bool:
@@ -137,9 +145,8 @@ class Gateway:
         return True
 
     def _arrived(self, socket: zmq.Socket[bytes]) -> Iterator[tuple[zmq.Frame, Sequence[Frame]]]:
+        """Messages of a socket that is known to have one, at most `MESSAGES_PER_TURN`."""
         for _ in range(MESSAGES_PER_TURN):
-            if not socket.get(zmq.EVENTS) & zmq.POLLIN:
-                return
             identity = socket.recv(copy=False)
             frames: list[Frame] = []
             more = identity.more
@@ -151,13 +158,16 @@ class Gateway:
                 if len(frames) <= MAX_TENSORS + 1:
                     frames.append(frame.buffer if frames else frame.bytes)
             yield identity, frames
+            if not socket.get(zmq.EVENTS) & zmq.POLLIN:
+                return
 
     def _send_all(self) -> None:
-        for identity in tuple(self._backlogs):
-            self._retry(identity)
+        if self._backlogs:
+            for identity in tuple(self._backlogs):
+                self._retry(identity)
         while self._outbox:
             socket, frames = self._outbox.popleft()
-            if socket is self._infer and bytes(frames[0]) in self._backlogs:
+            if self._backlogs and socket is self._infer and bytes(frames[0]) in self._backlogs:
                 self._keep(bytes(frames[0]), frames)
             else:
                 self._send(socket, frames)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from blockstore.block import ORIGINAL, Artifact, Block, Model, TensorSpec, Variant
 from blockstore.store import Store
@@ -71,6 +74,14 @@ def flip_byte(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0x40
     overwrite(path, bytes(data))
+
+
+@contextmanager
+def quick_folder() -> Iterator[Path]:
+    """A temporary folder in memory where the system has one: what is tested is the order of writes, not the disk."""
+    memory = Path("/dev/shm")  # noqa: S108 - a fresh folder of our own is made in it
+    with TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as made:
+        yield Path(made)
 
 
 def tree(root: Path) -> dict[str, bytes]:

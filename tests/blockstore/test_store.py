@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -340,6 +341,36 @@ def test_a_second_writer_is_told_who_writes(store: Store) -> None:
             store.put_blob(b"no")
         assert store.model("digits") == model
         assert store.path(_digest(model)).exists()
+
+
+def test_writers_that_wait_their_turn_lose_nothing(store: Store) -> None:
+    """Four threads with a store each, and each with its own models."""
+
+    def build(number: int) -> None:
+        with Store.open(store.root) as builder:
+            for weights in (b"1", b"2", b"3"):
+                put_sample(builder, f"model{number}", weights)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(build, range(4)))
+    assert store.models() == ("model0", "model1", "model2", "model3")
+    assert store.verify().sound
+
+
+def test_a_model_can_be_read_at_any_moment_of_its_replacement(store: Store) -> None:
+    """A reader gets one of the builds, never an error."""
+    builds = {weights: put_sample(store, weights=weights) for weights in (b"1", b"2")}
+
+    def replace_often() -> None:
+        for _ in range(10):
+            for weights in builds:
+                put_sample(store, weights=weights)
+
+    with Store.open(store.root) as reader, ThreadPoolExecutor(1) as threads:
+        replacing = threads.submit(replace_often)
+        while not replacing.done():
+            assert reader.model("digits") in builds.values()
+        replacing.result()
 
 
 def test_damage_found_while_another_writes_is_reported_all_the_same(store: Store) -> None:

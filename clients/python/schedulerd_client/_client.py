@@ -28,7 +28,7 @@ class Client:
     """An app's connection to the daemon; a context manager. Calls from several threads take turns.
 
     `endpoint` is the daemon's runtime directory or one of its ipc:// addresses; None finds the daemon of this system
-    or session. Every call ends within `timeout_s`: with its answer, or with an error of `SchedulerdClientError`'s tree. The
+    or session. Every call ends within `timeout_s`: with its answer, or with a `SchedulerdClientError`. The
     daemon may start later than the client, and may be restarted: within the time-out of the call at hand the client
     connects again, registers again under its name, and asks again.
     """

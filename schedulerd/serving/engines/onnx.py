@@ -16,6 +16,7 @@ import onnxruntime as ort
 
 from schedulerd.errors import EngineError
 from schedulerd.serving.engines.base import Array
+from schedulerd.serving.engines.heap import return_freed_memory
 
 QUIET = 3
 """Log severity: errors only (0 verbose, 1 info, 2 warning, 3 error, 4 fatal)."""
@@ -67,6 +68,7 @@ class OnnxEngine:
             )
         except Exception as error:  # as above
             raise EngineError(f"onnxruntime {self.version()} cannot load {path}: {error}") from error
+        return_freed_memory()
         return OnnxBlock(session, path)
 
     def feed(self, array: Array) -> Array:

@@ -10,6 +10,7 @@ import torch
 from blockstore import torchform
 from schedulerd.errors import EngineError
 from schedulerd.serving.engines.base import Array
+from schedulerd.serving.engines.heap import return_freed_memory
 
 
 class TorchBlock:
@@ -58,6 +59,7 @@ class TorchEngine:
             module = torchform.load(path.read_bytes()).to(self.device).eval().requires_grad_(False)
         except Exception as error:  # a damaged file fails in many ways
             raise EngineError(f"torch {self.version()} cannot load {path}: {error}") from error
+        return_freed_memory()
         return TorchBlock(module, path)
 
     def feed(self, array: Array) -> torch.Tensor:

@@ -1,0 +1,140 @@
+"""Routes without a solver: from the most accurate ones down, by the step that relieves most for what it costs.
+
+It stands in when the solver has no answer in time, and shows the optimizer which limits can be kept at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from schedulerd.control.choice import TOLERANCE, Choice, floor_of, most_accurate, weight_of
+from schedulerd.control.problem import Option, Problem
+from schedulerd.control.reduce import Kept, undominated
+from schedulerd.plan import relief
+
+_THRIFT = 1e-3
+"""Worth of saving where nothing is over, beside saving where something is: leads across steps that relieve nothing."""
+_FREE = 1e-9
+"""Least price of a step, so that free ones can be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One block of one app takes another option."""
+
+    position: int
+    block: int
+    pick: int
+
+
+def greedy(problem: Problem) -> Choice:
+    """A good choice, quickly; the same one for equal problems. Floors are kept, other limits as far as it can."""
+    kept = undominated(problem)
+    choice = best = most_accurate(problem)
+    while choice.broken():
+        step = _best_step_down(choice, kept)
+        if step is None:
+            break
+        choice = choice.step(step.position, step.block, step.pick)
+        if relief(best.broken(), choice.broken(), TOLERANCE) > 0:
+            best = choice
+    return _taken_back(best, kept)
+
+
+def _best_step_down(choice: Choice, kept: Kept) -> Step | None:
+    """The cheaper, less accurate option that saves most where it is short per weighted accuracy lost."""
+    savings = _savings(choice)
+    best: Step | None = None
+    best_score = 0.0
+    for position, app in enumerate(choice.problem.apps):
+        allowed = app.full_accuracy - choice.costs[position].accuracy_drop - floor_of(app) + TOLERANCE
+        weight = weight_of(app)
+        for step, old, new in _options(choice, kept, position):
+            lost = new.accuracy_drop - old.accuracy_drop
+            if lost > allowed or _order(new, step.pick) <= _order(old, choice.picks[position][step.block]):
+                continue
+            score = savings(position, step.block, new) / (weight * lost + _FREE)
+            if score > best_score:
+                best, best_score = step, score
+    return best
+
+
+def _order(option: Option, index: int) -> tuple[float, float, int]:
+    """Steps down go one way along this order, and so come to an end."""
+    return option.accuracy_drop, option.latency_ms, index
+
+
+def _options(choice: Choice, kept: Kept, position: int) -> Iterator[tuple[Step, Option, Option]]:
+    """Every step of one app, with the option it leaves and the one it takes."""
+    for block, options in enumerate(choice.problem.apps[position].blocks):
+        old = choice.option(position, block)
+        for pick in kept[position][block]:
+            yield Step(position, block, pick), old, options[pick]
+
+
+def _savings(choice: Choice) -> Callable[[int, int, Option], float]:
+    """What taking an option in one block saves: shares of the limits that are exceeded, and a little of the others."""
+    problem = choice.problem
+    limits, slowdown = problem.limits, problem.slowdown
+    over = {e.limit: e.share for e in choice.broken()}
+    memory_limit = max(limits.memory_bytes, 1)
+    longest = [c.longest_ms for c in choice.costs]
+    missing = [
+        (position, over[name])
+        for position, app in enumerate(problem.apps)
+        if (name := f"budget:{app.app.app_id}") in over
+    ]
+
+    def of_limit(saved: float, exceeded: float) -> float:
+        return min(saved, exceeded) + _THRIFT * saved
+
+    def of_waits(position: int, block: int, new: Option) -> float:
+        """What other apps wait less, where this was the longest block of its app."""
+        if slowdown * choice.option(position, block).latency_ms < longest[position]:
+            return 0.0
+        rest = [o.latency_ms for b, o in enumerate(choice.options(position)) if b != block]
+        after = [*longest[:position], slowdown * max(new.latency_ms, *rest, 0.0), *longest[position + 1 :]]
+        return sum(
+            min(exceeded, (_longest_but(longest, other) - _longest_but(after, other)) / problem.apps[other].app.budget_ms)
+            for other, exceeded in missing
+            if other != position
+        )
+
+    def saved(position: int, block: int, new: Option) -> float:
+        app = problem.apps[position].app
+        old = choice.option(position, block)
+        busy = app.rate_hz * slowdown * (old.latency_ms - new.latency_ms) / 1000.0 / limits.lanes
+        p95 = slowdown * (old.latency_p95_ms - new.latency_p95_ms)
+        freed = 0 if choice.users[old.digest] > 1 else old.memory_bytes
+        added = 0 if choice.users.get(new.digest) else new.memory_bytes
+        return (
+            of_limit((freed - added) / memory_limit, over.get("memory", 0.0))
+            + of_limit(busy / limits.utilisation_cap, over.get("utilisation", 0.0))
+            + of_limit(p95 / app.budget_ms, over.get(f"budget:{app.app_id}", 0.0))
+            + (of_waits(position, block, new) if missing else 0.0)
+        )
+
+    return saved
+
+
+def _longest_but(longest: Sequence[float], position: int) -> float:
+    return max((ms for p, ms in enumerate(longest) if p != position), default=0.0)
+
+
+def _taken_back(choice: Choice, kept: Kept) -> Choice:
+    """Steps up that break nothing, the most accurate first: what later steps down have made room for."""
+    gains = [
+        (weight_of(app) * (old.accuracy_drop - new.accuracy_drop), step)
+        for position, app in enumerate(choice.problem.apps)
+        for step, old, new in _options(choice, kept, position)
+        if new.accuracy_drop < old.accuracy_drop
+    ]
+    for _, step in sorted(gains, key=lambda g: (-g[0], g[1].position, g[1].block, g[1].pick)):
+        present, wanted = choice.option(step.position, step.block), choice.problem.apps[step.position].blocks
+        if wanted[step.block][step.pick].accuracy_drop >= present.accuracy_drop:
+            continue
+        stepped = choice.step(step.position, step.block, step.pick)
+        if relief(choice.broken(), stepped.broken(), TOLERANCE) >= 0:
+            choice = stepped
+    return choice

@@ -1,0 +1,145 @@
+"""The switcher: loads what is missing, swaps between two requests, frees only what has drained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from blockprofiles.record import Row
+from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.switcher import LoadFailed, Switcher
+from schedulerd.plan import EMPTY_PLAN, AppPlan, Plan, Route, difference
+from schedulerd.serving.apps import LiveApp
+from tests.control.tables import table_of
+from tests.fakes import FakeClock
+from tests.serving.parts import AddBlock, live_app
+
+MB = 1_000_000
+CATALOGUE = Catalogue({}, table_of(*(Row(d, "onnxruntime", 1, 1.0, 2.0, MB) for d in "abcdef")), "onnxruntime")
+
+
+def plan_of(number: int = 1, **routes: str) -> Plan:
+    """`plan_of(cam="ab")`: app `cam` runs the blobs `a` and `b`."""
+    apps = tuple(
+        AppPlan(name, Route("m", tuple(digests), tuple(digests)), 2.0, 4.0, 0.9, 2 * MB, 0.1, (1.0, 1.0))
+        for name, digests in routes.items()
+    )
+    return replace(EMPTY_PLAN, number=number, apps=apps)
+
+
+class Stage:
+    """A switcher with blobs that load at once, unless they are in `damaged`."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.loads: list[str] = []
+        self.damaged: set[str] = set()
+        self.switcher = Switcher(self._load, self.clock)
+        self.plan = EMPTY_PLAN
+        self.apps: dict[str, LiveApp] = {}
+
+    def _load(self, digest: str) -> Any:
+        if digest in self.damaged:
+            raise ValueError("bad magic")
+        self.loads.append(digest)
+        return AddBlock()
+
+    def go(self, plan: Plan, limit_bytes: int = 100 * MB) -> None:
+        for app in plan.apps:
+            if app.app_id not in self.apps:
+                self.apps[app.app_id] = live_app(app.app_id)
+                self.apps[app.app_id].route = None
+        self.switcher.apply(plan, difference(self.plan, plan), self.apps, limit_bytes, CATALOGUE)
+        self.plan = plan
+
+    def digests(self, app: str) -> str:
+        route = self.apps[app].route
+        return "" if route is None else "".join(route.route.digests)
+
+
+@pytest.fixture
+def stage() -> Any:
+    made = Stage()
+    yield made
+    made.switcher.close()
+
+
+def size(digest: str) -> int:
+    return MB
+
+
+def test_a_plan_is_loaded_and_put_in_place(stage: Stage) -> None:
+    stage.go(plan_of(cam="ab", gate="bc"))
+    assert (stage.digests("cam"), stage.digests("gate")) == ("ab", "bc")
+    assert sorted(stage.loads) == ["a", "b", "c"]
+    assert stage.switcher.states() == {"live": 3}
+
+
+def test_a_swap_loads_only_the_blocks_that_differ(stage: Stage) -> None:
+    stage.go(plan_of(1, cam="ab"))
+    stage.loads.clear()
+    stage.go(plan_of(2, cam="ac"))
+    assert (stage.digests("cam"), stage.loads) == ("ac", ["c"])
+    assert stage.apps["cam"].route is not None
+    assert stage.apps["cam"].route.plan == 2
+
+
+def test_swapping_back_loads_nothing(stage: Stage) -> None:
+    stage.go(plan_of(1, cam="ab"))
+    stage.go(plan_of(2, cam="cd"))
+    stage.loads.clear()
+    stage.go(plan_of(3, cam="ab"))
+    assert stage.loads == []
+
+
+def test_blocks_of_a_route_in_use_drain_before_they_may_be_evicted(stage: Stage) -> None:
+    stage.go(plan_of(1, cam="ab"))
+    old = stage.apps["cam"].route
+    assert old is not None
+    old.pins.take()
+    stage.go(plan_of(2, cam="cd"))
+    assert stage.switcher.states() == {"live": 2, "draining": 2}
+    stage.switcher.tidy(0, size)
+    assert stage.switcher.states() == {"live": 2, "draining": 2}
+    old.pins.release()
+    stage.switcher.tidy(100 * MB, size)
+    assert stage.switcher.states() == {"live": 2, "warm": 2}
+    stage.switcher.tidy(0, size)
+    assert stage.switcher.states() == {"live": 2}
+
+
+def test_room_is_made_before_loading(stage: Stage) -> None:
+    stage.go(plan_of(1, cam="ab"))
+    stage.go(plan_of(2, cam="cd"), limit_bytes=4 * MB)
+    assert stage.switcher.resident_bytes(size) == 4 * MB
+    stage.clock.advance(1)
+    stage.go(plan_of(3, cam="ce"), limit_bytes=4 * MB)
+    assert stage.switcher.resident_bytes(size) == 4 * MB
+    assert stage.switcher.states() == {"live": 2, "warm": 2}
+
+
+def test_a_damaged_blob_leaves_every_app_on_its_route(stage: Stage) -> None:
+    stage.go(plan_of(1, cam="ab"))
+    stage.damaged = {"d"}
+    with pytest.raises(LoadFailed, match="bad magic") as failed:
+        stage.go(plan_of(2, cam="cd"))
+    assert failed.value.digest == "d"
+    assert stage.digests("cam") == "ab"
+    stage.go(plan_of(2, cam="ca"))
+    assert stage.digests("cam") == "ca"
+
+
+def test_an_app_that_leaves_frees_its_blocks(stage: Stage) -> None:
+    stage.go(plan_of(1, cam="ab", gate="bc"))
+    stage.apps.pop("cam")
+    stage.go(plan_of(2, gate="bc"))
+    assert stage.switcher.states() == {"live": 2, "warm": 1}
+
+
+def test_the_expected_time_of_a_route_comes_from_the_profile(stage: Stage) -> None:
+    stage.go(plan_of(1, cam="ab"))
+    route = stage.apps["cam"].route
+    assert route is not None
+    assert route.expected_p95_ms == 4.0

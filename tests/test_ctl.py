@@ -1,0 +1,408 @@
+"""`schedctl`: what it asks, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from schedulerd.ctl import Control, main
+from schedulerd_client import Code, Event, NotPermitted, TimedOut, UnknownApp, Unreachable
+
+ROOT = Path(__file__).resolve().parent.parent
+
+STATUS = {
+    "version": "0.1.0",
+    "pid": 4711,
+    "uptime_s": 75.2,
+    "ready": True,
+    "engine": "onnxruntime",
+    "lanes": 1,
+    "threads_per_lane": 2,
+    "plan": 7,
+    "apps": 2,
+    "requests": 1200,
+    "misses": 3,
+    "refused": 1,
+    "swaps": 6,
+    "resident_bytes": 12_300_000,
+    "memory_limit_bytes": 80_000_000,
+    "rss_bytes": 103_000_000,
+    "slowdown": 1.125,
+    "cpu_busy": 0.63,
+    "cpu_others": None,
+    "memory_available_bytes": 2_100_000_000,
+    "states": {"live": 8, "warm": 12, "loading": 0},
+}
+APPS = {
+    "apps": [
+        {
+            "app": "cam1",
+            "model": "digits-residual",
+            "budget_ms": 25.0,
+            "rate_hz": 30.0,
+            "priority": 8,
+            "route": ["original", "w50"],
+            "accuracy": 0.972,
+            "latency_ms": 8.04,
+            "latency_p95_ms": 11.2,
+            "miss_ms": 0.0,
+            "measured_p50_ms": None,
+            "measured_p95_ms": None,
+            "requests": 900,
+            "misses": 2,
+            "refused": {"overloaded": 1, "deadline_passed": 2},
+            "swaps": 4,
+        },
+        {"app": "a-camera-with-a-long-name", "miss_ms": 3.14},
+    ]
+}
+PLAN = {
+    "number": 7,
+    "cause": "budget of cam1 50 -> 25 ms",
+    "sentence": "cam1 gives up 0.8 points to run in 11.2 ms",
+    "status": "optimal",
+    "gap": 0.0,
+    "solve_ms": 3.2,
+    "apply_ms": 1.1,
+    "memory_bytes": 12_300_000,
+    "memory_limit_bytes": 80_000_000,
+    "utilisation": 0.41,
+    "binding": ["budget:cam1", "memory"],
+    "apps": [
+        {
+            "app": "cam1",
+            "route": ["original", "w50"],
+            "blocks": [
+                {"block": "stem", "variant": "original", "ms": 2.5},
+                {"block": "stage1", "variant": "w50", "ms": 5.54},
+            ],
+            "latency_ms": 8.04,
+            "latency_p95_ms": 11.2,
+            "accuracy": 0.972,
+            "memory_bytes": 5_000_000,
+            "miss_ms": 0.0,
+        }
+    ],
+}
+MODELS = {
+    "models": [
+        {
+            "model": "digits-residual",
+            "accuracy": 0.98,
+            "blocks": 4,
+            "variants": 17,
+            "routes": 256,
+            "input": "uint8[64x64x1]",
+        }
+    ]
+}
+BUDGET = {
+    "app": "cam1",
+    "budget_ms": 25.0,
+    "plan": 8,
+    "sentence": "cam1 gives up 0.8 points to run in 11.2 ms",
+    "latency_p95_ms": 11.2,
+    "miss_ms": 0.0,
+    "accuracy": 0.972,
+    "apply_ms": 1.1,
+}
+LIMIT = {"memory_limit_bytes": 80_000_000, "plan": 9, "sentence": "nothing changes", "apply_ms": 0.9}
+EVENTS = [
+    Event("plan", 1, 1_700_000_000.5, {"number": 8, "sentence": "cam1 gives up 0.8 points"}),
+    Event("miss", 2, 1_700_000_001.5, {"app": "cam1", "missed": 1}),
+    Event("miss", 3, 1_700_000_002.5, {"app": "cam1", "missed": 2}),
+]
+
+
+class FakeEvents:
+    """Events that have happened already; ends with them."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._left = list(events)
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        if not self._left:
+            raise StopIteration
+        return self._left.pop(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.closed = True
+
+
+class FakeControl:
+    """A daemon with two apps that answers at once, or refuses everything with `failure`."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.stream = FakeEvents(EVENTS)
+        self._failure = failure
+
+    def _answer(self, answer: Mapping[str, Any], *asked: object) -> Mapping[str, Any]:
+        self.asked.append(asked)
+        if self._failure:
+            raise self._failure
+        return answer
+
+    def status(self) -> Mapping[str, Any]:
+        return self._answer(STATUS, "status")
+
+    def apps(self) -> Mapping[str, Any]:
+        self.asked.append(("apps",))
+        return APPS
+
+    def plan(self) -> Mapping[str, Any]:
+        return self._answer(PLAN, "plan")
+
+    def models(self) -> Mapping[str, Any]:
+        return self._answer(MODELS, "models")
+
+    def set_budget(self, app: str, budget_ms: float) -> Mapping[str, Any]:
+        return self._answer(BUDGET, "budget", app, budget_ms)
+
+    def set_limit(self, what: str, value_bytes: int | None) -> Mapping[str, Any]:
+        return self._answer(LIMIT, "limit", what, value_bytes)
+
+    def events(self, kinds: Sequence[str], timeout_s: float | None) -> FakeEvents:
+        self.asked.append(("events", tuple(kinds), timeout_s))
+        return self.stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.asked.append(("closed",))
+
+
+def run(control: FakeControl, *arguments: str) -> int:
+    """The exit code, also where argparse ends the program."""
+
+    def connect(_: Path | None, __: float) -> Control:
+        return control
+
+    try:
+        return main(arguments, connect)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def typed(value: object) -> str:
+    """Arguments as they are typed, for the names of tests."""
+    return " ".join(value) if isinstance(value, list) else ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked", "answer"),
+    [
+        (["status"], ("status",), STATUS),
+        (["apps"], ("apps",), APPS),
+        (["plan"], ("plan",), PLAN),
+        (["models"], ("models",), MODELS),
+        (["budget", "cam1", "25ms"], ("budget", "cam1", 25.0), BUDGET),
+        (["budget", "cam1", "0.5s"], ("budget", "cam1", 500.0), BUDGET),
+        (["limit", "memory", "80MB"], ("limit", "memory", 80_000_000), LIMIT),
+        (["limit", "memory", "auto"], ("limit", "memory", None), LIMIT),
+    ],
+    ids=typed,
+)
+@pytest.mark.parametrize("json_first", [True, False], ids=["json-before", "json-after"])
+def test_json_is_the_daemons_answer(
+    arguments: list[str],
+    asked: tuple[object, ...],
+    answer: Mapping[str, Any],
+    json_first: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    control = FakeControl()
+    line = ["--json", *arguments] if json_first else [*arguments, "--json"]
+    assert run(control, *line) == 0
+    assert control.asked == [asked, ("closed",)]
+    assert json.loads(capsys.readouterr().out) == answer
+
+
+def test_status_reads_as_a_block_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(FakeControl(), "status") == 0
+    assert capsys.readouterr().out == (
+        "schedulerd  0.1.0, ready, pid 4711, up 1 min 15 s\n"
+        "engine      onnxruntime, 1 lane of 2 threads\n"
+        "plan        7 for 2 apps\n"
+        "requests    1200 answered, 3 late, 1 refused, 6 route changes\n"
+        "blocks      12.3 MB of 80.0 MB allowed, 8 live, 12 warm\n"
+        "memory      103.0 MB daemon, 2100.0 MB free on the board\n"
+        "processor   63% busy, - by others; blocks take 1.12 times their profile\n"
+    )
+
+
+def test_apps_line_up_and_absent_values_are_dashes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(FakeControl(), "apps") == 0
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert first.split()[:5] == ["cam1", "digits-residual", "25.0", "30.0", "8"]
+    assert "8.0 / 11.2" in first
+    assert "in time" in first
+    assert first.endswith("original|w50")
+    assert first.split()[-3:-1] == ["3", "4"], "three refused of two kinds, four swaps"
+    assert second.startswith("a-camera-with-a-long-name")
+    assert "late by 3.1 ms" in second
+    for text in (first, second):
+        assert text[heading.index("ROUTE") - 1] == " "
+        assert len(text) >= heading.index("ROUTE")
+
+
+def test_plan_says_why_and_what_binds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(FakeControl(), "plan") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("plan 7: cam1 gives up 0.8 points to run in 11.2 ms\n")
+    assert "cause     budget of cam1 50 -> 25 ms" in out
+    assert "binding   budget:cam1, memory" in out
+    assert "cam1: stem original 2.50 ms, stage1 w50 5.54 ms" in out
+
+
+def test_an_edited_budget_is_answered_with_what_it_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(FakeControl(), "budget", "cam1", "25ms") == 0
+    assert capsys.readouterr().out == (
+        "cam1: budget 25.0 ms, plan 8 in 1.1 ms\n"
+        "cam1 gives up 0.8 points to run in 11.2 ms\n"
+        "predicted p95 11.2 ms (in time), accuracy 97.2%\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["status", "apps", "plan", "models"])
+def test_an_answer_with_nothing_in_it_still_prints(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    class Empty(FakeControl):
+        def _answer(self, answer: Mapping[str, Any], *asked: object) -> Mapping[str, Any]:
+            return {}
+
+        def apps(self) -> Mapping[str, Any]:
+            return {}
+
+    assert run(Empty(), command) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    class Hostile(FakeControl):
+        def apps(self) -> Mapping[str, Any]:
+            return {"apps": [{"app": "cam\x1b[2J\n1"}]}
+
+    assert run(Hostile(), "apps") == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == 2
+
+
+def test_events_shows_the_next_one(capsys: pytest.CaptureFixture[str]) -> None:
+    control = FakeControl()
+    assert run(control, "events", "--timeout", "2") == 0
+    assert control.asked[0][2] == 2.0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("plan      cam1 gives up 0.8 points")
+    assert control.stream.closed
+
+
+def test_events_follow_goes_on_with_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    control = FakeControl()
+    assert run(control, "events", "--follow", "--kind", "plan", "--kind", "miss") == 0
+    assert control.asked[0] == ("events", ("plan", "miss"), None)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[1].endswith("miss      app=cam1 missed=1")
+
+
+def test_events_as_json_are_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(FakeControl(), "events", "--follow", "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[2] == {"kind": "miss", "seq": 3, "at": 1_700_000_002.5, "body": {"app": "cam1", "missed": 2}}
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (NotPermitted("user id 1000 may not control this daemon"), 1, "(not_permitted)"),
+        (Unreachable("no daemon at ipc:///run/schedulerd/control.sock"), 3, "no daemon at"),
+        (TimedOut("no answer within 5 s"), 3, "no answer within 5 s"),
+    ],
+)
+def test_failures_have_their_exit_codes(
+    failure: Exception, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(FakeControl(failure), "status") == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_mistyped_app_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    control = FakeControl(UnknownApp("no live app is called 'cam'", Code.UNKNOWN_APP))
+    assert run(control, "budget", "cam", "25ms") == 1
+    assert capsys.readouterr().err == ("schedctl: no live app is called 'cam'; did you mean \"cam1\"? (unknown_app)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["staus"], 'did you mean "status"?'),
+        (["limit", "memroy", "80MB"], 'did you mean "memory"?'),
+        (["events", "--kind", "plans"], 'did you mean "plan"?'),
+        (["budget", "cam1", "25"], "needs one of the units us, ms, s; write for example 25ms"),
+        (["budget", "cam1", "0ms"], "must be finite and above 0"),
+        (["budget", "cam1", "nanms"], "must be finite and above 0"),
+        (["limit", "memory", "lots"], "is not a number with a unit; write for example 80MB"),
+        (["status", "--timeout", "0"], "'0' is not a number of seconds above 0"),
+        ([], "COMMAND"),
+    ],
+    ids=typed,
+)
+def test_wrong_usage_is_2_and_says_what_is_right(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control = FakeControl()
+    assert run(control, *arguments) == 2
+    assert said in capsys.readouterr().err
+    assert control.asked == []
+
+
+def schedctl(*arguments: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(ROOT), str(ROOT / "clients" / "python")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run(
+        [sys.executable, "-m", "schedulerd.ctl", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_without_a_daemon_it_says_so_and_what_to_do(tmp_path: Path) -> None:
+    ended = schedctl("status", "--runtime", str(tmp_path))
+    assert ended.returncode == 3
+    assert f"no daemon at ipc://{tmp_path}/control.sock" in ended.stderr
+    assert "schedulerd run" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_runtime_directory_that_no_socket_fits_in_is_wrong_usage() -> None:
+    ended = schedctl("status", "--runtime", "/tmp/" + "x" * 200)  # noqa: S108 (nothing is made there)
+    assert ended.returncode == 2
+    assert "choose a shorter directory" in ended.stderr
+
+
+def test_it_starts_without_the_heavy_packages() -> None:
+    check = (
+        "import sys, schedulerd.ctl; "
+        "assert not {'torch', 'onnxruntime', 'pulp', 'structlog', 'psutil'} & sys.modules.keys()"
+    )
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])
+    subprocess.run([sys.executable, "-c", check], env={**os.environ, "PYTHONPATH": paths}, check=True, timeout=30)
