@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from itertools import count
 from pathlib import Path
 
@@ -69,10 +70,20 @@ class Blobs:
     def find(self, digest: str) -> Path:
         """The file of a blob, its bytes unchecked; `MissingBlob` when it is not on disk."""
         path = self.place(digest)
-        if path.is_file():
-            return path
+        if not path.is_file():
+            raise self._missing(digest)
+        return path
+
+    def open(self, digest: str) -> BufferedReader:
+        """A blob's file for reading, its bytes unchecked; `MissingBlob` when it is not on disk."""
+        try:
+            return self.place(digest).open("rb")
+        except FileNotFoundError:
+            raise self._missing(digest) from None
+
+    def _missing(self, digest: str) -> MissingBlob:
         fate = "; it was found damaged and is in quarantine" if self.quarantined(digest) else ""
-        raise MissingBlob(
+        return MissingBlob(
             f"blob {digest} is not in {self.folder}{fate}. Import an archive that holds it or build its model"
             " again; `schedulerd store verify` names the model"
         )
@@ -87,7 +98,7 @@ class Blobs:
     def matches(self, digest: str) -> bool:
         """Whether the bytes on disk are still those that gave the blob its name. Reads the whole file."""
         try:
-            with self.find(digest).open("rb") as file:
+            with self.open(digest) as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == digest
         except OSError as error:
             # A sector that cannot be read is a damaged blob like any other: worn cards fail in this way.

@@ -44,6 +44,7 @@ from blockstore.recovery import entry_of, recover
 from blockstore.upkeep import DEFAULT_GRACE_S, Collected, Verification
 
 LOCK_TIMEOUT_S = 10.0
+_READ_ATTEMPTS = 4
 _log = structlog.get_logger(__name__)
 
 
@@ -123,15 +124,11 @@ class Store:
 
     def model(self, name: str) -> Model:
         """One model. Raises `MissingModel`, and `MissingBlob` or `CorruptBlob` for its manifest."""
-        entry = self._entry(name)
-        try:
-            return self._read(entry)
-        except (MissingBlob, FileNotFoundError):
+        for _ in range(_READ_ATTEMPTS - 1):
             # A builder that replaces a model removes the old manifest; the index names the new one by then.
-            newer = self._entry(name)
-            if newer.manifest == entry.manifest:
-                raise
-            return self._read(newer)
+            with suppress(MissingBlob):
+                return self._read(self._entry(name))
+        return self._read(self._entry(name))
 
     def missing(self, model: Model) -> frozenset[str]:
         """Blobs of a model that are not on disk. Looks at names only; `verify` reads the bytes."""
@@ -271,10 +268,12 @@ class Store:
         return entries[name]
 
     def _read(self, entry: Entry) -> Model:
-        return Model.from_json(self.path(entry.manifest).read_bytes())
+        self.path(entry.manifest)
+        with self._blobs.open(entry.manifest) as file:
+            return Model.from_json(file.read())
 
     def _read_if_possible(self, entry: Entry) -> Model | None:
-        with suppress(BlockStoreError, FileNotFoundError):
+        with suppress(BlockStoreError):
             return self._read(entry)
         return None
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from schedulerd.commands.tables import count_text, size_text, table
+
 Answer = Mapping[str, Any]
 Column = tuple[str, Callable[[Answer], str]]
 """Heading, and the text of a row's cell."""
@@ -42,7 +44,7 @@ def status(answer: Answer) -> str:
 def apps(answer: Answer) -> str:
     """One line per app."""
     rows = answer.get("apps")
-    return table(_APPS, rows) if rows else "no apps; a client joins with register()"
+    return _table(_APPS, rows) if rows else "no apps; a client joins with register()"
 
 
 def plan(answer: Answer) -> str:
@@ -58,14 +60,14 @@ def plan(answer: Answer) -> str:
         f"binding   {_listed(answer.get('binding'))}",
     ]
     blocks = [f"{text(row, 'app')}: " + ", ".join(map(_block, row.get("blocks") or [])) for row in rows]
-    tables = ["", table(_PLAN, rows), "", *blocks] if rows else []
+    tables = ["", _table(_PLAN, rows), "", *blocks] if rows else []
     return "\n".join(why + tables)
 
 
 def models(answer: Answer) -> str:
     """One line per model."""
     rows = answer.get("models")
-    return table(_MODELS, rows) if rows else "the store is empty; see `schedulerd build` and `schedulerd store import`"
+    return _table(_MODELS, rows) if rows else "the store is empty; see `schedulerd build` and `schedulerd store import`"
 
 
 def budget(answer: Answer) -> str:
@@ -92,20 +94,10 @@ def event(kind: str, at: float, body: Answer) -> str:
     return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S.%f}  {plain(kind):<8}  {said}"
 
 
-def table(columns: Sequence[Column], rows: Iterable[Answer]) -> str:
-    """Columns as wide as their widest cell; numbers to the right, the last column ragged."""
-    lines = [[heading for heading, _ in columns], *([cell(row) for _, cell in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(_line(cells, widths) for cells in lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    last = len(cells) - 1
-    padded = (
-        cell if i == last else cell.ljust(width) if i == 0 else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    )
-    return "  ".join(padded).rstrip()
+def _table(columns: Sequence[Column], rows: Iterable[Answer]) -> str:
+    """The first column and the last to the left, because they are words; the others to the right."""
+    headings = [heading for heading, _ in columns]
+    return "\n".join(table(headings, [[cell(row) for _, cell in columns] for row in rows], headings[1:-1]))
 
 
 def text(row: Answer, key: str) -> str:
@@ -126,9 +118,9 @@ def share(row: Answer, key: str, digits: int = 0) -> str:
 
 
 def size(row: Answer, key: str) -> str:
-    """Bytes in MB (10^6), as `schedctl limit` takes them."""
+    """Bytes in decimal units, as `schedctl limit` takes them."""
     value = row.get(key)
-    return f"{value / 1e6:.1f} MB" if isinstance(value, int | float) else MISSING
+    return size_text(int(value)) if isinstance(value, int | float) else MISSING
 
 
 def plain(value: object) -> str:
@@ -142,8 +134,8 @@ def _listed(values: Iterable[object] | None) -> str:
     return ", ".join(map(plain, values or [])) or MISSING
 
 
-def _counted(count: object, word: str) -> str:
-    return f"{plain(count)} {word}{'' if count == 1 else 's'}"
+def _counted(count: object, noun: str) -> str:
+    return count_text(count, noun) if isinstance(count, int) else f"{MISSING} {noun}s"
 
 
 def _ready(answer: Answer) -> str:

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedulerd.config import SECTIONS, Config, EngineConfig, load, parse, settings
+from schedulerd.config import (
+    SECTIONS,
+    Config,
+    EngineConfig,
+    ServiceManager,
+    load,
+    parse,
+    service_manager,
+    settings,
+)
 from schedulerd.errors import ConfigError
 from schedulerd.kinds import parse_duration_ms, parse_size
 
@@ -239,3 +248,36 @@ def test_no_text_makes_a_duration_that_is_not_positive(text: str) -> None:
     except ConfigError:
         return
     assert 0 < duration_ms < math.inf
+
+
+def test_systemds_directories_are_the_defaults_of_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/one:/var/lib/two")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/one")
+    paths = Config().paths
+    assert (paths.state, paths.store) == (Path("/var/lib/one"), Path("/var/lib/one/store"))
+    assert paths.runtime == Path("/run/one")
+
+
+@pytest.mark.parametrize(
+    ("environment", "notify_socket", "watchdog_s"),
+    [
+        ({}, None, None),
+        ({"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "10000000"}, "/run/systemd/notify", 10.0),
+        ({"WATCHDOG_USEC": "10000000", "WATCHDOG_PID": str(os.getpid())}, None, 10.0),
+        ({"WATCHDOG_USEC": "10000000", "WATCHDOG_PID": "1"}, None, None),
+        ({"WATCHDOG_USEC": "0"}, None, None),
+        ({"WATCHDOG_USEC": "soon", "NOTIFY_SOCKET": ""}, None, None),
+    ],
+    ids=["nobody", "systemd", "our-watchdog", "anothers-watchdog", "no-watchdog", "garbage"],
+)
+def test_what_the_service_manager_said(
+    environment: dict[str, str],
+    notify_socket: str | None,
+    watchdog_s: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert service_manager() == ServiceManager(notify_socket, watchdog_s)

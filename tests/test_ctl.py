@@ -121,7 +121,7 @@ EVENTS = [
 ]
 
 
-class FakeEvents:
+class _FakeEvents:
     """Events that have happened already; ends with them."""
 
     def __init__(self, events: Sequence[Event]) -> None:
@@ -143,12 +143,12 @@ class FakeEvents:
         self.closed = True
 
 
-class FakeControl:
+class _FakeControl:
     """A daemon with two apps that answers at once, or refuses everything with `failure`."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.asked: list[tuple[object, ...]] = []
-        self.stream = FakeEvents(EVENTS)
+        self.stream = _FakeEvents(EVENTS)
         self._failure = failure
 
     def _answer(self, answer: Mapping[str, Any], *asked: object) -> Mapping[str, Any]:
@@ -176,7 +176,7 @@ class FakeControl:
     def set_limit(self, what: str, value_bytes: int | None) -> Mapping[str, Any]:
         return self._answer(LIMIT, "limit", what, value_bytes)
 
-    def events(self, kinds: Sequence[str], timeout_s: float | None) -> FakeEvents:
+    def events(self, kinds: Sequence[str], timeout_s: float | None) -> _FakeEvents:
         self.asked.append(("events", tuple(kinds), timeout_s))
         return self.stream
 
@@ -187,7 +187,7 @@ class FakeControl:
         self.asked.append(("closed",))
 
 
-def run(control: FakeControl, *arguments: str) -> int:
+def run(control: _FakeControl, *arguments: str) -> int:
     """The exit code, also where argparse ends the program."""
 
     def connect(_: Path | None, __: float) -> Control:
@@ -226,7 +226,7 @@ def test_json_is_the_daemons_answer(
     json_first: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    control = FakeControl()
+    control = _FakeControl()
     line = ["--json", *arguments] if json_first else [*arguments, "--json"]
     assert run(control, *line) == 0
     assert control.asked == [asked, ("closed",)]
@@ -234,20 +234,20 @@ def test_json_is_the_daemons_answer(
 
 
 def test_status_reads_as_a_block_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(FakeControl(), "status") == 0
+    assert run(_FakeControl(), "status") == 0
     assert capsys.readouterr().out == (
         "schedulerd  0.1.0, ready, pid 4711, up 1 min 15 s\n"
         "engine      onnxruntime, 1 lane of 2 threads\n"
         "plan        7 for 2 apps\n"
         "requests    1200 answered, 3 late, 1 refused, 6 route changes\n"
         "blocks      12.3 MB of 80.0 MB allowed, 8 live, 12 warm\n"
-        "memory      103.0 MB daemon, 2100.0 MB free on the board\n"
+        "memory      103.0 MB daemon, 2.1 GB free on the board\n"
         "processor   63% busy, - by others; blocks take 1.12 times their profile\n"
     )
 
 
 def test_apps_line_up_and_absent_values_are_dashes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(FakeControl(), "apps") == 0
+    assert run(_FakeControl(), "apps") == 0
     heading, first, second = capsys.readouterr().out.splitlines()
     assert first.split()[:5] == ["cam1", "digits-residual", "25.0", "30.0", "8"]
     assert "8.0 / 11.2" in first
@@ -262,7 +262,7 @@ def test_apps_line_up_and_absent_values_are_dashes(capsys: pytest.CaptureFixture
 
 
 def test_plan_says_why_and_what_binds(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(FakeControl(), "plan") == 0
+    assert run(_FakeControl(), "plan") == 0
     out = capsys.readouterr().out
     assert out.startswith("plan 7: cam1 gives up 0.8 points to run in 11.2 ms\n")
     assert "cause     budget of cam1 50 -> 25 ms" in out
@@ -271,7 +271,7 @@ def test_plan_says_why_and_what_binds(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_edited_budget_is_answered_with_what_it_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(FakeControl(), "budget", "cam1", "25ms") == 0
+    assert run(_FakeControl(), "budget", "cam1", "25ms") == 0
     assert capsys.readouterr().out == (
         "cam1: budget 25.0 ms, plan 8 in 1.1 ms\n"
         "cam1 gives up 0.8 points to run in 11.2 ms\n"
@@ -281,30 +281,30 @@ def test_an_edited_budget_is_answered_with_what_it_cost(capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("command", ["status", "apps", "plan", "models"])
 def test_an_answer_with_nothing_in_it_still_prints(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    class Empty(FakeControl):
+    class _Empty(_FakeControl):
         def _answer(self, answer: Mapping[str, Any], *asked: object) -> Mapping[str, Any]:
             return {}
 
         def apps(self) -> Mapping[str, Any]:
             return {}
 
-    assert run(Empty(), command) == 0
+    assert run(_Empty(), command) == 0
     assert capsys.readouterr().out.strip()
 
 
 def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    class Hostile(FakeControl):
+    class _Hostile(_FakeControl):
         def apps(self) -> Mapping[str, Any]:
             return {"apps": [{"app": "cam\x1b[2J\n1"}]}
 
-    assert run(Hostile(), "apps") == 0
+    assert run(_Hostile(), "apps") == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert len(out.splitlines()) == 2
 
 
 def test_events_shows_the_next_one(capsys: pytest.CaptureFixture[str]) -> None:
-    control = FakeControl()
+    control = _FakeControl()
     assert run(control, "events", "--timeout", "2") == 0
     assert control.asked[0][2] == 2.0
     (line,) = capsys.readouterr().out.splitlines()
@@ -313,7 +313,7 @@ def test_events_shows_the_next_one(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_events_follow_goes_on_with_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    control = FakeControl()
+    control = _FakeControl()
     assert run(control, "events", "--follow", "--kind", "plan", "--kind", "miss") == 0
     assert control.asked[0] == ("events", ("plan", "miss"), None)
     lines = capsys.readouterr().out.splitlines()
@@ -322,7 +322,7 @@ def test_events_follow_goes_on_with_one_line_each(capsys: pytest.CaptureFixture[
 
 
 def test_events_as_json_are_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(FakeControl(), "events", "--follow", "--json") == 0
+    assert run(_FakeControl(), "events", "--follow", "--json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events[2] == {"kind": "miss", "seq": 3, "at": 1_700_000_002.5, "body": {"app": "cam1", "missed": 2}}
 
@@ -338,12 +338,12 @@ def test_events_as_json_are_one_object_a_line(capsys: pytest.CaptureFixture[str]
 def test_failures_have_their_exit_codes(
     failure: Exception, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(FakeControl(failure), "status") == code
+    assert run(_FakeControl(failure), "status") == code
     assert said in capsys.readouterr().err
 
 
 def test_a_mistyped_app_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
-    control = FakeControl(UnknownApp("no live app is called 'cam'", Code.UNKNOWN_APP))
+    control = _FakeControl(UnknownApp("no live app is called 'cam'", Code.UNKNOWN_APP))
     assert run(control, "budget", "cam", "25ms") == 1
     assert capsys.readouterr().err == ("schedctl: no live app is called 'cam'; did you mean \"cam1\"? (unknown_app)\n")
 
@@ -366,7 +366,7 @@ def test_a_mistyped_app_is_answered_with_the_nearest_one(capsys: pytest.CaptureF
 def test_wrong_usage_is_2_and_says_what_is_right(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    control = FakeControl()
+    control = _FakeControl()
     assert run(control, *arguments) == 2
     assert said in capsys.readouterr().err
     assert control.asked == []

@@ -14,7 +14,7 @@ import structlog
 from schedulerd import logs
 
 
-class Terminal(io.StringIO):
+class _Terminal(io.StringIO):
     """A text stream that says it is a terminal."""
 
     def isatty(self) -> bool:
@@ -57,7 +57,7 @@ def test_json_carries_wall_time_in_utc_and_the_clock_of_snapshots() -> None:
 
 
 def test_a_terminal_gets_words() -> None:
-    stream = Terminal()
+    stream = _Terminal()
     logs.configure("info", "auto", stream)
     structlog.get_logger().info("plan", number=7)
     text = stream.getvalue()
@@ -67,7 +67,7 @@ def test_a_terminal_gets_words() -> None:
 
 
 def test_json_can_be_had_at_a_terminal_and_words_elsewhere() -> None:
-    terminal, file = Terminal(), io.StringIO()
+    terminal, file = _Terminal(), io.StringIO()
     logs.configure("info", "json", terminal)
     structlog.get_logger().info("plan")
     logs.configure("info", "console", file)

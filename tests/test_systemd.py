@@ -27,8 +27,8 @@ def unit(tmp_path: Path) -> Path:
 
 
 def settings_of(text: str) -> dict[str, str]:
-    lines = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
-    return {key: value for key, value in lines}
+    lines = (line.partition("=") for line in text.splitlines() if not line.startswith("#"))
+    return {key: value for key, _, value in lines}
 
 
 @needs_systemd

@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from blockstore.build.images import Labelled
 from blockstore.errors import CannotBuild
+from blockstore.zoo import digit_scenes
+
+HELD_OUT_EVERY: Final = 4
+FIRST_TRAINING_SEED: Final = 1_000_000
+
+
+class Digits:
+    """Digit scenes (see `digit_scenes`). Every fourth digit of the data set is held out, with one scene each.
+
+    Held-out scenes have the seeds 0, 1, ...; `scenes_per_digit` scenes are drawn of every other digit, with seeds
+    from `FIRST_TRAINING_SEED`. `limit` takes that many digits of either part (0: all).
+    """
+
+    classes = digit_scenes.CLASSES
+
+    def __init__(self, scenes_per_digit: int = 2, limit: int = 0) -> None:
+        bunch = load_digits()
+        digits, labels = bunch.images.astype(np.uint8), bunch.target.astype(np.int64)
+        held_out = np.arange(len(labels)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
+        self.held_out_digits = digits[held_out][: limit or None]
+        self.held_out_labels = labels[held_out][: limit or None]
+        self._digits = np.repeat(digits[~held_out][: limit or None], scenes_per_digit, axis=0)
+        self._labels = np.repeat(labels[~held_out][: limit or None], scenes_per_digit)
+
+    def train(self) -> Labelled:
+        """Scenes of three quarters of the digits."""
+        seeds = np.arange(FIRST_TRAINING_SEED, FIRST_TRAINING_SEED + len(self._labels))
+        return Labelled(digit_scenes.frames(self._digits, seeds), self._labels)
+
+    def held_out(self) -> Labelled:
+        """One scene of every fourth digit."""
+        seeds = np.arange(len(self.held_out_labels))
+        return Labelled(digit_scenes.frames(self.held_out_digits, seeds), self.held_out_labels)
+
 
 class Cifar10:
     """CIFAR-10 as JPEG in `train.npz` and `test.npz` of `folder` (`jpeg` blob, `offsets`, `labels`, `classes`).
@@ -35,8 +72,7 @@ class Cifar10:
         with np.load(self._file(part), allow_pickle=False) as file:
             blob, offsets, labels = file["jpeg"].tobytes(), file["offsets"], file["labels"].astype(np.int64)
         count = self._limits[part] or len(labels)
-        pairs = zip(offsets[:count], offsets[1 : count + 1], strict=True)
-        images = np.stack([_decode(blob[start:end]) for start, end in pairs])
+        images = np.stack([_decode(blob[start:end]) for start, end in pairwise(offsets[: count + 1])])
         return Labelled(images, labels[:count])
 
     def _file(self, part: str) -> Path:
@@ -44,6 +80,11 @@ class Cifar10:
         if not path.is_file():
             raise CannotBuild(f"{path} is not there: give the folder of train.npz and test.npz as ?path=FOLDER")
         return path
+
+
+def digits(scenes_per_digit: int = 2) -> Digits:
+    """Digit scenes of scikit-learn's handwritten digits."""
+    return Digits(scenes_per_digit)
 
 
 def cifar10(path: str, train_limit: int = 0, test_limit: int = 0) -> Cifar10:

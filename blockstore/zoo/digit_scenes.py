@@ -29,7 +29,7 @@ def frames(digits: npt.NDArray[np.uint8], seeds: npt.NDArray[np.int64]) -> npt.N
 
 
 def frame(digit: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uint8]:
-    """The scene `seed` of `digit`, both uint8 `[8, 8]`; scraps are taken from `other`. Returns uint8 `[112, 112, 1]`."""
+    """The scene `seed` of `digit` among scraps of `other`, both uint8 `[8, 8]`; returns uint8 `[112, 112, 1]`."""
     # RandomState and not Generator: its stream is frozen (NEP 19), so these are the same frames everywhere.
     draw = np.random.RandomState(seed)
     extent = draw.uniform(0.45, 0.95) * SIZE

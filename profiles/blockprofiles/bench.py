@@ -74,6 +74,8 @@ def set_up(
     A variant that cannot be loaded or run is told to `on_fault` and left out. None when nothing is left to
     measure, or when some block has no variant that runs.
     """
+    if all(artifact.digest in known for block in model.blocks for artifact in _artifacts(block, engine).values()):
+        return None
     frame = tensor = engine.feed(random_frame(model.input))
     blocks: list[tuple[Candidate, ...]] = []
     for block in model.blocks:
@@ -100,6 +102,11 @@ def random_frame(spec: TensorSpec) -> npt.NDArray[Any]:
     return generator.standard_normal(shape).astype(dtype)
 
 
+def _artifacts(block: Block, engine: Engine) -> dict[str, Artifact]:
+    """Variant name -> what `engine` runs of it, for those that have such."""
+    return {v.name: a for v in block.variants if (a := v.artifact(engine.name)) is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class _Loader:
     """Loads the variants of one block; `tensor` is an input of that block."""
@@ -111,7 +118,7 @@ class _Loader:
     tensor: Any
 
     def load_all(self, known: Collection[str], on_fault: Callable[[str], None]) -> list[Candidate]:
-        artifacts = {v.name: a for v in self.block.variants if (a := v.artifact(self.engine.name)) is not None}
+        artifacts = _artifacts(self.block, self.engine)
         lacking = {name: a for name, a in artifacts.items() if a.digest not in known}
         stand_ins = {name: a for name, a in artifacts.items() if name not in lacking}
         found = [c for name, a in lacking.items() if (c := self._try(name, a, on_fault)) is not None]

@@ -76,6 +76,8 @@ def _cached(path: Path, device: Device) -> Table:
         return Table.load(path, device)
     except FileNotFoundError:
         pass
+    except OSError as error:
+        log.warning("profile_unreadable", reason=str(error))
     except (BadTable, ForeignTable) as error:
         aside = path.with_suffix(".damaged")
         path.replace(aside)

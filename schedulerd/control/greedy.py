@@ -96,7 +96,10 @@ def _savings(choice: Choice) -> Callable[[int, int, Option], float]:
         rest = [o.latency_ms for b, o in enumerate(choice.options(position)) if b != block]
         after = [*longest[:position], slowdown * max(new.latency_ms, *rest, 0.0), *longest[position + 1 :]]
         return sum(
-            min(exceeded, (_longest_but(longest, other) - _longest_but(after, other)) / problem.apps[other].app.budget_ms)
+            min(
+                exceeded,
+                (_longest_but(longest, other) - _longest_but(after, other)) / problem.apps[other].app.budget_ms,
+            )
             for other, exceeded in missing
             if other != position
         )

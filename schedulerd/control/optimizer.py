@@ -66,7 +66,12 @@ def _search(problem: Problem, solver: Solver) -> Found:
         return _search_softened(problem, kept, solver, solver.time_limit_s - answer.seconds)
     if answer.outcome == "failed":
         return Found(greedy(problem), "greedy", None, answer.reason)
-    return Found(choose(problem, program.picks()), answer.outcome, _gap(program, answer))
+    choice = choose(problem, program.picks())
+    if broken := choice.broken():
+        limits = ", ".join(e.limit for e in broken)
+        return Found(greedy(problem), "greedy", None, f"the solver's choice breaks {limits}")
+    found = Found(choice, answer.outcome, _gap(program, choice, answer))
+    return found if answer.outcome == "optimal" else _better(found, greedy(problem))
 
 
 def _search_softened(problem: Problem, kept: Kept, solver: Solver, left_s: float) -> Found:
@@ -75,7 +80,8 @@ def _search_softened(problem: Problem, kept: Kept, solver: Solver, left_s: float
     A choice at hand that keeps a rank's limits proves that they can be kept, so that no solver need be asked.
     """
     program = Program(problem, kept, elastic=True)
-    found = Found(greedy(problem), "greedy", None)
+    fallback = greedy(problem)
+    found = Found(fallback, "greedy", None)
     proven = True
     for rank in (*sorted(program.slacks), None):
         if rank is None:
@@ -88,44 +94,47 @@ def _search_softened(problem: Problem, kept: Kept, solver: Solver, left_s: float
         answer = _ask(solver, program, left_s)
         left_s -= answer.seconds
         if answer.outcome not in ("optimal", "time_limit"):
-            return replace(found, note=answer.reason or "the solver contradicts itself")
+            return _better(replace(found, note=answer.reason or "the solver contradicts itself"), fallback)
         proven = proven and answer.outcome == "optimal"
         found = Found(choose(problem, program.picks()), "time_limit", None)
         if rank is not None:
             program.hold_excess(rank)
-    return Found(found.choice, "optimal", _gap(program, answer)) if proven else found
+    if proven:
+        found = replace(found, status="optimal", gap=_gap(program, found.choice, answer))
+    return _better(found, fallback)
 
 
 def _ask(solver: Solver, program: Program, time_limit_s: float) -> Answer:
-    """The solver's answer; whatever it raises, or having no time left, is a failure like any other."""
+    """The solver's answer; what it raises, and having no time left, is a failure like any other."""
     if time_limit_s <= 0:
         return Answer("failed", reason="no time left")
     try:
         return solver.run(program.lp, time_limit_s)
-    except Exception as error:  # a solver is a plug-in, and no fault of one may stop the control loop
+    except Exception as error:  # a solver is a plug-in: no fault of one may stop the control loop
         return Answer("failed", reason=f"{type(error).__name__}: {error}")
 
 
-def _gap(program: Program, answer: Answer) -> float | None:
-    """By how much the weighted accuracy could still be better at most, as a share of what it is."""
+def _gap(program: Program, choice: Choice, answer: Answer) -> float | None:
+    """By how much the weighted accuracy could be better at most, as a share of what it is."""
     if answer.bound is None:
         return None
     lost = (float(pulp.value(program.lp.objective)) - answer.bound) / LOSS_SCALE
-    reached = sum(a.app.priority for a in program.problem.apps) - program.problem_loss()
+    reached = sum(a.app.priority for a in choice.problem.apps) - choice.loss
     return max(0.0, lost / reached) if reached > 0 else None
 
 
+def _better(found: Found, fallback: Choice) -> Found:
+    """What the solver found, unless the greedy choice exceeds its limits less, or is as good as a mere incumbent."""
+    gained = relief(found.choice.broken(), fallback.broken(), SAME)
+    unproven = found.status != "optimal"
+    if gained > 0 or (gained == 0 and unproven and fallback.loss < found.choice.loss):
+        return Found(fallback, "greedy", None, found.note or "the solver's choice is worse")
+    return found
+
+
 def _checked(found: Found) -> Found:
-    """What was found, if it holds; the greedy choice where it does not, or where that is better."""
-    if found.status == "greedy":
-        return found
+    """What was found, if it holds when worked out again; the greedy choice where it does not."""
     wrong = violations(found.choice.problem, plan_of(found.choice))
-    fallback = greedy(found.choice.problem) if wrong or found.status == "time_limit" or found.choice.broken() else None
-    if fallback is None or (not wrong and not _better(fallback, found.choice)):
+    if not wrong or found.status == "greedy":
         return found
-    return Found(fallback, "greedy", None, "; ".join(wrong) or "the solver's incumbent is worse")
-
-
-def _better(one: Choice, other: Choice) -> bool:
-    gained = relief(other.broken(), one.broken(), SAME)
-    return gained > 0 or (gained == 0 and one.loss < other.loss)
+    return Found(greedy(found.choice.problem), "greedy", None, "; ".join(wrong))

@@ -48,7 +48,12 @@ def predict(problem: Problem, routes: Mapping[str, Route], number: int = 0) -> P
     Raises:
         KeyError: an app has no route, or its route names a variant that the problem does not offer.
     """
-    return plan_of(choose(problem, [_picks(app, routes) for app in problem.apps]), number)
+    return plan_of(choice_of(problem, routes), number)
+
+
+def choice_of(problem: Problem, routes: Mapping[str, Route]) -> Choice:
+    """`routes` (by app id) as a choice among the problem's options; raises as `predict` does."""
+    return choose(problem, [_picks(app, routes) for app in problem.apps])
 
 
 def _picks(app: AppOptions, routes: Mapping[str, Route]) -> list[int]:

@@ -195,7 +195,10 @@ class Program:
     def picks(self) -> list[list[int]]:
         """The solution: index of the chosen option for each app and block of the problem."""
         return [
-            [row[max(range(len(row)), key=lambda i: takes[i].varValue)] for row, takes in zip(rows, blocks, strict=True)]
+            [
+                row[max(range(len(row)), key=lambda i: takes[i].varValue)]
+                for row, takes in zip(rows, blocks, strict=True)
+            ]
             for rows, blocks in zip(self.kept, self._take, strict=True)
         ]
 

@@ -54,9 +54,7 @@ def _unfit(problem: Problem, plan: Plan) -> Iterator[str]:
 def _chosen(app: AppOptions, planned: AppPlan) -> list[Option]:
     return [
         next(o for o in block if (o.variant, o.digest) == pair)
-        for block, pair in zip(
-            app.blocks, zip(planned.route.variants, planned.route.digests, strict=True), strict=True
-        )
+        for block, pair in zip(app.blocks, zip(planned.route.variants, planned.route.digests, strict=True), strict=True)
     ]
 
 

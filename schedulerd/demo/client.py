@@ -12,14 +12,14 @@ import time
 
 import numpy as np
 
-from schedulerd.demo.digits import heldout
+from schedulerd.demo.digits import held_out
 from schedulerd_client import Client, Registration, Reply, SchedulerdClientError
 
 
 def main() -> int:
     """Register, stream until standard input closes, say how it went."""
     args = _arguments()
-    frames, labels = heldout()
+    frames, labels = held_out()
     order = np.random.default_rng(args.seed).permutation(len(frames))
     sent = answered = 0
     with Client(args.runtime, timeout_s=10.0) as client:

@@ -118,7 +118,7 @@ class Gateway:
         """
         if self._outbox or self._backlogs:
             self._send_all()
-        ready = self._poller.poll(wait_s * 1e3)
+        ready = self._poller.poll(round(wait_s * 1e3))
         if not ready:
             return
         for readable, _ in ready:
@@ -158,7 +158,7 @@ class Gateway:
                 if len(frames) <= MAX_TENSORS + 1:
                     frames.append(frame.buffer if frames else frame.bytes)
             yield identity, frames
-            if not socket.get(zmq.EVENTS) & zmq.POLLIN:
+            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]  # an int, for this option
                 return
 
     def _send_all(self) -> None:

@@ -1,7 +1,7 @@
 """Kill a process that writes to a store before each of its file operations in turn, with SIGKILL.
 
-`python -m tests.blockstore.crashing SCENARIO BASE FOLDER`: for n = 1, 2, ... copies the store BASE to FOLDER/n and lets a
-forked process run the scenario in it, killed before its nth operation; ends with the first one that is not reached.
+`python -m tests.blockstore.crashing SCENARIO BASE FOLDER`: for n = 1, 2, ... copies the store BASE to FOLDER/n and lets
+a forked process run the scenario in it, killed before its nth operation; ends with the first one that is not reached.
 Its own process, because it forks: no other test's threads are in here.
 """
 

@@ -22,25 +22,25 @@ Members = list[tuple[tarfile.TarInfo, bytes]]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(folder: Path) -> Iterator[Store]:
     """A store with two models that share blobs."""
-    with Store.open(tmp_path / "store", create=True) as opened:
+    with Store.open(folder / "store", create=True) as opened:
         put_sample(opened, "alpha", engines=("onnxruntime", "torch"))
         put_sample(opened, "beta", engines=("onnxruntime",))
         yield opened
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[Store]:
+def other(folder: Path) -> Iterator[Store]:
     """An empty store on another machine."""
-    with Store.open(tmp_path / "other", create=True) as opened:
+    with Store.open(folder / "other", create=True) as opened:
         yield opened
 
 
 @pytest.fixture
-def archive(store: Store, tmp_path: Path) -> Path:
+def archive(store: Store, folder: Path) -> Path:
     """Both models in one file."""
-    path = tmp_path / "models.tar"
+    path = folder / "models.tar"
     store.export_archive(store.models(), path)
     return path
 
@@ -60,9 +60,7 @@ def _write(path: Path, members: Members) -> None:
 def test_models_travel_whole(store: Store, other: Store, archive: Path) -> None:
     """The other store has the same models and the same bytes."""
     done = other.import_archive(archive)
-    assert done == Imported(
-        ("alpha", "beta"), (), (), new_blobs=8, new_bytes=sum(b for b in _sizes(store).values())
-    )
+    assert done == Imported(("alpha", "beta"), (), (), new_blobs=8, new_bytes=sum(b for b in _sizes(store).values()))
     for name in store.models():
         assert other.model(name) == store.model(name)
         for digest in store.model(name).digests():
@@ -102,17 +100,17 @@ def test_an_import_replaces_an_older_model_of_the_same_name(other: Store, archiv
     assert other.models() == ("alpha", "beta", "gamma")
 
 
-def test_equal_content_gives_equal_bytes(store: Store, other: Store, archive: Path, tmp_path: Path) -> None:
+def test_equal_content_gives_equal_bytes(store: Store, other: Store, archive: Path, folder: Path) -> None:
     """Whatever the order of the names, the age of the files or the machine."""
     other.import_archive(archive)
-    again = tmp_path / "again.tar"
+    again = folder / "again.tar"
     other.export_archive(["beta", "alpha", "beta"], again)
     assert again.read_bytes() == archive.read_bytes()
 
 
-def test_an_export_for_one_engine_leaves_the_other_out(store: Store, other: Store, tmp_path: Path) -> None:
+def test_an_export_for_one_engine_leaves_the_other_out(store: Store, other: Store, folder: Path) -> None:
     """The models say what they have lost; the store that they came from keeps it."""
-    path = tmp_path / "small.tar"
+    path = folder / "small.tar"
     store.export_archive(["alpha"], path, engines=["onnxruntime"])
     other.import_archive(path)
     engines = {a.engine for b in other.model("alpha").blocks for v in b.variants for a in v.artifacts}
@@ -121,19 +119,19 @@ def test_an_export_for_one_engine_leaves_the_other_out(store: Store, other: Stor
     assert len(store.model("alpha").digests()) == 8
 
 
-def test_an_export_without_any_original_is_refused(store: Store, tmp_path: Path) -> None:
+def test_an_export_without_any_original_is_refused(store: Store, folder: Path) -> None:
     """A model must be able to run as it was trained."""
-    with pytest.raises(MissingVariant, match="'beta'.*block 0.*torch"):
-        store.export_archive(["beta"], tmp_path / "none.tar", engines=["torch"])
-    assert not (tmp_path / "none.tar").exists()
+    with pytest.raises(MissingVariant, match=r"'beta'.*block 0.*torch"):
+        store.export_archive(["beta"], folder / "none.tar", engines=["torch"])
+    assert not (folder / "none.tar").exists()
 
 
-def test_an_unknown_model_or_folder_is_refused(store: Store, tmp_path: Path) -> None:
+def test_an_unknown_model_or_folder_is_refused(store: Store, folder: Path) -> None:
     """With what is wrong in the message."""
     with pytest.raises(MissingModel, match="gamma"):
-        store.export_archive(["gamma"], tmp_path / "a.tar")
+        store.export_archive(["gamma"], folder / "a.tar")
     with pytest.raises(BlockStoreError, match=r"no/folder/a\.tar"):
-        store.export_archive(["alpha"], tmp_path / "no" / "folder" / "a.tar")
+        store.export_archive(["alpha"], folder / "no" / "folder" / "a.tar")
 
 
 # Attacks. Each rewrites the members of a good archive; none may change the store that imports it.
@@ -220,12 +218,12 @@ def test_an_attack_changes_nothing(attack: str, other: Store, archive: Path) -> 
     assert tree(other.root) == before
 
 
-def test_an_archive_that_is_not_there_is_named(other: Store, tmp_path: Path) -> None:
+def test_an_archive_that_is_not_there_is_named(other: Store, folder: Path) -> None:
     """As is a folder in its place."""
     with pytest.raises(BadArchive, match=r"gone\.tar: No such file"):
-        other.import_archive(tmp_path / "gone.tar")
+        other.import_archive(folder / "gone.tar")
     with pytest.raises(BadArchive, match="directory"):
-        other.import_archive(tmp_path)
+        other.import_archive(folder)
 
 
 def test_a_truncated_archive_is_refused_wherever_it_ends(other: Store, archive: Path) -> None:
@@ -242,9 +240,9 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(other: Store, archive: 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_noise_in_an_archive_never_gets_in(data: st.DataObject, store: Store, tmp_path: Path) -> None:
+def test_noise_in_an_archive_never_gets_in(data: st.DataObject, store: Store, folder: Path) -> None:
     """Either it is refused, or it touched nothing that counts and the models are the true ones."""
-    path, root = tmp_path / "noisy.tar", tmp_path / "noisy"
+    path, root = folder / "noisy.tar", folder / "noisy"
     store.export_archive(["beta"], path)
     noisy = bytearray(path.read_bytes())
     for position, value in data.draw(

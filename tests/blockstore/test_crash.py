@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from blockstore.block import Model
 from blockstore.blobs import digest_of
+from blockstore.block import Model
 from blockstore.store import Store
 from tests.blockstore.crashing import SCENARIOS
-from tests.blockstore.samples import put_sample, quick_folder, sample
+from tests.blockstore.samples import put_sample, sample
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAST_KILLS = {"replace and remove": 80, "downgrade": 40, "open garbage": 8, "rebuild": 8, "import": 40}
@@ -35,17 +35,16 @@ AFTER = {
 
 
 @pytest.fixture
-def base() -> Iterator[Path]:
+def base(folder: Path) -> Path:
     """A store of two models, and beside it an archive with a newer one and a new one."""
-    with quick_folder() as folder:
-        with Store.open(folder / "source", create=True) as source:
-            put_sample(source, "digits", b"third", provenance={"built_at": "2026-03-01T00:00:00+00:00"})
-            put_sample(source, "third", b"3")
-            source.export_archive(source.models(), folder / "models.tar")
-        with Store.open(folder / "base", create=True) as store:
-            put_sample(store, "digits", b"first", provenance={"built_at": "2026-01-01T00:00:00+00:00"})
-            put_sample(store, "other", b"other")
-        yield folder / "base"
+    with Store.open(folder / "source", create=True) as source:
+        put_sample(source, "digits", b"third", provenance={"built_at": "2026-03-01T00:00:00+00:00"})
+        put_sample(source, "third", b"3")
+        source.export_archive(source.models(), folder / "models.tar")
+    with Store.open(folder / "base", create=True) as store:
+        put_sample(store, "digits", b"first", provenance={"built_at": "2026-01-01T00:00:00+00:00"})
+        put_sample(store, "other", b"other")
+    return folder / "base"
 
 
 def _models(store: Store) -> dict[str, Model]:

@@ -16,9 +16,9 @@ TWO = Entry("two", "m2", (("m2", 11), ("own", 30), ("shared", 20)))
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Index:
+def index(folder: Path) -> Index:
     """An index with no models."""
-    made = Index(tmp_path / "index.sqlite")
+    made = Index(folder / "index.sqlite")
     made.replace_all(())
     return made
 
@@ -118,9 +118,9 @@ def test_an_old_log_is_not_played_into_a_new_index(index: Index) -> None:
     assert list(index.entries()) == ["one"]
 
 
-def test_a_file_that_may_not_be_opened_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_opened_is_not_taken_for_a_damaged_one(folder: Path) -> None:
     """Only damage gets an index made again."""
-    (tmp_path / "index.sqlite").mkdir()
+    (folder / "index.sqlite").mkdir()
     with pytest.raises(BlockStoreError, match="cannot be used") as caught:
-        Index(tmp_path / "index.sqlite").entries()
+        Index(folder / "index.sqlite").entries()
     assert not isinstance(caught.value, IndexUnreadable)

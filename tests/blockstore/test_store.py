@@ -29,9 +29,9 @@ from tests.blockstore.samples import blob_file, flip_byte, overwrite, put_sample
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(folder: Path) -> Iterator[Store]:
     """An empty store whose lock is not waited for."""
-    with Store.open(tmp_path / "store", create=True, lock_timeout_s=0) as opened:
+    with Store.open(folder / "store", create=True, lock_timeout_s=0) as opened:
         yield opened
 
 
@@ -72,15 +72,15 @@ def test_an_unknown_model_names_the_known_ones(store: Store) -> None:
     """The message helps with a spelling mistake."""
     put_sample(store, "alpha")
     put_sample(store, "beta")
-    with pytest.raises(MissingModel, match="'gamma'.*alpha, beta"):
+    with pytest.raises(MissingModel, match=r"'gamma'.*alpha, beta"):
         store.model("gamma")
 
 
-def test_a_folder_without_a_store_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_folder_without_a_store_is_refused_with_the_remedy(folder: Path) -> None:
     """Nothing is made in a folder that was named by mistake."""
     with pytest.raises(NotAStore, match="schedulerd store import"):
-        Store.open(tmp_path)
-    assert list(tmp_path.iterdir()) == []
+        Store.open(folder)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_model_with_a_missing_blob_is_refused(store: Store) -> None:
@@ -408,15 +408,15 @@ def test_a_refused_write_leaves_nothing_behind(store: Store) -> None:
     assert store.model("digits") == model
 
 
-def test_a_refused_archive_leaves_the_old_one(store: Store, tmp_path: Path) -> None:
+def test_a_refused_archive_leaves_the_old_one(store: Store, folder: Path) -> None:
     """An export that does not fit does not cost the export before it."""
     put_sample(store, weights=bytes(100_000))
-    target = tmp_path / "models.tar"
+    target = folder / "models.tar"
     target.write_bytes(b"the one before")
     with _files_limited_to(64 * 1024), pytest.raises(StoreFull):
         store.export_archive(["digits"], target)
     assert target.read_bytes() == b"the one before"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["models.tar", "store"]
+    assert sorted(p.name for p in folder.iterdir()) == ["models.tar", "store"]
 
 
 def test_a_refused_index_write_keeps_the_old_model(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,23 @@ from blockstore.errors import BadArchive, MissingModel, NotAStore
 from blockstore.store import Store
 from schedulerd.commands import store as command
 from schedulerd.commands.tables import count_text, size_text, table
-from tests.blockstore.samples import blob_file, flip_byte, put_sample
+from tests.blockstore.samples import blob_file, flip_byte, put_sample, quick_folder
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def folder() -> Iterator[Path]:
+    """An empty folder in memory."""
+    with quick_folder() as made:
+        yield made
+
+
+@pytest.fixture
+def root(folder: Path) -> Path:
     """A store with two models that share their blobs."""
-    with Store.open(tmp_path / "store", create=True) as opened:
+    with Store.open(folder / "store", create=True) as opened:
         put_sample(opened, "alpha", engines=("onnxruntime", "torch"))
         put_sample(opened, "beta")
-    return tmp_path / "store"
+    return folder / "store"
 
 
 class _Shell:
@@ -57,16 +65,16 @@ def test_ls_lists_models_in_columns_and_counts_equal_blobs_once(shell: _Shell) -
     header, first, second, _, total = out.splitlines()
     assert code == 0
     assert first.split() == [
-        *("alpha", "uint8[8x8x1]", "2", "4", "0.9000", "212", "B", "2026-01-01T00:00:00+00:00", "whole")
+        *("alpha", "uint8[8x8x1]", "2", "4", "0.9000", "216", "B", "2026-01-01T00:00:00+00:00", "whole")
     ]
     assert first.index("whole") == second.index("whole") == header.index("STATE")
-    assert total == "2 models, 8 blobs, 212 B (equal blobs counted once)"
+    assert total == "2 models, 8 blobs, 216 B (equal blobs counted once)"
 
 
-def test_ls_of_an_empty_store_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ls_of_an_empty_store_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Not an empty table."""
-    Store.open(tmp_path / "empty", create=True).close()
-    assert _Shell(tmp_path / "empty", capsys).run("ls") == (0, "no models\n")
+    Store.open(folder / "empty", create=True).close()
+    assert _Shell(folder / "empty", capsys).run("ls") == (0, "no models\n")
 
 
 def test_ls_survives_damage_and_shows_it(shell: _Shell, root: Path) -> None:
@@ -156,9 +164,7 @@ def test_gc_spares_young_blobs_unless_told(shell: _Shell, root: Path) -> None:
 
 
 @pytest.mark.parametrize("grace", ["-1", "nan", "soon"])
-def test_gc_refuses_a_grace_that_is_no_age(
-    shell: _Shell, grace: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_gc_refuses_a_grace_that_is_no_age(shell: _Shell, grace: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Wrong usage ends with 2."""
     with pytest.raises(SystemExit) as caught:
         shell.run("gc", f"--grace={grace}")
@@ -174,38 +180,36 @@ def test_rebuild_index_tells_what_it_found(shell: _Shell, root: Path) -> None:
     assert (code, found["models"], found["reason"]) == (0, ["alpha", "beta"], "it was absent")
 
 
-def test_models_travel_through_an_archive(
-    shell: _Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_models_travel_through_an_archive(shell: _Shell, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Import makes the store where there is none; importing again changes nothing."""
-    archive = tmp_path / "alpha.tar"
+    archive = folder / "alpha.tar"
     code, done = shell.json("export", str(archive), "alpha", "--engine", "onnxruntime")
     assert (code, done) == (
         0,
         {"archive": str(archive), "models": ["alpha"], "bytes": archive.stat().st_size},
     )
-    other = _Shell(tmp_path / "board" / "store", capsys)
-    assert other.run("import", str(archive)) == (0, "added: alpha\n4 new blobs, 118 B\n")
+    other = _Shell(folder / "board" / "store", capsys)
+    assert other.run("import", str(archive)) == (0, "added: alpha\n4 new blobs, 120 B\n")
     assert other.run("import", str(archive)) == (0, "unchanged: alpha\n0 new blobs, 0 B\n")
 
 
-def test_export_without_names_takes_all_models(shell: _Shell, tmp_path: Path) -> None:
+def test_export_without_names_takes_all_models(shell: _Shell, folder: Path) -> None:
     """A whole store in one file."""
-    assert shell.json("export", str(tmp_path / "all.tar"))[1]["models"] == ["alpha", "beta"]
+    assert shell.json("export", str(folder / "all.tar"))[1]["models"] == ["alpha", "beta"]
 
 
 def test_what_is_wrong_is_raised_for_the_program_to_print(
-    shell: _Shell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shell: _Shell, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """No store, a bad archive, nothing to export."""
     with pytest.raises(NotAStore, match="store import"):
-        _Shell(tmp_path / "nowhere", capsys).run("ls")
-    (tmp_path / "bad.tar").write_bytes(b"not a tar file")
+        _Shell(folder / "nowhere", capsys).run("ls")
+    (folder / "bad.tar").write_bytes(b"not a tar file")
     with pytest.raises(BadArchive, match="export it again"):
-        shell.run("import", str(tmp_path / "bad.tar"))
-    Store.open(tmp_path / "empty", create=True).close()
+        shell.run("import", str(folder / "bad.tar"))
+    Store.open(folder / "empty", create=True).close()
     with pytest.raises(MissingModel, match="no models"):
-        _Shell(tmp_path / "empty", capsys).run("export", str(tmp_path / "none.tar"))
+        _Shell(folder / "empty", capsys).run("export", str(folder / "none.tar"))
 
 
 def test_sizes_and_counts_read_naturally() -> None:

@@ -19,7 +19,7 @@ from tests.fakes import FakeClock
 CAPTURED = Path(__file__).resolve().parents[1] / "proc"
 
 
-class FakeSource:
+class _FakeSource:
     """Answers what it was given, or raises it."""
 
     def __init__(self, name: str, answer: Readings | Exception) -> None:
@@ -35,8 +35,8 @@ class FakeSource:
 def test_a_source_that_fails_is_named_and_the_others_are_read() -> None:
     monitor = Monitor(
         [
-            FakeSource("processor", PermissionError(13, "Permission denied", "/proc/stat")),
-            FakeSource("memory", {"memory_total_bytes": 10, "memory_available_bytes": 5}),
+            _FakeSource("processor", PermissionError(13, "Permission denied", "/proc/stat")),
+            _FakeSource("memory", {"memory_total_bytes": 10, "memory_available_bytes": 5}),
         ],
         FakeClock(7.0),
     )
@@ -48,7 +48,7 @@ def test_a_source_that_fails_is_named_and_the_others_are_read() -> None:
 
 
 def test_what_a_source_could_not_read_is_none_and_not_zero() -> None:
-    snapshot = Monitor([FakeSource("memory", {"memory_total_bytes": None})], FakeClock()).look()
+    snapshot = Monitor([_FakeSource("memory", {"memory_total_bytes": None})], FakeClock()).look()
     assert snapshot.memory_total_bytes is None
     assert snapshot.unread == ()
 
@@ -67,8 +67,8 @@ def test_available_memory_is_the_stricter_of_board_and_cgroup(
     meminfo: int | None, cgroup: int | None, available: int | None
 ) -> None:
     sources = [
-        FakeSource("memory", {"memory_available_bytes": meminfo}),
-        FakeSource("cgroup", {"memory_cgroup_bytes": cgroup}),
+        _FakeSource("memory", {"memory_available_bytes": meminfo}),
+        _FakeSource("cgroup", {"memory_cgroup_bytes": cgroup}),
     ]
     assert Monitor(sources, FakeClock()).look().memory_available_bytes == available
 

@@ -45,7 +45,6 @@ class ControlClient:
         self._lock = threading.Lock()
         self._last_id = 0
         self._closed = False
-        self._transport.open()
 
     def status(self) -> dict[str, Any]:
         """How the daemon and its board are."""
@@ -100,6 +99,9 @@ class ControlClient:
         with self._lock:
             if self._closed:
                 raise Closed("this client is closed; make a new one")
+            if self._transport.fault() is not None:
+                # A new attempt, so that what it says is about now.
+                self._transport.open()
             self._last_id += 1
             self._transport.send(encode(request(self._last_id)))
             try:

@@ -1,0 +1,273 @@
+"""The main job on a real daemon, real sockets and the shipped networks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blockstore.store import Store
+from schedulerd.demo.digits import held_out
+from schedulerd_client import (
+    AlreadyRegistered,
+    BadTensor,
+    BadValue,
+    Client,
+    NotRegistered,
+    ShuttingDown,
+    StoreFault,
+    TransportError,
+    UnknownApp,
+    UnknownModel,
+)
+from tests.integration.daemons import Daemon, until
+
+MODEL = "digits-residual"
+
+
+def frame() -> np.ndarray:
+    return held_out()[0][0]
+
+
+def test_digits_are_recognised_and_the_reply_says_on_which_route(daemon: Daemon) -> None:
+    frames, labels = held_out()
+    with Client(daemon.runtime) as client:
+        registration = client.register(MODEL, budget_ms=1000, rate_hz=10)
+        replies = [client.infer(f) for f in frames[:60]]
+    right = sum(int(np.argmax(r.outputs[0])) == label for r, label in zip(replies, labels, strict=False))
+    assert right / len(replies) > 0.8
+    assert replies[0].route == registration.route == ("original",) * len(registration.route)
+    assert replies[0].outputs.shape == (1, 10)
+
+
+def test_a_budget_moved_by_schedctl_reaches_the_client_that_streams(daemon: Daemon) -> None:
+    with Client(daemon.runtime) as client, daemon.control() as control:
+        client.register(MODEL, budget_ms=1000, rate_hz=10, app="cam")
+        before = client.infer(frame())
+        done = subprocess.run(
+            [sys.executable, "-m", "schedulerd.ctl", "--runtime", daemon.runtime, "budget", "cam", "0.5ms", "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        after = client.infer(frame())
+        status = control.status()
+    answer = json.loads(done.stdout)
+    assert (before.budget_ms, after.budget_ms) == (1000, 0.5)
+    assert after.route != before.route
+    assert after.accuracy <= before.accuracy
+    # Nothing is that fast: the fastest route runs, and the answer says by how much it misses.
+    assert answer["miss_ms"] > 0
+    assert "cam" in answer["sentence"]
+    assert status["swaps"] == 1
+
+
+def test_a_memory_limit_moves_routes_and_auto_moves_them_back(daemon: Daemon) -> None:
+    with Client(daemon.runtime) as client, daemon.control() as control:
+        client.register(MODEL, budget_ms=1000, rate_hz=10)
+        full = client.infer(frame()).route
+        used_bytes = control.plan()["memory_bytes"]
+        control.set_limit("memory", int(used_bytes * 0.6))
+        squeezed = client.infer(frame()).route
+        assert control.plan()["memory_bytes"] <= used_bytes * 0.6
+        assert control.status()["resident_bytes"] <= used_bytes * 0.6
+        control.set_limit("memory", None)
+        again = client.infer(frame()).route
+    assert squeezed != full
+    assert again == full
+
+
+def test_three_apps_share_the_board_and_one_leaves(daemon: Daemon) -> None:
+    with daemon.control() as control:
+        names = [m["model"] for m in control.models()["models"]]
+        assert len(names) >= 3
+        clients = [Client(daemon.runtime) for _ in names]
+        for client, name in zip(clients, names, strict=True):
+            client.register(name, budget_ms=500, rate_hz=5)
+        assert [a["app"] for a in control.apps()["apps"]] == sorted(names)
+        clients[0].close()
+        until("the app has left", lambda: len(control.apps()["apps"]) == len(names) - 1)
+        for client in clients[1:]:
+            assert client.infer(frame()).outputs.shape == (1, 10)
+            client.close()
+
+
+def test_bad_requests_get_their_code_and_the_daemon_goes_on(daemon: Daemon) -> None:
+    with Client(daemon.runtime) as client:
+        with pytest.raises(NotRegistered):
+            client.infer(frame())
+        with pytest.raises(UnknownModel, match=MODEL):
+            client.register("digits-residua", budget_ms=10, rate_hz=10)
+        for budget_ms in (0.0, -1.0):
+            with pytest.raises(BadValue):
+                client.register(MODEL, budget_ms=budget_ms, rate_hz=10)
+        with pytest.raises(BadValue):
+            client.register(MODEL, budget_ms=10, rate_hz=float("nan"))
+        client.register(MODEL, budget_ms=1000, rate_hz=10)
+        with pytest.raises(AlreadyRegistered):
+            client.register(MODEL, budget_ms=1000, rate_hz=10)
+        with pytest.raises(BadTensor):
+            client.infer(np.zeros((3, 3), np.uint8))
+        with pytest.raises(BadTensor):
+            client.infer(frame().astype(np.float32))
+        assert client.infer(frame()).outputs.shape == (1, 10)
+    with daemon.control() as control:
+        with pytest.raises(UnknownApp, match="nobody"):
+            control.set_budget("nobody", 5.0)
+        assert control.status()["ready"]
+
+
+def test_a_client_killed_in_the_middle_leaves_no_trace(daemon: Daemon) -> None:
+    program = (
+        "import sys; from schedulerd_client import Client; from schedulerd.demo.digits import held_out\n"
+        "c = Client(sys.argv[1]); c.register(sys.argv[2], budget_ms=1000, rate_hz=10, app='victim')\n"
+        "print('in', flush=True)\n"
+        "while True: c.infer(held_out()[0][0])"
+    )
+    victim = subprocess.Popen(
+        [sys.executable, "-c", program, str(daemon.runtime), MODEL], stdout=subprocess.PIPE, text=True
+    )
+    assert victim.stdout is not None
+    assert victim.stdout.readline() == "in\n"
+    with daemon.control() as control, Client(daemon.runtime) as client:
+        client.register(MODEL, budget_ms=1000, rate_hz=10, app="cam")
+        victim.kill()
+        victim.wait(10)
+        victim.stdout.close()
+        until("the victim has left", lambda: [a["app"] for a in control.apps()["apps"]] == ["cam"])
+        assert client.infer(frame()).outputs.shape == (1, 10)
+
+
+def test_a_stop_answers_what_is_in_flight_and_a_restart_finds_the_clients_again(daemon: Daemon) -> None:
+    answers: list[object] = []
+    stop = threading.Event()
+
+    def stream() -> None:
+        with Client(daemon.runtime, timeout_s=30) as client:
+            client.register(MODEL, budget_ms=1000, rate_hz=10, app="cam")
+            while not stop.is_set():
+                answers.append(client.infer(frame()))
+
+    streaming = threading.Thread(target=stream)
+    streaming.start()
+    until("the first answers", lambda: len(answers) > 3)
+    assert daemon.stop() == 0
+    daemon.start()
+    count = len(answers)
+    until("answers of the new daemon", lambda: len(answers) > count + 3)
+    daemon.kill()
+    daemon.start()
+    count = len(answers)
+    until("answers after a kill", lambda: len(answers) > count + 3)
+    stop.set()
+    streaming.join(60)
+    assert not streaming.is_alive()
+    with daemon.control() as control:
+        assert control.status()["ready"]
+
+
+def test_a_stopping_daemon_refuses_with_a_code(daemon: Daemon) -> None:
+    with Client(daemon.runtime, timeout_s=0.5) as client:
+        client.register(MODEL, budget_ms=1000, rate_hz=10)
+        daemon.terminate()
+
+        def refused() -> bool:
+            try:
+                client.infer(frame())
+            except (ShuttingDown, TransportError):
+                return True
+            return False
+
+        until("a refusal", refused)
+    assert daemon.stop() == 0
+    assert not list(daemon.runtime.glob("*.sock"))
+
+
+def test_a_second_daemon_on_the_same_sockets_says_who_has_them(daemon: Daemon) -> None:
+    with daemon.control() as control:
+        pid = control.status()["pid"]
+        second = daemon.spawn()
+        assert second.wait(60) == 1
+        assert control.status()["pid"] == pid
+    assert f"served by a live daemon (pid {pid})" in daemon.logged()
+
+
+def test_a_config_with_an_unknown_key_is_refused_by_name(store: Path, make_daemon: Callable[..., Daemon]) -> None:
+    daemon = make_daemon(store, config="[limits]\nmemroy = '80MB'\n")
+    assert daemon.spawn().wait(60) == 1
+    assert "memroy" in daemon.logged()
+    assert "memory" in daemon.logged()
+
+
+@pytest.fixture
+def copied(store: Path, tmp_path: Path) -> Path:
+    """A store of its own, to be damaged."""
+    return Path(shutil.copytree(store, tmp_path / "store"))
+
+
+def original_blobs(root: Path, model: str) -> list[Path]:
+    with Store.open(root) as store:
+        artifacts = [b.variants[0].artifact("onnxruntime") for b in store.model(model).blocks]
+        return [store.path(a.digest) for a in artifacts if a is not None]
+
+
+def test_a_damaged_blob_is_quarantined_and_another_variant_serves(
+    copied: Path, make_daemon: Callable[..., Daemon]
+) -> None:
+    blob = original_blobs(copied, MODEL)[1]
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    blob.chmod(0o644)
+    blob.write_bytes(data)
+    daemon = make_daemon(copied)
+    daemon.start()
+    with Client(daemon.runtime) as client:
+        registration = client.register(MODEL, budget_ms=1000, rate_hz=10)
+        assert registration.route[1] != "original"
+        assert client.infer(frame()).route == registration.route
+    assert list((copied / "quarantine").iterdir())
+
+
+def test_a_model_without_any_usable_block_is_a_store_fault_and_the_others_serve(
+    copied: Path, make_daemon: Callable[..., Daemon]
+) -> None:
+    with Store.open(copied) as store:
+        block = store.model(MODEL).blocks[0]
+        for variant in block.variants:
+            artifact = variant.artifact("onnxruntime")
+            assert artifact is not None
+            store.path(artifact.digest).unlink()
+        other = next(name for name in store.models() if name != MODEL)
+    daemon = make_daemon(copied)
+    daemon.start()
+    with Client(daemon.runtime) as client:
+        with pytest.raises(StoreFault, match="verify"):
+            client.register(MODEL, budget_ms=1000, rate_hz=10)
+        client.register(other, budget_ms=1000, rate_hz=10)
+        assert client.infer(frame()).outputs.shape == (1, 10)
+
+
+def test_an_index_that_is_gone_is_made_again(copied: Path, make_daemon: Callable[..., Daemon]) -> None:
+    for path in copied.glob("index.sqlite*"):
+        path.unlink()
+    daemon = make_daemon(copied)
+    daemon.start()
+    with Client(daemon.runtime) as client:
+        client.register(MODEL, budget_ms=1000, rate_hz=10)
+        assert client.infer(frame()).outputs.shape == (1, 10)
+
+
+def test_the_daemon_does_not_import_torch(daemon: Daemon) -> None:
+    with Client(daemon.runtime) as client, daemon.control() as control:
+        client.register(MODEL, budget_ms=1000, rate_hz=10)
+        client.infer(frame())
+        maps = Path(f"/proc/{control.status()['pid']}/maps").read_text()
+    assert "libtorch" not in maps

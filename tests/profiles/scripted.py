@@ -1,0 +1,95 @@
+"""An engine whose blocks take the time that a test says, on a clock that only they move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from blockstore.block import ORIGINAL, Artifact, Block, Model, TensorSpec, Variant
+
+SPEC = TensorSpec("uint8", (2,))
+
+
+@dataclass
+class Clock:
+    """Seconds, as `time.perf_counter` gives them."""
+
+    now_s: float = 50.0
+
+    def __call__(self) -> float:
+        """The time now."""
+        return self.now_s
+
+
+@dataclass
+class ScriptedBlock:
+    """Takes `seconds` for each run, every other time `1 + wobble` times as long; gives an array of `shape`."""
+
+    clock: Clock
+    seconds: float
+    shape: tuple[int, ...] = (1, 2)
+    wobble: float = 0.0
+    runs: int = 0
+
+    def run(self, tensor: Any) -> Any:
+        """Let the time pass."""
+        self.runs += 1
+        self.clock.now_s += self.seconds * (1 + self.wobble * (self.runs % 2))
+        return np.zeros(self.shape, np.uint8)
+
+
+@dataclass
+class ScriptedEngine:
+    """Loads block `digest` as `blocks[digest]`, in `load_seconds`; others cannot be loaded."""
+
+    clock: Clock
+    blocks: Mapping[str, ScriptedBlock]
+    load_seconds: float = 0.0
+    name: str = "scripted"
+    loaded: list[str] = field(default_factory=list)
+
+    def version(self) -> str:
+        """One for all tests."""
+        return "1.0"
+
+    def load(self, path: Path) -> ScriptedBlock:
+        """The block, after `load_seconds`."""
+        self.clock.now_s += self.load_seconds
+        self.loaded.append(path.name)
+        if path.name not in self.blocks:
+            raise ValueError(f"{path.name} is rotten")
+        return self.blocks[path.name]
+
+    def feed(self, array: npt.NDArray[Any]) -> Any:
+        """The array itself."""
+        return array
+
+
+def engine_of(clock: Clock, seconds: Mapping[str, float], load_seconds: float = 0.0) -> ScriptedEngine:
+    """An engine for blobs that take so many seconds each."""
+    return ScriptedEngine(clock, {d: ScriptedBlock(clock, s) for d, s in seconds.items()}, load_seconds)
+
+
+def model_of(*blocks: tuple[str, ...], name: str = "net") -> Model:
+    """A model of blocks given as the digests of their variants; all tensors are `uint8[2]`."""
+    return Model(
+        name=name,
+        input=SPEC,
+        output=SPEC,
+        accuracy=0.9,
+        evaluated_images=10,
+        blocks=tuple(
+            Block(index, f"block{index}", SPEC, SPEC, tuple(_variant(i, d) for i, d in enumerate(digests)))
+            for index, digests in enumerate(blocks)
+        ),
+    )
+
+
+def _variant(number: int, digest: str) -> Variant:
+    name, kind = (ORIGINAL, ORIGINAL) if number == 0 else (f"pruned-{number}", "pruned")
+    return Variant(name, kind, (Artifact("scripted", digest, 1000),), 0.0, 1, 1)
