@@ -19,8 +19,8 @@ from schedulerd_client import Client, Registration, Reply, SchedulerdClientError
 def main() -> int:
     """Register, stream until standard input closes, say how it went."""
     args = _arguments()
-    frames, labels = held_out()
-    order = np.random.default_rng(args.seed).permutation(len(frames))
+    frames = held_out()
+    order = np.random.default_rng(args.seed).permutation(len(frames.labels))
     sent = answered = 0
     with Client(args.runtime, timeout_s=10.0) as client:
         registration = client.register(
@@ -34,12 +34,12 @@ def main() -> int:
             sent += 1
             asked_s = time.monotonic()
             try:
-                reply = client.infer(frames[index])
+                reply = client.infer(frames.images[index])
             except SchedulerdClientError as error:
                 _say({"kind": "error", "at_s": asked_s, "message": str(error)})
                 continue
             answered += 1
-            _say(_replied(reply, asked_s, int(labels[index])))
+            _say(_replied(reply, asked_s, int(frames.labels[index])))
     _say({"kind": "end", "sent": sent, "answered": answered})
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
@@ -9,12 +10,13 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from blockstore.store import Store
-from schedulerd.demo.digits import held_out
+from schedulerd.demo.digits import Frames, held_out
 from schedulerd_client import (
     AlreadyRegistered,
     BadTensor,
@@ -32,12 +34,17 @@ from tests.integration.daemons import Daemon, until
 MODEL = "digits-residual"
 
 
-def frame() -> np.ndarray:
-    return held_out()[0][0]
+@functools.cache
+def scenes() -> Frames:
+    return held_out()
+
+
+def frame() -> Any:
+    return scenes().images[0]
 
 
 def test_digits_are_recognised_and_the_reply_says_on_which_route(daemon: Daemon) -> None:
-    frames, labels = held_out()
+    frames, labels = scenes().images, scenes().labels
     with Client(daemon.runtime) as client:
         registration = client.register(MODEL, budget_ms=1000, rate_hz=10)
         replies = [client.infer(f) for f in frames[:60]]
@@ -130,7 +137,8 @@ def test_a_client_killed_in_the_middle_leaves_no_trace(daemon: Daemon) -> None:
         "import sys; from schedulerd_client import Client; from schedulerd.demo.digits import held_out\n"
         "c = Client(sys.argv[1]); c.register(sys.argv[2], budget_ms=1000, rate_hz=10, app='victim')\n"
         "print('in', flush=True)\n"
-        "while True: c.infer(held_out()[0][0])"
+        "f = held_out().images[0]\n"
+        "while True: c.infer(f)"
     )
     victim = subprocess.Popen(
         [sys.executable, "-c", program, str(daemon.runtime), MODEL], stdout=subprocess.PIPE, text=True

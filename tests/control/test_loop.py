@@ -1,0 +1,279 @@
+"""The control loop: one turn at a time, on a clock that the test moves, with the real optimizer and switcher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from blockprofiles.record import Row
+from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
+from schedulerd.config import LimitsConfig
+from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.damping import DampingSettings
+from schedulerd.control.events import Asked, Joined, Left
+from schedulerd.control.loop import ControlLoop, LoopSettings, Outlets
+from schedulerd.control.monitor import Monitor
+from schedulerd.control.solvers import make_solver
+from schedulerd.control.switcher import Switcher
+from schedulerd.plan import App
+from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.meter import Observation
+from schedulerd.wire.codec import decode_event, decode_reply
+from schedulerd.wire.messages import (
+    Answer,
+    Code,
+    ControlRequest,
+    Failure,
+    Ping,
+    Registered,
+    SetBudget,
+    SetLimit,
+    ShowPlan,
+    Status,
+)
+from tests.control.tables import table_of
+from tests.fakes import FakeClock
+from tests.serving.parts import FRAME, LOGITS, AddBlock
+
+MB = 1_000_000
+
+
+def variant(name: str, digest: str, drop: float) -> Variant:
+    return Variant(name, ORIGINAL if name == ORIGINAL else "prune", (Artifact("onnxruntime", digest, 1),), drop, 1, 1)
+
+
+def block(index: int, name: str, big: str, small: str) -> Block:
+    given = FRAME if index == 0 else LOGITS
+    return Block(index, name, given, LOGITS, (variant(ORIGINAL, big, 0.0), variant("small", small, 0.02)))
+
+
+MODEL = Model("m", FRAME, LOGITS, 0.9, 100, (block(0, "first", "A", "a"), block(1, "second", "B", "b")))
+# Each block takes 5 ms and 4 MB at full size, 1 ms and 1 MB when small.
+ROWS = [Row(d, "onnxruntime", 1, 5.0, 5.0, 4 * MB) for d in "AB"] + [
+    Row(d, "onnxruntime", 1, 1.0, 1.0, MB) for d in "ab"
+]
+
+
+class Stage:
+    """A control loop whose answers, replies and events are kept."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.registry = Registry()
+        self.damaged: set[str] = set()
+        self.switcher = Switcher(self._load, self.clock)
+        self.answers: list[Any] = []
+        self.replies: list[tuple[bytes, Any]] = []
+        self.events: list[Any] = []
+        self.loop = ControlLoop(
+            Catalogue({"m": MODEL}, table_of(*ROWS), "onnxruntime"),
+            self.registry,
+            self.switcher,
+            Monitor((), self.clock),
+            make_solver("highs", 5.0),
+            LoopSettings(LimitsConfig(memory_bytes=100 * MB), lanes=1, damping=DampingSettings()),
+            Outlets(
+                answer=lambda identity, frames: self.answers.append(decode_reply(frames)[0]),
+                reply=lambda identity, frames: self.replies.append((identity, decode_reply(frames)[0])),
+                publish=lambda frames: self.events.append(decode_event(frames)),
+                wake=lambda: None,
+            ),
+            self.clock,
+            facts={"version": "0", "pid": 1, "started_s": self.clock.now_s()},
+        )
+
+    def _load(self, digest: str) -> Any:
+        if digest in self.damaged:
+            raise ValueError("bad magic")
+        return AddBlock()
+
+    def join(self, name: str = "cam", budget_ms: float = 50.0, **wishes: Any) -> LiveApp:
+        app = LiveApp(App(name, "m", budget_ms, rate_hz=10.0, **wishes), name.encode(), FRAME, LOGITS)
+        self.registry.add(app)
+        self.loop.turn([Joined(app, 7)])
+        return app
+
+    def ask(self, request: ControlRequest) -> Any:
+        self.loop.turn([Asked(request, b"operator")])
+        return self.answers[-1]
+
+    def frames(self, app: LiveApp, run_ms: float, count: int = 20) -> None:
+        """`count` answered requests that took `run_ms` inside the blocks, during the last moments."""
+        assert app.route is not None
+        for _ in range(count):
+            self.clock.advance(0.01)
+            app.meter.add(Observation(self.clock.now_s(), run_ms, run_ms, app.route.expected_p95_ms, True))
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    made = Stage()
+    yield made
+    made.switcher.close()
+
+
+def route(app: LiveApp) -> str:
+    return "" if app.route is None else "".join(app.route.route.digests)
+
+
+def test_an_app_that_joins_gets_its_route_and_then_its_answer(stage: Stage) -> None:
+    app = stage.join()
+    assert route(app) == "AB"
+    identity, registered = stage.replies[-1]
+    assert isinstance(registered, Registered)
+    assert (identity, registered.id, registered.accuracy) == (b"cam", 7, pytest.approx(0.9))
+    assert stage.kinds() == ["plan", "app"]
+
+
+def test_a_smaller_budget_moves_the_route_and_the_answer_tells_the_cost(stage: Stage) -> None:
+    app = stage.join()
+    answer = stage.ask(SetBudget(3, "cam", 8.0))
+    assert isinstance(answer, Answer)
+    assert app.spec.budget_ms == 8.0
+    assert route(app) in ("Ab", "aB")
+    assert answer.result["accuracy"] == pytest.approx(0.88)
+    assert answer.result["miss_ms"] == 0
+    assert "50 -> 8 ms" in answer.result["sentence"]
+
+
+def test_an_impossible_budget_runs_the_fastest_route_and_says_by_how_much_it_misses(stage: Stage) -> None:
+    app = stage.join()
+    answer = stage.ask(SetBudget(3, "cam", 1.0))
+    assert route(app) == "ab"
+    assert answer.result["miss_ms"] == pytest.approx(1.3)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (SetBudget(3, "cam", 0.0), Code.BAD_VALUE),
+        (SetBudget(3, "cam", -2.0), Code.BAD_VALUE),
+        (SetBudget(3, "nobody", 5.0), Code.UNKNOWN_APP),
+        (SetLimit(3, "patience", 5), Code.BAD_VALUE),
+        (SetLimit(3, "memory", -5), Code.BAD_VALUE),
+    ],
+)
+def test_a_bad_edit_is_refused_and_changes_nothing(stage: Stage, request_: ControlRequest, code: Code) -> None:
+    stage.join()
+    number = stage.loop.plan.number
+    answer = stage.ask(request_)
+    assert isinstance(answer, Failure)
+    assert answer.code is code
+    assert stage.loop.plan.number == number
+
+
+def test_a_memory_limit_is_kept_and_lifted(stage: Stage) -> None:
+    app = stage.join()
+    stage.ask(SetLimit(3, "memory", 5 * MB))
+    assert stage.loop.plan.memory_bytes <= 5 * MB
+    assert stage.switcher.resident_bytes(lambda d: 4 * MB if d.isupper() else MB) <= 5 * MB
+    stage.ask(SetLimit(4, "memory", None))
+    assert route(app) == "AB"
+
+
+def test_blocks_that_run_slower_than_their_profile_bring_a_new_plan(stage: Stage) -> None:
+    app = stage.join(budget_ms=20.0)
+    stage.frames(app, run_ms=25.0)
+    stage.loop.turn([])
+    assert route(app) in ("Ab", "aB", "ab")
+    assert stage.kinds()[-2:] == ["pressure", "plan"]
+    assert "2.5 times" in stage.events[-1].body["cause"]
+
+
+def test_when_the_load_has_gone_the_route_comes_back(stage: Stage) -> None:
+    app = stage.join(budget_ms=20.0)
+    stage.frames(app, run_ms=25.0)
+    stage.loop.turn([])
+    for _ in range(60):
+        stage.clock.advance(1.0)
+        stage.loop.turn([])
+    assert route(app) == "AB"
+
+
+def test_one_slow_frame_brings_nothing(stage: Stage) -> None:
+    app = stage.join(budget_ms=20.0)
+    stage.frames(app, run_ms=9.0, count=15)
+    stage.frames(app, run_ms=200.0, count=1)
+    stage.loop.turn([])
+    assert stage.loop.plan.number == 1
+
+
+def test_the_lower_priority_gives_way(stage: Stage) -> None:
+    high = stage.join("high", budget_ms=30.0, priority=9)
+    low = stage.join("low", budget_ms=30.0, priority=1)
+    stage.ask(SetLimit(3, "memory", 5 * MB))
+    assert route(low) == route(high), "equal blobs count once, so both run the same two"
+    stage.ask(SetLimit(4, "memory", None))
+    stage.ask(SetBudget(5, "low", 8.5))
+    assert route(high) == "AB"
+    assert route(low) != "AB"
+
+
+def test_an_app_that_leaves_is_forgotten(stage: Stage) -> None:
+    app = stage.join()
+    stage.registry.remove(app)
+    stage.loop.turn([Left(app, "unregistered")])
+    assert stage.loop.plan.apps == ()
+    assert stage.events[-1].body["change"] == "left"
+
+
+def test_a_damaged_blob_is_left_out_and_the_app_runs_another_variant(stage: Stage) -> None:
+    stage.damaged = {"A"}
+    app = stage.join()
+    assert route(app) == "aB"
+    assert isinstance(stage.replies[-1][1], Registered)
+
+
+def test_an_app_without_any_usable_block_is_refused_and_the_others_stay(stage: Stage) -> None:
+    other = stage.join("other", budget_ms=4.0)
+    assert route(other) == "ab"
+    stage.damaged = {"A", "B"}
+    stage.ask(SetBudget(3, "other", 50.0))
+    assert route(other) == "ab"
+
+
+def test_a_store_without_usable_blocks_is_a_store_fault(stage: Stage) -> None:
+    stage.damaged = {"A", "a"}
+    app = stage.join()
+    failure = stage.replies[-1][1]
+    assert isinstance(failure, Failure)
+    assert failure.code is Code.STORE_FAULT
+    assert app.gone
+
+
+def test_misses_are_told_once(stage: Stage) -> None:
+    app = stage.join()
+    assert app.route is not None
+    app.meter.add(Observation(stage.clock.now_s(), 90.0, 9.0, 10.0, False))
+    stage.loop.turn([])
+    stage.loop.turn([])
+    assert [e.body for e in stage.events if e.kind == "miss"] == [{"app": "cam", "missed": 1, "missed_in_all": 1}]
+
+
+def test_a_silent_client_is_asked_whether_it_is_there(stage: Stage) -> None:
+    app = stage.join()
+    stage.clock.advance(2.0)
+    stage.loop.turn([])
+    assert stage.replies[-1] == (b"cam", Ping(0))
+    stage.frames(app, run_ms=5.0, count=1)
+    asked = len(stage.replies)
+    stage.clock.advance(0.5)
+    stage.loop.turn([])
+    assert len(stage.replies) == asked
+
+
+def test_status_and_plan_are_answered_before_anybody_has_joined(stage: Stage) -> None:
+    status, plan = stage.ask(Status(1)), stage.ask(ShowPlan(2))
+    assert status.result["apps"] == 0
+    assert plan.result["number"] == 0
+
+
+def test_events_are_numbered_without_gaps(stage: Stage) -> None:
+    stage.join()
+    stage.ask(SetBudget(3, "cam", 8.0))
+    assert [event.seq for event in stage.events] == list(range(1, len(stage.events) + 1))
