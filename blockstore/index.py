@@ -12,6 +12,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from blockstore.durable import sync_folder
@@ -28,6 +30,12 @@ _SCHEMA = (
         PRIMARY KEY (model, digest)
     )""",
 )
+# One statement sees one state of the file, whatever a writer commits meanwhile.
+_ENTRIES = """
+    SELECT name, manifest, digest, size_bytes
+    FROM models JOIN uses ON uses.model = models.name JOIN blobs USING (digest)
+    ORDER BY name, digest
+"""
 # Result codes; the low byte of an extended code is its primary one.
 _PRIMARY = 0xFF
 _FULL = (
@@ -72,7 +80,7 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._side_files = (path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"))
+        self._log = path.with_name(f"{path.name}-wal")
 
     def check(self) -> None:
         """Raise `IndexUnreadable` unless the file is there, of our version and sound."""
@@ -84,15 +92,11 @@ class Index:
     def entries(self) -> dict[str, Entry]:
         """All models by name, in order of name."""
         with self._connect() as connection:
-            connection.execute("BEGIN")  # one snapshot for both questions
-            manifests = connection.execute("SELECT name, manifest FROM models ORDER BY name").fetchall()
-            uses = connection.execute(
-                "SELECT model, digest, size_bytes FROM uses JOIN blobs USING (digest) ORDER BY model, digest"
-            ).fetchall()
-        sizes: dict[str, list[tuple[str, int]]] = {name: [] for name, _ in manifests}
-        for name, digest, size_bytes in uses:
-            sizes[name].append((digest, size_bytes))
-        return {name: Entry(name, manifest, tuple(sizes[name])) for name, manifest in manifests}
+            rows = connection.execute(_ENTRIES).fetchall()
+        return {
+            name: Entry(name, manifest, tuple((digest, size_bytes) for _, _, digest, size_bytes in uses))
+            for (name, manifest), uses in groupby(rows, key=itemgetter(0, 1))
+        }
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Add models, each in place of the one of its name: all of them or, on an error, none."""
@@ -119,18 +123,16 @@ class Index:
 
     def signature(self) -> tuple[tuple[int, int, int] | None, ...]:
         """Changes whenever another process has changed the index; for readers that cannot open it."""
-        return tuple(_status(path) for path in (self.path, *self._side_files))
+        return tuple(_status(path) for path in (self.path, self._log))
 
     def _remake(self, entries: tuple[Entry, ...]) -> None:
         """A new index in place of one that cannot be read.
 
-        The old file goes before its write-ahead log does: a log without its file means nothing, but a file
-        that lost its log would look sound and lack the last commits. The new one is filled and gets its
-        version in one transaction: a file without it counts as absent.
+        It is filled and gets its version in one transaction: a file without it counts as absent. SQLite throws away a
+        write-ahead log that it finds beside an empty file (pager.c, pagerOpenWalIfPresent).
         """
-        for path in (self.path, *self._side_files):
-            path.unlink(missing_ok=True)
-            sync_folder(path.parent)
+        self.path.unlink(missing_ok=True)
+        sync_folder(self.path.parent)
         with self._open("rwc") as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             with _committed(connection):

@@ -12,18 +12,21 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 import structlog
 
 from blockprofiles.cache import load_or_measure
+from blockprofiles.device import usable_cores
 from blockstore.assembly import LoadedBlock
 from blockstore.block import Model
 from blockstore.errors import BlockStoreError
 from blockstore.store import Store
 from schedulerd import __version__
+from schedulerd.bar import Bar
 from schedulerd.clock import Clock, SystemClock
 from schedulerd.config import Config, service_manager
 from schedulerd.control.catalogue import Catalogue
@@ -90,17 +93,19 @@ class Daemon:
     def start(self, store: Store) -> None:
         """Build the parts and let them run."""
         config, clock = self._config, self._clock
-        threads = config.engine.threads(os.cpu_count() or 1)
+        threads = config.engine.threads(usable_cores())
         engine = make_engine(config.engine.name, threads)
         models = self._models = _usable_models(store)
-        table = load_or_measure(
-            tuple(models.values()),
-            engine,
-            store.path,
-            cache_directory=config.paths.state / "profiles",
-            threads=threads,
-            budget_s=config.profile.seconds,
-        )
+        with _progress(config.profile.seconds) as progress:
+            table = load_or_measure(
+                tuple(models.values()),
+                engine,
+                store.path,
+                cache_directory=config.paths.state / "profiles",
+                threads=threads,
+                budget_s=config.profile.seconds,
+                progress=progress,
+            )
         solver = make_solver(config.solver.name, config.solver.time_limit_s)
         self._registry = Registry()
         self._queue = DeadlineQueue(config.limits.queue_length, max(1, config.limits.queue_length // 4))
@@ -217,6 +222,24 @@ def _usable_models(store: Store) -> dict[str, Model]:
         except BlockStoreError as error:
             log.error("model_unusable", model=name, reason=str(error))
     return models
+
+
+@contextmanager
+def _progress(seconds: float) -> Iterator[Callable[[float], None]]:
+    """How the measuring of a first start shows: a bar to a person at a terminal, log events to everybody else."""
+    if sys.stderr.isatty():
+        with Bar(f"measuring this board, at most about {seconds:g} s", sys.stderr) as bar:
+            yield bar
+        return
+    told: set[int] = set()
+
+    def tell(share: float) -> None:
+        quarter = int(4 * share) * 25
+        if quarter not in told:
+            told.add(quarter)
+            log.info("measuring", percent=quarter, seconds=seconds)
+
+    yield tell
 
 
 def _loader(engine: Engine, store: Store) -> Callable[[str], LoadedBlock]:

@@ -46,7 +46,7 @@ def _json() -> list[Processor]:
     return [
         _monotonic,
         structlog.processors.dict_tracebacks,
-        structlog.processors.EventRenamer("event"),
+        _head_first,
         structlog.processors.JSONRenderer(ensure_ascii=False),
     ]
 
@@ -62,6 +62,12 @@ def _monotonic(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Add `at_s`, the clock of snapshots: wall time jumps when a board without its own clock hears NTP."""
     event["at_s"] = round(time.monotonic(), 3)
     return event
+
+
+def _head_first(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """When, how severe and what in front, where the eye looks for it."""
+    head = {key: event.pop(key) for key in ("time", "at_s", "level", "event")}
+    return {**head, **event}
 
 
 class _Lines:

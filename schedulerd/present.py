@@ -73,7 +73,7 @@ def models(answer: Answer) -> str:
 def budget(answer: Answer) -> str:
     """What an edited budget led to."""
     return (
-        f"{text(answer, 'app')}: budget {number(answer, 'budget_ms')} ms, plan {text(answer, 'plan')} "
+        f"{text(answer, 'app')}: budget {plain(answer.get('budget_ms'))} ms, plan {text(answer, 'plan')} "
         f"in {number(answer, 'apply_ms')} ms\n{text(answer, 'sentence')}\n"
         f"predicted p95 {number(answer, 'latency_p95_ms')} ms ({_met(answer)}), "
         f"accuracy {share(answer, 'accuracy', 1)}"
@@ -90,7 +90,7 @@ def limit(answer: Answer) -> str:
 
 def event(kind: str, at: float, body: Answer) -> str:
     """One line: local time, kind, and the sentence or the values."""
-    said = text(body, "sentence") if "sentence" in body else " ".join(f"{k}={plain(v)}" for k, v in body.items())
+    said = text(body, "sentence") if "sentence" in body else " ".join(f"{plain(k)}={_value(k, body)}" for k in body)
     return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S.%f}  {plain(kind):<8}  {said}"
 
 
@@ -128,6 +128,16 @@ def plain(value: object) -> str:
     if value is None:
         return MISSING
     return "".join(c if c.isprintable() else "?" for c in str(value))
+
+
+def _value(key: str, body: Answer) -> str:
+    """One value of an event, in the unit that its key names."""
+    value = body[key]
+    if key.endswith("_bytes"):
+        return size(body, key)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return _listed(value) if isinstance(value, list | tuple) else plain(value)
 
 
 def _listed(values: Iterable[object] | None) -> str:

@@ -321,6 +321,18 @@ def test_events_follow_goes_on_with_one_line_each(capsys: pytest.CaptureFixture[
     assert lines[1].endswith("miss      app=cam1 missed=1")
 
 
+def test_values_of_an_event_are_in_the_units_that_their_keys_name(capsys: pytest.CaptureFixture[str]) -> None:
+    control = _FakeControl()
+    body = {"causes": ["one", "two"], "slowdown": 5.90119612, "memory_limit_bytes": 9_897_000_000, "value_bytes": None}
+    control.stream = _FakeEvents([Event("pressure", 1, 1_700_000_000.0, body)])
+    assert run(control, "events") == 0
+    assert (
+        capsys.readouterr()
+        .out.rstrip()
+        .endswith("pressure  causes=one, two slowdown=5.901 memory_limit_bytes=9.9 GB value_bytes=-")
+    )
+
+
 def test_events_as_json_are_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(_FakeControl(), "events", "--follow", "--json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -37,6 +37,7 @@ def test_a_stream_that_is_no_terminal_gets_one_json_object_a_line() -> None:
     structlog.get_logger().info("plan", number=7, cause="budget of cam1 50 → 25 ms\nand more")
     structlog.get_logger().warning("second")
     first, second = lines(stream)
+    assert list(first) == ["time", "at_s", "level", "event", "number", "cause"]
     assert (first["event"], first["number"], first["level"]) == ("plan", 7, "info")
     assert first["cause"] == "budget of cam1 50 → 25 ms\nand more"
     assert second["level"] == "warning"

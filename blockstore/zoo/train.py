@@ -16,7 +16,6 @@ from blockstore.build.images import Labelled
 from blockstore.build.layout import channels_last
 from blockstore.zoo.preprocess import Preprocess
 
-
 _WARM_UP = 0.1
 
 

@@ -46,7 +46,6 @@ def run(args: argparse.Namespace) -> int:
     state = (args.state or default_state_directory() / "demo").absolute()
     console = Console()
     store = demo_store(state)
-    console.print("starting the daemon; its first start on a board measures every block, about 10 s", highlight=False)
     view = PlainView(console) if args.headless or not console.is_terminal else LiveView(console)
     try:
         story = play(store, state, args.seconds, view)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from schedulerd.control.problem import AppOptions, Option, Problem
+from schedulerd.control.problem import AppOptions, Limits, Option, Problem
 from schedulerd.plan import Excess
 
 _T = TypeVar("_T")
@@ -42,6 +42,11 @@ def floor_of(app: AppOptions) -> float:
     """The accuracy floor that is held: never above what the original, or the best that is left of it, gives."""
     attainable = app.full_accuracy - sum(min(o.accuracy_drop for o in block) for block in app.blocks)
     return min(app.app.accuracy_floor, app.full_accuracy, attainable)
+
+
+def memory_scale(limits: Limits) -> float:
+    """Bytes that an excess of memory is a share of; a limit under 1 MB counts as 1 MB."""
+    return max(limits.memory_bytes, 10**6)
 
 
 def weight_of(app: AppOptions) -> float:
@@ -132,25 +137,26 @@ class Choice:
         own_ms = self.costs[position].p95_ms
         return own_ms + self.problem.limits.overhead_ms + blocking_ms(self.costs, position)
 
-    def broken(self) -> tuple[Excess, ...]:
-        """The limits that this choice exceeds, in order of rank."""
-        limits = self.problem.limits
-        found = [
-            ("memory", self.memory_bytes, limits.memory_bytes, MEMORY_RANK),
-            ("utilisation", utilisation_of(self.problem, self.costs), limits.utilisation_cap, UTILISATION_RANK),
-        ]
-        for position, app in enumerate(self.problem.apps):
-            found.append((f"budget:{app.app.app_id}", self.p95_ms(position), app.app.budget_ms, budget_rank(app)))
-        over = [Excess(name, share, rank) for name, use, limit, rank in found if (share := share_over(use, limit))]
-        over += self._below_floor()
+    def excesses(self) -> tuple[Excess, ...]:
+        """Every limit that is exceeded, be it by rounding, in order of rank."""
+        over = [Excess(name, share, rank) for name, share, rank in self._uses() if share > 0]
         return tuple(sorted(over, key=lambda e: (e.rank, e.limit)))
 
-    def _below_floor(self) -> Iterator[Excess]:
-        for app, cost in zip(self.problem.apps, self.costs, strict=True):
-            floor = floor_of(app)
-            missing = floor - (app.full_accuracy - cost.accuracy_drop)
-            if missing > TOLERANCE:
-                yield Excess(f"floor:{app.app.app_id}", missing / floor, FLOOR_RANK)
+    def broken(self) -> tuple[Excess, ...]:
+        """The limits that are exceeded by more than rounding, in order of rank."""
+        return tuple(e for e in self.excesses() if e.share > TOLERANCE)
+
+    def _uses(self) -> Iterator[tuple[str, float, int]]:
+        """Each limit, by what share of itself it is exceeded (negative within it), and its rank."""
+        limits = self.problem.limits
+        yield "memory", (self.memory_bytes - limits.memory_bytes) / memory_scale(limits), MEMORY_RANK
+        busy = utilisation_of(self.problem, self.costs)
+        yield "utilisation", busy / limits.utilisation_cap - 1.0, UTILISATION_RANK
+        for position, app in enumerate(self.problem.apps):
+            name, floor = app.app.app_id, floor_of(app)
+            accuracy = app.full_accuracy - self.costs[position].accuracy_drop
+            yield f"budget:{name}", self.p95_ms(position) / app.app.budget_ms - 1.0, budget_rank(app)
+            yield f"floor:{name}", (floor - accuracy) / (floor or 1.0), FLOOR_RANK
 
 
 def choose(problem: Problem, picks: Sequence[Sequence[int]]) -> Choice:
@@ -170,6 +176,11 @@ def choose(problem: Problem, picks: Sequence[Sequence[int]]) -> Choice:
     )
 
 
+def excess_of(choice: Choice, rank: int) -> float:
+    """Sum of the shares by which the limits of one rank are exceeded, rounding included."""
+    return sum(e.share for e in choice.excesses() if e.rank == rank)
+
+
 def most_accurate(problem: Problem) -> Choice:
     """The best of every block on its own; where accuracies are equal, the faster one."""
     return choose(
@@ -179,12 +190,6 @@ def most_accurate(problem: Problem) -> Choice:
             for app in problem.apps
         ],
     )
-
-
-def share_over(use: float, limit: float) -> float:
-    """By how much `use` exceeds `limit`, as a share of the limit; 0 within it. A limit below 1e-3 counts as that."""
-    share = (use - limit) / max(limit, 1e-3)
-    return share if share > TOLERANCE else 0.0
 
 
 def _replaced(values: tuple[_T, ...], position: int, value: _T) -> tuple[_T, ...]:

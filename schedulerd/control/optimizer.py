@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import pulp
 
-from schedulerd.control.choice import Choice, choose, most_accurate
+from schedulerd.control.bounds import fastest, least_excesses
+from schedulerd.control.choice import TOLERANCE, Choice, choose, excess_of, most_accurate
 from schedulerd.control.greedy import greedy
 from schedulerd.control.predict import plan_of
 from schedulerd.control.problem import Problem
@@ -22,6 +23,8 @@ from schedulerd.control.solvers import Answer, Solver
 from schedulerd.control.validate import check
 from schedulerd.plan import Plan, relief
 
+FEASIBLE = ("optimal", "time_limit")
+"""Outcomes that come with a solution."""
 SAME = 1e-5
 """Excesses closer than this share of a limit are equal: the rounding of several stages."""
 
@@ -57,8 +60,10 @@ def solve(problem: Problem, solver: Solver, number: int) -> Plan:
 
 
 def _search(problem: Problem, solver: Solver) -> Found:
-    """With hard limits; with soft ones where the solver proves that they cannot all be kept."""
+    """With hard limits; with soft ones where they cannot all be kept."""
     kept = undominated(problem)
+    if least_excesses(problem):
+        return _search_softened(problem, kept, solver, solver.time_limit_s)
     program = Program(problem, kept, elastic=False)
     program.minimise_loss()
     answer = _ask(solver, program, solver.time_limit_s)
@@ -74,34 +79,54 @@ def _search(problem: Problem, solver: Solver) -> Found:
     return found if answer.outcome == "optimal" else _better(found, greedy(problem))
 
 
-def _search_softened(problem: Problem, kept: Kept, solver: Solver, left_s: float) -> Found:
-    """Rank by rank: exceed it as little as possible, hold it there, go on to the next.
+def _search_softened(problem: Problem, kept: Kept, solver: Solver, time_limit_s: float) -> Found:
+    """With soft limits, rank by rank, starting from what is known without a solver."""
+    known = [greedy(problem), fastest(problem)]
+    fallback = known[0] if not _lighter(known[1], known[0]) else known[1]
+    return _better(_Stages(problem, kept, solver, time_limit_s, fallback).run(), fallback)
 
-    A choice at hand that keeps a rank's limits proves that they can be kept, so that no solver need be asked.
-    """
-    program = Program(problem, kept, elastic=True)
-    fallback = greedy(problem)
-    found = Found(fallback, "greedy", None)
-    proven = True
-    for rank in (*sorted(program.slacks), None):
-        if rank is None:
-            program.minimise_loss()
-        elif all(e.rank != rank for e in found.choice.broken()):
-            program.forbid_excess(rank)
-            continue
+
+class _Stages:
+    """Each rank is exceeded as little as the ranks before it allow and held there; the loss comes last."""
+
+    def __init__(self, problem: Problem, kept: Kept, solver: Solver, time_limit_s: float, known: Choice) -> None:
+        self._problem = problem
+        self._solver = solver
+        self._left_s = time_limit_s
+        self._program = Program(problem, kept, elastic=True)
+        self._found = Found(known, "greedy", None)
+        self._proven = True
+
+    def run(self) -> Found:
+        """The best choice, or the best until the solver gave up."""
+        program, least = self._program, least_excesses(self._problem)
+        held: list[int] = []
+        for rank in sorted(program.slacks):
+            held.append(rank)
+            # A choice that exceeds a rank no further than anything could is that rank's optimum without a solver. On a
+            # board that is overloaded the fastest routes answer most ranks at once.
+            if excess_of(self._found.choice, rank) > least.get(rank, 0.0) + TOLERANCE:
+                program.minimise_excess(rank)
+                if self._improve().outcome not in FEASIBLE:
+                    return self._found
+            program.hold_excess(held, self._found.choice)
+        program.minimise_loss()
+        answer = self._improve()
+        if answer.outcome in FEASIBLE and self._proven:
+            gap = _gap(program, self._found.choice, answer)
+            return replace(self._found, status="optimal", gap=gap)
+        return self._found
+
+    def _improve(self) -> Answer:
+        """Ask for the present objective; take what comes, or note why nothing does."""
+        answer = _ask(self._solver, self._program, self._left_s)
+        self._left_s -= answer.seconds
+        if answer.outcome in FEASIBLE:
+            self._proven = self._proven and answer.outcome == "optimal"
+            self._found = Found(choose(self._problem, self._program.picks()), "time_limit", None)
         else:
-            program.minimise_excess(rank)
-        answer = _ask(solver, program, left_s)
-        left_s -= answer.seconds
-        if answer.outcome not in ("optimal", "time_limit"):
-            return _better(replace(found, note=answer.reason or "the solver contradicts itself"), fallback)
-        proven = proven and answer.outcome == "optimal"
-        found = Found(choose(problem, program.picks()), "time_limit", None)
-        if rank is not None:
-            program.hold_excess(rank)
-    if proven:
-        found = replace(found, status="optimal", gap=_gap(program, found.choice, answer))
-    return _better(found, fallback)
+            self._found = replace(self._found, note=answer.reason or "the solver contradicts itself")
+        return answer
 
 
 def _ask(solver: Solver, program: Program, time_limit_s: float) -> Answer:
@@ -124,12 +149,17 @@ def _gap(program: Program, choice: Choice, answer: Answer) -> float | None:
 
 
 def _better(found: Found, fallback: Choice) -> Found:
-    """What the solver found, unless the greedy choice exceeds its limits less, or is as good as a mere incumbent."""
+    """What the solver found, unless the fallback exceeds its limits less, or is better than a mere incumbent."""
     gained = relief(found.choice.broken(), fallback.broken(), SAME)
-    unproven = found.status != "optimal"
-    if gained > 0 or (gained == 0 and unproven and fallback.loss < found.choice.loss):
+    if gained > 0 or (found.status != "optimal" and _lighter(fallback, found.choice)):
         return Found(fallback, "greedy", None, found.note or "the solver's choice is worse")
     return found
+
+
+def _lighter(one: Choice, other: Choice) -> bool:
+    """Whether `one` exceeds its limits less than `other`, or as much at a smaller loss."""
+    gained = relief(other.broken(), one.broken(), SAME)
+    return gained > 0 or (gained == 0 and one.loss < other.loss)
 
 
 def _checked(found: Found) -> Found:

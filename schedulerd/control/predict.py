@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from schedulerd.control.choice import TOLERANCE, Choice, choose, floor_of, share_over, utilisation_of
+from schedulerd.control.choice import TOLERANCE, Choice, choose, floor_of, utilisation_of
 from schedulerd.control.problem import AppOptions, Problem
 from schedulerd.plan import AppPlan, Excess, Plan, Route
 
@@ -85,7 +85,7 @@ def _app_plan(choice: Choice, position: int) -> AppPlan:
         memory_bytes=sum({o.digest: o.memory_bytes for o in options}.values()),
         utilisation=app.app.rate_hz * cost.median_ms / 1000.0,
         block_ms=tuple(problem.slowdown * o.latency_ms for o in options),
-        miss_ms=share_over(p95_ms, app.app.budget_ms) * app.app.budget_ms,
+        miss_ms=p95_ms - app.app.budget_ms if p95_ms > app.app.budget_ms * (1.0 + TOLERANCE) else 0.0,
     )
 
 

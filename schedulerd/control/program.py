@@ -10,7 +10,16 @@ from collections.abc import Iterator, Sequence
 
 import pulp
 
-from schedulerd.control.choice import MEMORY_RANK, UTILISATION_RANK, budget_rank, floor_of, weight_of
+from schedulerd.control.choice import (
+    MEMORY_RANK,
+    UTILISATION_RANK,
+    Choice,
+    budget_rank,
+    excess_of,
+    floor_of,
+    memory_scale,
+    weight_of,
+)
 from schedulerd.control.problem import Option, Problem
 from schedulerd.control.reduce import Kept
 
@@ -18,9 +27,8 @@ LOSS_SCALE = 1e3
 """The loss is minimised in thousandths, so that the tie-break stands above the solvers' tolerances."""
 _TIE_BREAK = 1e-5
 """What the slowest routes cost more than no time at all, as weighted accuracy: far below what is measured of it."""
-_SLACK_TOLERANCE = 1e-6
-"""By how much later stages may exceed what an earlier one reached: the solvers' feasibility tolerance."""
-_MEGABYTE = 1e6
+_ROOM = 1e-8
+"""Room above what is held, for the last digits of its sum."""
 _POINT = 1e-2
 
 Terms = list[tuple[pulp.LpVariable, float]]
@@ -51,6 +59,7 @@ class Program:
             for a, blocks in enumerate(self._options)
         ]
         self._longest: dict[int, pulp.LpVariable] = {}
+        self._held: dict[int, pulp.LpConstraint] = {}
         self._add_choice()
         self._add_memory()
         self._add_utilisation()
@@ -93,8 +102,8 @@ class Program:
                 self.lp.addConstraint(pulp.LpConstraint(row, pulp.LpConstraintEQ, f"one_of:{a}:{b}", 1.0))
 
     def _add_memory(self) -> None:
-        """Bytes of the blobs that run. A blob of one block hangs on its options, a shared one has its variable."""
-        limit = self.problem.limits.memory_bytes
+        """Bytes of the blobs that run, relative to the limit. A blob of one block hangs on its options, a shared one has its variable."""
+        limit, scale = self.problem.limits.memory_bytes, memory_scale(self.problem.limits)
         sizes = {o.digest: o.memory_bytes for _, _, o, _ in self._each()}
         if sum(sizes.values()) <= limit:
             return
@@ -103,7 +112,7 @@ class Program:
             takers.setdefault(option.digest, {}).setdefault((a, b), []).append(take)
         terms: Terms = []
         for number, (digest, places) in enumerate(takers.items()):
-            size = sizes[digest] / _MEGABYTE
+            size = sizes[digest] / scale
             if len(places) == 1:
                 terms += [(take, size) for takes in places.values() for take in takes]
                 continue
@@ -113,7 +122,7 @@ class Program:
             for (a, b), takes in places.items():
                 pull = [(take, 1.0) for take in takes]
                 self._at_most([*pull, (resident, -1.0)], 0.0, f"resident:{number}:{a}:{b}")
-        self._limit(terms, limit / _MEGABYTE, "memory", MEMORY_RANK)
+        self._limit(terms, limit / scale, "memory", MEMORY_RANK)
 
     def _add_utilisation(self) -> None:
         """Busy share of the lanes, relative to its cap."""
@@ -155,9 +164,10 @@ class Program:
             terms = [*terms, (slack, -1.0)]
         self._at_most(terms, limit, name)
 
-    def _at_most(self, terms: Terms, limit: float, name: str) -> None:
-        row = pulp.LpAffineExpression(terms)
-        self.lp.addConstraint(pulp.LpConstraint(row, pulp.LpConstraintLE, name, limit))
+    def _at_most(self, terms: Terms, limit: float, name: str) -> pulp.LpConstraint:
+        row = pulp.LpConstraint(pulp.LpAffineExpression(terms), pulp.LpConstraintLE, name, limit)
+        self.lp.addConstraint(row)
+        return row
 
     # Objectives, in the order in which they are minimised.
 
@@ -165,16 +175,17 @@ class Program:
         """By how much the limits of one rank are exceeded together, each as a share of itself."""
         self.lp.setObjective(pulp.LpAffineExpression([(slack, 1.0) for slack in self.slacks[rank]]))
 
-    def hold_excess(self, rank: int) -> None:
-        """Whatever comes later may not exceed the limits of this rank further than the solution at hand does."""
-        slacks = self.slacks[rank]
-        reached = sum(slack.varValue for slack in slacks)
-        self._at_most([(slack, 1.0) for slack in slacks], reached + _SLACK_TOLERANCE, f"held:{rank}")
+    def hold_excess(self, ranks: Sequence[int], choice: Choice) -> None:
+        """From now on the limits of these ranks are not exceeded further than `choice` does, rounding included.
 
-    def forbid_excess(self, rank: int) -> None:
-        """The limits of one rank are hard from now on."""
-        for slack in self.slacks[rank]:
-            slack.upBound = 0
+        Without what is rounding, the choice that a stage ended with could be illegal in the next one.
+        """
+        for rank in ranks:
+            reached = excess_of(choice, rank) + _ROOM
+            if rank in self._held:
+                self._held[rank].changeRHS(reached)
+            else:
+                self._held[rank] = self._at_most([(slack, 1.0) for slack in self.slacks[rank]], reached, f"held:{rank}")
 
     def minimise_loss(self) -> None:
         """Weighted accuracy that is given up; among equals, time."""

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from schedulerd.demo.cast import Role, cast
-from schedulerd.demo.processes import ClientProcess, DaemonProcess, DemoFailed
+from schedulerd.demo.processes import ClientProcess, DaemonProcess, DemoFailed, profile
 from schedulerd.demo.record import AppRecord, Turn
 from schedulerd.demo.scene import Phase, Scene
 from schedulerd.demo.view import View
 from schedulerd_client import ControlClient, SchedulerdClientError
 
-READY_TIMEOUT_S = 120.0
-"""Covers the profile of a first start on a slow board."""
+READY_TIMEOUT_S = 60.0
+"""The profile exists by then; a slow board still has to import and load."""
 JOIN_TIMEOUT_S = 30.0
 LOOK_S = 0.25
 
@@ -38,6 +38,7 @@ class Story:
 def play(store: Path, state: Path, seconds: float, view: View) -> Story:
     """Run the whole demo for about `seconds`; raises `DemoFailed` when a process does not do its part."""
     story = Story()
+    profile(store, state)
     with ExitStack() as stack:
         runtime = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="schedulerd-demo-")))
         daemon, control = stack.enter_context(_daemon(store, state, runtime, story))

@@ -18,11 +18,20 @@ from schedulerd.demo.record import AppRecord, Sample
 from schedulerd.errors import SchedulerdError
 
 END_TIMEOUT_S = 15.0
+PROFILE_TIMEOUT_S = 180.0
 OPERATOR_TIMEOUT_S = 30.0
 
 
 class DemoFailed(SchedulerdError):
     """A process of the demo did not do its part."""
+
+
+def profile(store: Path, state: Path) -> None:
+    """Measure the store on this board where that was not done before; the progress bar goes to standard error."""
+    command = [sys.executable, "-m", "schedulerd", "profile", "--store", str(store), "--state", str(state)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, timeout=PROFILE_TIMEOUT_S, check=False)
+    if done.returncode != 0:
+        raise DemoFailed(f"the store {store} could not be measured whole; `schedulerd store verify --store {store}`")
 
 
 class DaemonProcess:

@@ -39,6 +39,11 @@ def _digest(model: Model, block: int = 0, variant: int = 0) -> str:
     return model.blocks[block].variants[variant].artifacts[0].digest
 
 
+def _manifest_of(store: Store, name: str) -> Path:
+    files = (path for path in (store.root / "blobs").rglob("*") if path.is_file())
+    return next(path for path in files if f'"name":"{name}"'.encode() in path.read_bytes())
+
+
 # Putting and reading
 
 
@@ -199,7 +204,7 @@ def test_a_damaged_manifest_costs_its_model_alone(store: Store) -> None:
     """The model is still listed, reading it says what is wrong, and its blobs are not collected."""
     model = put_sample(store, "broken")
     other = put_sample(store, "other", weights=b"o")
-    manifest = next(p for p in (store.root / "blobs").rglob("*") if p.is_file() and b'"broken"' in p.read_bytes())
+    manifest = _manifest_of(store, "broken")
     flip_byte(manifest)
     with Store.open(store.root) as reader:
         assert reader.models() == ("broken", "other")
@@ -291,6 +296,18 @@ def test_weights_that_look_like_a_manifest_are_not_one(store: Store) -> None:
     for data in (b"{", b"[]", b'{"format":"other"}', f'{{"format":"{MANIFEST_FORMAT}"}}'.encode()):
         store.put_blob(data)
     assert store.rebuild_index().models == ()
+
+
+def test_a_damaged_manifest_that_still_parses_is_not_taken(store: Store) -> None:
+    """One bit makes accuracy 0.9 into 0.1; a rebuild checks the hash and says what it left out."""
+    put_sample(store)
+    manifest = _manifest_of(store, "digits")
+    overwrite(manifest, manifest.read_bytes().replace(b'"accuracy":0.9', b'"accuracy":0.1'))
+    (store.root / "index.sqlite").unlink()
+    with Store.open(store.root) as reader:
+        assert reader.rebuilt is not None
+        assert (reader.rebuilt.models, reader.rebuilt.quarantined) == ((), (manifest.name,))
+        assert [path.name for path in reader.quarantined()] == [f"{manifest.name}.0"]
 
 
 # Garbage
@@ -385,6 +402,27 @@ def test_damage_found_while_another_writes_is_reported_all_the_same(store: Store
             reader.path(digest)
         with pytest.raises(CorruptBlob, match="was moved to"):
             reader.path(digest)
+
+
+def test_a_blob_mended_while_the_lock_was_awaited_is_handed_out(store: Store) -> None:
+    """What one process found damaged, another has put anew: the good bytes do not go to quarantine."""
+    digest = store.put_blob(b"bytes")
+    path = blob_file(store, digest)
+    flip_byte(path)
+    lock = store.root / "lock"
+    with Store.open(store.root) as reader, ThreadPoolExecutor(1) as threads:
+        with WriteLock(lock, timeout_s=0).hold():
+            handed_out = threads.submit(reader.path, digest)
+            while not handed_out.done() and _times_open(lock) < 2:
+                pass
+            overwrite(path, b"bytes")
+        assert handed_out.result(timeout=20) == path
+        assert reader.quarantined() == ()
+
+
+def _times_open(path: Path) -> int:
+    """How many descriptors of this process are open on `path` (proc(5), /proc/self/fd)."""
+    return sum(os.path.realpath(entry) == str(path.resolve()) for entry in Path("/proc/self/fd").iterdir())
 
 
 @contextmanager

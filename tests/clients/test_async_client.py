@@ -15,7 +15,7 @@ from schedulerd_client import AsyncClient
 from tests.clients.fakedaemon import PATIENCE_S, FakeDaemon, Twist, frame
 
 LONG_S = 60.0
-SHORT_S = 0.2
+SHORT_S = 0.4
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:

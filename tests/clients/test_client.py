@@ -20,7 +20,7 @@ from tests.clients.fakedaemon import PATIENCE_S, FakeDaemon, Twist, frame
 
 LONG_S = 60.0
 """A time-out far beyond a test's patience: what ends sooner did not end by time-out."""
-SHORT_S = 0.2
+SHORT_S = 0.4
 
 
 @pytest.fixture

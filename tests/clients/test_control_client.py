@@ -13,7 +13,7 @@ from schedulerd.wire.messages import Code, SetBudget, SetLimit, Status
 from schedulerd_client import EVENT_KINDS, ControlClient
 from tests.clients.fakedaemon import FakeDaemon, Twist
 
-SHORT_S = 0.2
+SHORT_S = 0.4
 
 
 @pytest.mark.parametrize(

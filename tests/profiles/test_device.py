@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_the_fingerprint_survives_a_restart_with_a_little_less_memory(tmp_path: 
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_whatever_changes_times_changes_the_fingerprint(tmp_path: Path, change: dict[str, object]) -> None:
+def test_whatever_changes_times_changes_the_fingerprint(tmp_path: Path, change: dict[str, Any]) -> None:
     """So that the board is measured again."""
     device = read(tmp_path)
     assert replace(device, **change).fingerprint != device.fingerprint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,22 +117,22 @@ def _weights(shape: tuple[int, ...], seed: int) -> Weights:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def _node(operator: str, inputs: list[str], output: str, **attributes: object) -> onnx.NodeProto:
+def _node(operator: str, inputs: list[str], output: str, **attributes: object) -> Any:
     return onnx.helper.make_node(operator, inputs, [output], **attributes)
 
 
-def _value(name: str, spec: TensorSpec) -> onnx.ValueInfoProto:
+def _value(name: str, spec: TensorSpec) -> Any:
     element = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
     return onnx.helper.make_tensor_value_info(name, element, ["batch", *spec.shape])
 
 
-def _graph(nodes: list[onnx.NodeProto], given: TensorSpec, result: TensorSpec, weights: Mapping[str, Weights]) -> bytes:
+def _graph(nodes: list[Any], given: TensorSpec, result: TensorSpec, weights: Mapping[str, Weights]) -> bytes:
     tensors = [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]
     graph = onnx.helper.make_graph(nodes, "block", [_value("input", given)], [_value("output", result)], tensors)
     return _serialised(graph)
 
 
-def _serialised(graph: onnx.GraphProto) -> bytes:
+def _serialised(graph: Any) -> bytes:
     opset = onnx.helper.make_opsetid("", 18)
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
     onnx.checker.check_model(model)

@@ -114,12 +114,12 @@ class ZmqTransport:
                 return Silence.TIMED_OUT
             if len(ready) > 1 or ready[0][0] is link.monitor:
                 link.heed_monitor()
+                if link.news is not None:
+                    news, link.news = link.news, None
+                    return news
             message = link.message()
             if message:
                 return message
-            if link.news is not None:
-                news, link.news = link.news, None
-                return news
 
     async def receive_async(self, timeout_s: float) -> Incoming:
         """As `receive`, while the event loop goes on."""
@@ -194,6 +194,7 @@ class _Link:
         self.connected = False
         self.lost = False
         self.news: Silence | None = None
+        """CONNECTED or ABSENT, to be told before the messages that follow it."""
         self.socket.connect(address)
 
     def message(self) -> list[bytes] | None:
@@ -212,7 +213,7 @@ class _Link:
                     self.connected, self.news = True, Silence.CONNECTED
                 elif event == zmq.EVENT_DISCONNECTED:
                     self.connected, self.lost = False, True
-                else:
+                elif not self.lost:
                     self.news = Silence.ABSENT
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from schedulerd.errors import EngineError
+from schedulerd.serving.engines.base import Array, Engine
 from schedulerd.serving.engines.onnx import OnnxEngine
 from tests.profiles import tiny
 
@@ -32,18 +33,20 @@ def convolution(weights: tiny.Weights) -> bytes:
     return torchform.save(torch.fx.symbolic_trace(module.eval()))
 
 
+def result(engine: Engine, path: Path, array: Array) -> Array:
+    """What the block in a file makes of an array."""
+    return engine.fetch(engine.load(path).run(engine.feed(array)))
+
+
 def test_agrees_with_onnxruntime(engine: TorchEngine, tmp_path: Path) -> None:
     """Both engines compute the same convolution within the error of float32."""
     weights = np.random.default_rng(0).standard_normal((6, 3, 3, 3)).astype(np.float32)
     array = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
     (tmp_path / "torch").write_bytes(convolution(weights))
     (tmp_path / "onnx").write_bytes(tiny.convolution(weights))
-    outputs = []
-    for each, name in ((engine, "torch"), (OnnxEngine(), "onnx")):
-        block = each.load(tmp_path / name)
-        outputs.append(each.fetch(block.run(each.feed(array))))
-    assert outputs[0].shape == (2, 6, 8, 8)
-    assert np.allclose(*outputs, rtol=1e-4, atol=1e-5)
+    by_torch = result(engine, tmp_path / "torch", array)
+    assert by_torch.shape == (2, 6, 8, 8)
+    assert np.allclose(by_torch, result(OnnxEngine(), tmp_path / "onnx", array), rtol=1e-4, atol=1e-5)
 
 
 def test_takes_read_only_frames_without_a_warning(engine: TorchEngine, tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""`schedulerd profile` on a real store of tiny blocks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockstore.block import Model
+from blockstore.errors import NotAStore
+from blockstore.store import Store
+from schedulerd.commands import profile
+from tests.profiles import tiny
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    """A model in the store at `tmp_path / "store"`."""
+    files = tiny.Files(tmp_path)
+    made = tiny.tiny_model(files)
+    with Store.open(tmp_path / "store", create=True) as store:
+        for digest in made.digests():
+            store.put_blob(files.path(digest).read_bytes())
+        store.put_model(made)
+    return made
+
+
+def run(folder: Path, *options: str) -> int:
+    """The command's exit code, with store and state below `folder`."""
+    parser = argparse.ArgumentParser()
+    profile.add_parser(parser.add_subparsers())
+    places = ("--store", str(folder / "store"), "--state", str(folder / "state"))
+    args = parser.parse_args(["profile", *places, "--seconds", "0.2", "--threads", "1", *options])
+    return int(args.run(args))
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> Any:
+    """The JSON on standard output."""
+    return json.loads(capsys.readouterr().out)
+
+
+def test_prints_a_row_for_each_variant(tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    """And where the profile is kept."""
+    assert run(tmp_path) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].split() == ["MODEL", "BLOCK", "VARIANT", "MS", "P95", "MEMORY"]
+    assert [line.split()[:3] for line in lines[1:5]] == [
+        ["tiny", "0", "original"],
+        ["tiny", "0", "pruned-1"],
+        ["tiny", "1", "original"],
+        ["tiny", "1", "pruned-1"],
+    ]
+    (kept,) = (tmp_path / "state" / "profiles").iterdir()
+    assert str(kept) in lines[-1]
+    assert err.startswith("measuring on onnxruntime ")
+
+
+def test_json_has_every_sample(tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    """For programs that draw or fit."""
+    assert run(tmp_path, "--json") == 0
+    document = printed(capsys)
+    assert {row["digest"] for row in document["rows"]} == model.digests()
+    for row in document["rows"]:
+        assert min(row["samples_ms"]) <= row["latency_ms"] <= row["latency_p95_ms"]
+        assert row["memory_bytes"] > 0
+    assert Path(document["file"]).stem == document["fingerprint"]
+
+
+def test_the_second_time_nothing_is_measured_unless_forced(
+    tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cached profile is shown as it is."""
+    run(tmp_path, "--json")
+    first = printed(capsys)
+    run(tmp_path, "--json")
+    out, err = capsys.readouterr()
+    assert json.loads(out) == first
+    assert err == ""
+    run(tmp_path, "--json", "--force")
+    assert printed(capsys)["rows"] != first["rows"]
+
+
+def test_a_damaged_blob_is_shown_without_figures_and_fails(
+    tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other variants are measured."""
+    digest = model.blocks[0].variants[1].artifacts[0].digest
+    with Store.open(tmp_path / "store") as store:
+        blob = store.path(digest)
+    blob.unlink()
+    blob.write_bytes(b"damage")
+    assert run(tmp_path) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["tiny", "0", "pruned-1", "-", "-", "-"]
+    assert "-" not in lines[1].split()
+
+
+def test_models_that_were_added_are_measured_too(
+    tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here a model of the same blobs, for which no measuring is needed."""
+    with Store.open(tmp_path / "store") as store:
+        store.put_model(replace(model, name="twin"))
+    assert run(tmp_path, "--json") == 0
+    rows = printed(capsys)["rows"]
+    assert [row["latency_ms"] for row in rows[:4]] == [row["latency_ms"] for row in rows[4:]]
+
+
+def test_without_a_store_it_says_how_to_get_one(tmp_path: Path) -> None:
+    """The command line prints the message and exits 1."""
+    with pytest.raises(NotAStore, match="schedulerd build"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize("option", [("--seconds", "nan"), ("--seconds", "0"), ("--threads", "0")])
+def test_impossible_options_are_refused(
+    tmp_path: Path, option: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what was given and what is legal."""
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, *option)
+    assert "give " in capsys.readouterr().err
