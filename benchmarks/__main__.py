@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("main_job",)
-TIMEOUT_S = 1800
+ALL = ("main_job", "cifar10")
+TIMEOUT_S = 5400
 
 
 def main() -> int:

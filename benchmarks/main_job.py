@@ -40,6 +40,7 @@ FIGURES = (
     "swap_lost",
     "swap_apply_ms",
     "swaps_per_s",
+    "budget_visible_ms",
     "rss_mb",
     "ready_s",
 )
@@ -56,6 +57,8 @@ def measure(options: Options) -> Mapping[str, Figure]:
                 found |= _overhead(folder, side, options.quick)
         if options.wants("swap_p99_ratio", "swap_lost", "swap_apply_ms", "swaps_per_s"):
             found |= _swaps(folder, options.quick)
+        if options.wants("budget_visible_ms"):
+            found |= _visible(folder, options.quick)
         if options.wants("rss_mb", "ready_s"):
             found |= _size(folder, options.quick)
     return {name: figure for name, figure in found.items() if options.wants(name)}
@@ -197,9 +200,7 @@ def _stream(client: Client, frame: Frame, seconds: float) -> tuple[list[float], 
 @contextmanager
 def _toggler(runtime: Path, low_ms: float, high_ms: float) -> Iterator[Callable[[float], Callable[[], list[float]]]]:
     command = [sys.executable, "-m", "benchmarks.toggler", str(runtime), "swapped", str(low_ms), str(high_ms)]
-    process = subprocess.Popen(
-        [*command, str(SWAPS_PER_S)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*command, str(SWAPS_PER_S)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     stdin, stdout = process.stdin, process.stdout
@@ -219,6 +220,31 @@ def _toggler(runtime: Path, low_ms: float, high_ms: float) -> Iterator[Callable[
 
 def _numbers(text: str) -> list[float]:
     return [float(n) for n in json.loads(text)]
+
+
+# An operator's edit, as the app sees it.
+
+
+def _visible(folder: Path, quick: bool) -> dict[str, Figure]:
+    """From the start of a `schedctl budget` process to the first reply that carries the new budget."""
+    state, runtime = folder / "demo", folder / "run-visible"
+    store = demo_store(state)
+    waited_ms = []
+    with daemon(store, state, runtime) as control, Client(runtime) as client:
+        name = control.models()["models"][0]["model"]
+        with Store.open(store) as opened:
+            frame = np.zeros(opened.model(name).input.shape, np.uint8)
+        client.register(name, budget_ms=100, rate_hz=10, app="watched")
+        for budget_ms in range(50, 55 if quick else 70):
+            began_s = time.perf_counter()
+            command = [sys.executable, "-m", "schedulerd.ctl", "--runtime", str(runtime)]
+            edit = subprocess.Popen([*command, "budget", "watched", f"{budget_ms}ms"], stdout=subprocess.DEVNULL)
+            while client.infer(frame).budget_ms != budget_ms:
+                if time.perf_counter() - began_s > 10:
+                    raise TimeoutError("the edit was not seen within 10 s")
+            waited_ms.append((time.perf_counter() - began_s) * 1e3)
+            edit.wait(10)
+    return {"budget_visible_ms": Figure(max(waited_ms), "ms", Target("<=", 500), {"waited": waited_ms})}
 
 
 # Size and start.

@@ -1,7 +1,7 @@
 """An operator with a trembling hand: sets an app's budget to and fro, ten times a second, and says what each edit took.
 
-`python -m benchmarks.toggler RUNTIME APP LOW_MS HIGH_MS RATE_HZ`, driven by lines on standard input: `go SECONDS` toggles for
-that long and answers with one JSON list of the daemon's apply times; the end of input ends it.
+`python -m benchmarks.toggler RUNTIME APP LOW_MS HIGH_MS RATE_HZ`, driven by lines on standard input: `go SECONDS`
+toggles for that long and answers with one JSON list of the daemon's apply times; the end of input ends it.
 """
 
 from __future__ import annotations

@@ -19,9 +19,9 @@ from typing import Any, NoReturn, Protocol
 from schedulerd import __version__, present
 from schedulerd.errors import ConfigError
 from schedulerd.kinds import did_you_mean, parse_duration_ms, parse_size
-from schedulerd_client import EVENT_KINDS, ControlClient, Event, Refusal, TransportError, UnknownApp
+from schedulerd_client import EVENT_KINDS, ControlClient, Event, Refusal, TransportError, UnknownApp, Unreachable
 
-DONE, REFUSED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, REFUSED, USAGE, UNANSWERED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class Events(AbstractContextManager[Any], Iterator[Event], Protocol):
@@ -81,8 +81,10 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = _to_the_daem
             command(control, args)
     except Refusal as error:
         return _fail(f"{error} ({error.code})", REFUSED)
+    except Unreachable as error:
+        return _fail(f"{error} (--runtime DIR)", UNANSWERED)
     except TransportError as error:
-        return _fail(str(error), UNREACHABLE)
+        return _fail(str(error), UNANSWERED)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

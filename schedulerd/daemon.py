@@ -37,7 +37,7 @@ from schedulerd.control.monitor import Monitor
 from schedulerd.control.solvers import make_solver
 from schedulerd.control.switcher import Switcher
 from schedulerd.errors import AlreadyServing, SchedulerdError
-from schedulerd.notify import Notifier
+from schedulerd.notify import Notifier, watchdog_interval_s
 from schedulerd.serving.apps import Registry
 from schedulerd.serving.engines.base import Engine
 from schedulerd.serving.engines.factory import make_engine
@@ -162,7 +162,8 @@ class Daemon:
 
     def _look_after(self) -> None:
         """Wait for the end; feed the watchdog while lanes and control loop come round."""
-        while not self._clock.wait(self._wanted_end, BEAT_S):
+        beat_s = min(BEAT_S, watchdog_interval_s(self._watchdog_s) or BEAT_S)
+        while not self._clock.wait(self._wanted_end, beat_s):
             if self._watchdog_s is None:
                 continue
             oldest_s = min(self._control.alive_at_s, *(lane.alive_at_s for lane in self._lanes))

@@ -1,4 +1,4 @@
-"""Tells the service manager how the daemon is: ready, what it does, alive, reloading, stopping.
+"""Tells the service manager how the daemon is: ready, what it does, alive, stopping.
 
 The protocol is one datagram of `NAME=value` lines to an AF_UNIX socket (sd_notify(3); systemd publishes a
 self-contained example, man/notify-selfcontained-example.py). Without a service manager a call does nothing.
@@ -7,7 +7,6 @@ self-contained example, man/notify-selfcontained-example.py). Without a service 
 from __future__ import annotations
 
 import socket
-import time
 
 from schedulerd.errors import ConfigError
 
@@ -32,10 +31,6 @@ class Notifier:
     def watchdog(self) -> bool:
         """Keep the watchdog from ending this process; see `watchdog_interval_s` for how often."""
         return self._send("WATCHDOG=1")
-
-    def reloading(self) -> bool:
-        """A new configuration is being read; `ready` ends it. Type=notify-reload wants the time of it."""
-        return self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> bool:
         """Shutdown has begun."""

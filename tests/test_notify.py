@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,16 +34,6 @@ def test_every_state_arrives_as_one_datagram(manager: tuple[socket.socket, str])
     assert listener.recv(4096) == b"WATCHDOG=1"
     assert notifier.stopping()
     assert listener.recv(4096) == b"STOPPING=1"
-
-
-def test_reloading_carries_the_monotonic_time(manager: tuple[socket.socket, str]) -> None:
-    listener, address = manager
-    before_us = time.monotonic_ns() // 1000
-    assert Notifier(address).reloading()
-    first, second = listener.recv(4096).decode().splitlines()
-    assert first == "RELOADING=1"
-    assert second.startswith("MONOTONIC_USEC=")
-    assert before_us <= int(second.split("=")[1]) <= time.monotonic_ns() // 1000
 
 
 def test_a_status_of_many_lines_cannot_forge_another_state(manager: tuple[socket.socket, str]) -> None:

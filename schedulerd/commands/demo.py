@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from schedulerd.demo.play import Story
 
 LEAST_SECONDS = 5.0
+PLAIN_WIDTH = 140
+"""Columns where the output is a file or a pipe, whose width nobody can ask."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,9 +46,10 @@ def run(args: argparse.Namespace) -> int:
     from schedulerd.demo.stock import demo_store
 
     state = (args.state or default_state_directory() / "demo").absolute()
-    console = Console()
+    on_terminal = sys.stdout.isatty()
+    console = Console(width=None if on_terminal else PLAIN_WIDTH)
     store = demo_store(state)
-    view = PlainView(console) if args.headless or not console.is_terminal else LiveView(console)
+    view = PlainView(console) if args.headless or not on_terminal else LiveView(console)
     try:
         story = play(store, state, args.seconds, view)
     finally:

@@ -8,10 +8,10 @@ waits for one block and no more.
 
 The 95th percentile of the sum of blocks is bounded by the sum of the blocks' 95th percentiles. The bound has to be
 linear for the integer program. It is exact when the blocks of one request are slow together (comonotone), and
-that is the rule, because what makes them slow (clock, cache, another process) outlasts a block; for independent blocks
-it errs on the safe side, since the root of summed squares is at most the sum. Sum of medians times the largest ratio is
-linear too, and never below it. The wait counts the other block's median: a request that arrives just as the longest block
-starts is already the worst case of that draw.
+that is the rule, because what makes them slow (clock, cache, another process) outlasts a block; for independent
+blocks it errs on the safe side, since the root of summed squares is at most the sum. Sum of medians times the largest
+ratio is linear too, and never below it. The wait counts the other block's median: that a request arrives just as the
+longest block starts is already the worst case.
 """
 
 from __future__ import annotations
@@ -75,9 +75,10 @@ def route_cost(options: Sequence[Option], slowdown: float) -> RouteCost:
     )
 
 
-def blocking_ms(costs: Sequence[RouteCost], position: int) -> float:
-    """The longest block of any other app; with several lanes this is an upper bound."""
-    return max((c.longest_ms for p, c in enumerate(costs) if p != position), default=0.0)
+def blocking_ms(costs: Sequence[RouteCost]) -> list[float]:
+    """For each app, the longest block of any other one; with several lanes this is an upper bound."""
+    first, second = [0.0, 0.0, *sorted(c.longest_ms for c in costs)][-1:-3:-1]
+    return [second if c.longest_ms == first else first for c in costs]
 
 
 def utilisation_of(problem: Problem, costs: Sequence[RouteCost]) -> float:
@@ -97,6 +98,10 @@ class Choice:
     users: Mapping[str, int]
     """How many blocks run each blob."""
     memory_bytes: int
+    floors: tuple[float, ...]
+    """`floor_of` each app."""
+    excesses: tuple[Excess, ...]
+    """Every limit that is exceeded, be it by rounding, in order of rank."""
 
     def options(self, position: int) -> tuple[Option, ...]:
         """The chosen options of one app."""
@@ -119,12 +124,16 @@ class Choice:
         freed = 0 if users[old.digest] else old.memory_bytes
         added = 0 if users.get(new.digest) else new.memory_bytes
         users[new.digest] = users.get(new.digest, 0) + 1
+        costs = _replaced(self.costs, position, route_cost(options, self.problem.slowdown))
+        memory_bytes = self.memory_bytes - freed + added
         return Choice(
-            self.problem,
-            _replaced(self.picks, position, moved),
-            _replaced(self.costs, position, route_cost(options, self.problem.slowdown)),
-            users,
-            self.memory_bytes - freed + added,
+            problem=self.problem,
+            picks=_replaced(self.picks, position, moved),
+            costs=costs,
+            users=users,
+            memory_bytes=memory_bytes,
+            floors=self.floors,
+            excesses=_excesses(self.problem, costs, memory_bytes, self.floors),
         )
 
     @property
@@ -134,29 +143,12 @@ class Choice:
 
     def p95_ms(self, position: int) -> float:
         """Predicted 95th percentile of one app's latency."""
-        own_ms = self.costs[position].p95_ms
-        return own_ms + self.problem.limits.overhead_ms + blocking_ms(self.costs, position)
-
-    def excesses(self) -> tuple[Excess, ...]:
-        """Every limit that is exceeded, be it by rounding, in order of rank."""
-        over = [Excess(name, share, rank) for name, share, rank in self._uses() if share > 0]
-        return tuple(sorted(over, key=lambda e: (e.rank, e.limit)))
+        waits_ms = blocking_ms(self.costs)
+        return self.costs[position].p95_ms + self.problem.limits.overhead_ms + waits_ms[position]
 
     def broken(self) -> tuple[Excess, ...]:
         """The limits that are exceeded by more than rounding, in order of rank."""
-        return tuple(e for e in self.excesses() if e.share > TOLERANCE)
-
-    def _uses(self) -> Iterator[tuple[str, float, int]]:
-        """Each limit, by what share of itself it is exceeded (negative within it), and its rank."""
-        limits = self.problem.limits
-        yield "memory", (self.memory_bytes - limits.memory_bytes) / memory_scale(limits), MEMORY_RANK
-        busy = utilisation_of(self.problem, self.costs)
-        yield "utilisation", busy / limits.utilisation_cap - 1.0, UTILISATION_RANK
-        for position, app in enumerate(self.problem.apps):
-            name, floor = app.app.app_id, floor_of(app)
-            accuracy = app.full_accuracy - self.costs[position].accuracy_drop
-            yield f"budget:{name}", self.p95_ms(position) / app.app.budget_ms - 1.0, budget_rank(app)
-            yield f"floor:{name}", (floor - accuracy) / (floor or 1.0), FLOOR_RANK
+        return tuple(e for e in self.excesses if e.share > TOLERANCE)
 
 
 def choose(problem: Problem, picks: Sequence[Sequence[int]]) -> Choice:
@@ -167,18 +159,43 @@ def choose(problem: Problem, picks: Sequence[Sequence[int]]) -> Choice:
     for option in (o for options in chosen for o in options):
         memory_bytes += 0 if option.digest in users else option.memory_bytes
         users[option.digest] = users.get(option.digest, 0) + 1
+    costs = tuple(route_cost(options, problem.slowdown) for options in chosen)
+    floors = tuple(floor_of(app) for app in problem.apps)
     return Choice(
-        problem,
-        tuple(tuple(row) for row in picks),
-        tuple(route_cost(options, problem.slowdown) for options in chosen),
-        users,
-        memory_bytes,
+        problem=problem,
+        picks=tuple(tuple(row) for row in picks),
+        costs=costs,
+        users=users,
+        memory_bytes=memory_bytes,
+        floors=floors,
+        excesses=_excesses(problem, costs, memory_bytes, floors),
     )
+
+
+def _excesses(
+    problem: Problem, costs: Sequence[RouteCost], memory_bytes: int, floors: Sequence[float]
+) -> tuple[Excess, ...]:
+    found = [e for e in _uses(problem, costs, memory_bytes, floors) if e[1] > 0]
+    return tuple(Excess(*e) for e in sorted(found, key=lambda e: (e[2], e[0])))
+
+
+def _uses(
+    problem: Problem, costs: Sequence[RouteCost], memory_bytes: int, floors: Sequence[float]
+) -> Iterator[tuple[str, float, int]]:
+    """Each limit, by what share of itself it is exceeded (negative within it), and its rank."""
+    limits = problem.limits
+    yield "memory", (memory_bytes - limits.memory_bytes) / memory_scale(limits), MEMORY_RANK
+    yield "utilisation", utilisation_of(problem, costs) / limits.utilisation_cap - 1.0, UTILISATION_RANK
+    for app, cost, floor, wait_ms in zip(problem.apps, costs, floors, blocking_ms(costs), strict=True):
+        p95_ms = cost.p95_ms + limits.overhead_ms + wait_ms
+        yield f"budget:{app.app.app_id}", p95_ms / app.app.budget_ms - 1.0, budget_rank(app)
+        missing = floor - app.full_accuracy + cost.accuracy_drop
+        yield f"floor:{app.app.app_id}", missing / (floor or 1.0), FLOOR_RANK
 
 
 def excess_of(choice: Choice, rank: int) -> float:
     """Sum of the shares by which the limits of one rank are exceeded, rounding included."""
-    return sum(e.share for e in choice.excesses() if e.rank == rank)
+    return sum(e.share for e in choice.excesses if e.rank == rank)
 
 
 def most_accurate(problem: Problem) -> Choice:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from schedulerd.control.choice import TOLERANCE, Choice, floor_of, most_accurate, weight_of
+from schedulerd.control.choice import TOLERANCE, Choice, most_accurate, weight_of
 from schedulerd.control.problem import Option, Problem
 from schedulerd.control.reduce import Kept, undominated
 from schedulerd.plan import relief
@@ -48,7 +48,7 @@ def _best_step_down(choice: Choice, kept: Kept) -> Step | None:
     best: Step | None = None
     best_score = 0.0
     for position, app in enumerate(choice.problem.apps):
-        allowed = app.full_accuracy - choice.costs[position].accuracy_drop - floor_of(app) + TOLERANCE
+        allowed = app.full_accuracy - choice.costs[position].accuracy_drop - choice.floors[position] + TOLERANCE
         weight = weight_of(app)
         for step, old, new in _options(choice, kept, position):
             lost = new.accuracy_drop - old.accuracy_drop

@@ -6,9 +6,10 @@ but the one it was given and waits for nothing but the switcher. `ControlThread`
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from schedulerd.control.correction import Correction, CorrectionSettings, correc
 from schedulerd.control.damping import DampingSettings, keep_or_change
 from schedulerd.control.events import Asked, Event, Joined, Left
 from schedulerd.control.explain import sentence
-from schedulerd.control.limits import limits_now
+from schedulerd.control.limits import LimitsNow, limits_now
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.optimizer import solve
 from schedulerd.control.predict import predict
@@ -80,7 +81,7 @@ class Outlets:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a plan is made. Urgent causes are never damped."""
+    """Why a plan is made. What somebody asked for is urgent and never damped; what the board does is weighed."""
 
     text: str
     urgent: bool
@@ -113,6 +114,12 @@ class ControlLoop:
         """What `status` says that never changes: version, pid, engine, lanes."""
         self.plan = EMPTY_PLAN
         self._planned_slowdown = 1.0
+        self._planned_limit_bytes = 0
+        """What the last solved problem assumed, whether or not its plan was taken."""
+        self._reconsider_at_s = math.inf
+        """When to ask again after a better plan was put off."""
+        self._pressed: tuple[str, ...] = ()
+        """The pressure that was told last."""
         self._decision = report.Decision(cause="start", sentence="no app has joined yet", apply_ms=0.0)
         self._operator_memory_bytes: int | None = None
         self._correction = Correction(1.0, clock.now_s())
@@ -123,6 +130,8 @@ class ControlLoop:
         """Events published so far: a gap tells a listener that it missed some."""
         self._missed: dict[str, int] = {}
         self._swaps: dict[str, int] = {}
+        self._departed = report.Totals()
+        """Counts of apps that have left, so that the daemon's own never fall."""
 
     # One turn.
 
@@ -130,8 +139,9 @@ class ControlLoop:
         """Take in events, look at the board, plan anew where there is a reason, answer whoever waits."""
         self._look()
         causes, waiting = self._take_in(events)
-        limits = self._limits()
-        causes += self._pressure(limits)
+        limits = self._limits().limits
+        # A plan made for an event follows the board as well, so pressure is asked about only where there was none.
+        causes = causes or self._pressure(limits)
         if causes:
             self._replan(causes, limits)
         for respond in waiting:
@@ -153,14 +163,14 @@ class ControlLoop:
         ]
         self._correction = corrected(self._correction, ratios, now_s, self._settings.correction)
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> LimitsNow:
         return limits_now(
             self._snapshot,
             self._settings.limits,
             self._operator_memory_bytes,
             self._switcher.resident_bytes(self._catalogue.size_bytes),
             lanes=self._settings.lanes,
-        ).limits
+        )
 
     def _take_in(self, events: Sequence[Event]) -> tuple[list[Cause], list[Callable[[], None]]]:
         """Apply what changes the problem; what has to be answered is answered after the plan is in place."""
@@ -217,29 +227,25 @@ class ControlLoop:
         """Reasons that come from the board, not from anybody's wish."""
         if not self.plan.apps:
             return []
-        causes = []
-        if self.plan.memory_bytes > limits.memory_bytes:
-            over = (self.plan.memory_bytes - limits.memory_bytes) / 1e6
-            if limits.memory_bytes != self.plan.memory_limit_bytes:
-                causes.append(Cause(f"memory pressure: {over:.1f} MB over what is available", urgent=True))
-        elif "memory" in self.plan.binding and limits.memory_bytes > ROOM_TO_GROW * self.plan.memory_limit_bytes:
-            causes.append(Cause("memory is available again", urgent=False))
-        if drifted(self._planned_slowdown, self._correction, self._settings.correction):
-            now = settled(self._correction).slowdown
-            slower = now > self._planned_slowdown
-            text = f"blocks run {now:g} times their profile" if now > 1 else "blocks run as profiled again"
-            causes.append(Cause(text, urgent=slower))
-        if causes:
-            self._publish(
-                "pressure",
-                {
-                    "causes": [c.text for c in causes],
-                    "slowdown": self._correction.slowdown,
-                    "cpu_others": self._snapshot.cpu_others,
-                    "memory_limit_bytes": limits.memory_bytes,
-                },
-            )
+        pressed = tuple(self._pressing(limits))
+        if pressed != self._pressed:
+            self._pressed = pressed
+            self._tell_pressure(limits)
+        causes = [Cause(text, urgent=False) for text in pressed]
+        if self._clock.now_s() >= self._reconsider_at_s:
+            causes.append(Cause("a better plan had been put off", urgent=False))
         return causes
+
+    def _pressing(self, limits: Limits) -> Iterator[str]:
+        """What has moved away from what the last solved problem assumed."""
+        before, now = self._planned_limit_bytes, limits.memory_bytes
+        if now != before and self.plan.memory_bytes > now:
+            yield f"memory pressure: {(self.plan.memory_bytes - now) / 1e6:.1f} MB over what is available"
+        elif "memory" in self.plan.binding and now > ROOM_TO_GROW * before:
+            yield "memory is available again"
+        if drifted(self._planned_slowdown, self._correction, self._settings.correction):
+            slowdown = settled(self._correction).slowdown
+            yield f"blocks run {slowdown:g} times their profile" if slowdown > 1 else "blocks run as profiled again"
 
     def _replan(self, causes: Sequence[Cause], limits: Limits) -> None:
         """Solve, damp, switch. Blobs that cannot be loaded are left out and the problem is solved again."""
@@ -270,9 +276,12 @@ class ControlLoop:
             settings=self._settings.damping,
         )
         # What was planned for is noted even when the routes stay, or the same drift would ask again every tick.
-        self._planned_slowdown = slowdown
+        self._planned_slowdown, self._planned_limit_bytes = slowdown, limits.memory_bytes
+        self._reconsider_at_s = math.inf
         if not decision.change:
             log.debug("plan_kept", cause=cause, reason=decision.reason)
+            if difference(self.plan, candidate):
+                self._reconsider_at_s = solved_s + self._settings.damping.min_dwell_s
             return
         before = self.plan
         changes = difference(before, candidate)
@@ -324,8 +333,6 @@ class ControlLoop:
             text = f"no route for {app.spec.model!r} could be loaded; see `schedulerd store verify`"
             self._outlets.reply(app.identity, encode(Failure(event.message_id, Code.STORE_FAULT, text)))
             return
-        self._missed.pop(app.spec.app_id, None)
-        self._swaps.pop(app.spec.app_id, None)
         self._publish("app", {"app": app.spec.app_id, "model": app.spec.model, "change": "joined"})
         registered = Registered(
             id=event.message_id,
@@ -345,6 +352,8 @@ class ControlLoop:
 
     def _farewell(self, event: Left) -> None:
         app = event.app.spec
+        self._departed += report.Totals.of(event.app, self._swaps.pop(app.app_id, 0))
+        self._missed.pop(app.app_id, None)
         self._publish("app", {"app": app.app_id, "model": app.model, "change": "left", "reason": event.reason})
 
     def _respond(self, respond: Callable[[], None]) -> None:
@@ -379,6 +388,17 @@ class ControlLoop:
             apply_ms=round(self._decision.apply_ms, 2),
         )
 
+    def _tell_pressure(self, limits: Limits) -> None:
+        self._publish(
+            "pressure",
+            {
+                "causes": list(self._pressed),
+                "slowdown": self._correction.slowdown,
+                "cpu_others": self._snapshot.cpu_others,
+                "memory_limit_bytes": limits.memory_bytes,
+            },
+        )
+
     def _tell_misses(self) -> None:
         """One event per app and turn for the deadlines it missed since the last turn."""
         for app in self._registry.all():
@@ -410,6 +430,7 @@ class ControlLoop:
             states=self._switcher.states(),
             apps=self._registry.all(),
             swaps=self._swaps,
+            departed=self._departed,
             catalogue=self._catalogue,
         )
 

@@ -66,9 +66,12 @@ def _search(problem: Problem, solver: Solver) -> Found:
         return _search_softened(problem, kept, solver, solver.time_limit_s)
     program = Program(problem, kept, elastic=False)
     program.minimise_loss()
-    answer = _ask(solver, program, solver.time_limit_s)
+    answer = _ask(solver, program, solver.time_limit_s, feasible=False)
+    left_s = solver.time_limit_s - answer.seconds
+    if answer.outcome == "infeasible" and not greedy(problem).broken():
+        answer = _ask(solver, program, left_s, feasible=True)
     if answer.outcome == "infeasible":
-        return _search_softened(problem, kept, solver, solver.time_limit_s - answer.seconds)
+        return _search_softened(problem, kept, solver, left_s)
     if answer.outcome == "failed":
         return Found(greedy(problem), "greedy", None, answer.reason)
     choice = choose(problem, program.picks())
@@ -81,8 +84,8 @@ def _search(problem: Problem, solver: Solver) -> Found:
 
 def _search_softened(problem: Problem, kept: Kept, solver: Solver, time_limit_s: float) -> Found:
     """With soft limits, rank by rank, starting from what is known without a solver."""
-    known = [greedy(problem), fastest(problem)]
-    fallback = known[0] if not _lighter(known[1], known[0]) else known[1]
+    known, other = greedy(problem), fastest(problem)
+    fallback = other if _lighter(other, known) else known
     return _better(_Stages(problem, kept, solver, time_limit_s, fallback).run(), fallback)
 
 
@@ -119,7 +122,7 @@ class _Stages:
 
     def _improve(self) -> Answer:
         """Ask for the present objective; take what comes, or note why nothing does."""
-        answer = _ask(self._solver, self._program, self._left_s)
+        answer = _ask(self._solver, self._program, self._left_s, feasible=True)
         self._left_s -= answer.seconds
         if answer.outcome in FEASIBLE:
             self._proven = self._proven and answer.outcome == "optimal"
@@ -129,12 +132,12 @@ class _Stages:
         return answer
 
 
-def _ask(solver: Solver, program: Program, time_limit_s: float) -> Answer:
+def _ask(solver: Solver, program: Program, time_limit_s: float, *, feasible: bool) -> Answer:
     """The solver's answer; what it raises, and having no time left, is a failure like any other."""
     if time_limit_s <= 0:
         return Answer("failed", reason="no time left")
     try:
-        return solver.run(program.lp, time_limit_s)
+        return solver.run(program.lp, time_limit_s, feasible=feasible)
     except Exception as error:  # a solver is a plug-in: no fault of one may stop the control loop
         return Answer("failed", reason=f"{type(error).__name__}: {error}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from schedulerd.control.choice import TOLERANCE, Choice, choose, floor_of, utilisation_of
+from schedulerd.control.choice import TOLERANCE, Choice, choose, utilisation_of
 from schedulerd.control.problem import AppOptions, Problem
 from schedulerd.plan import AppPlan, Excess, Plan, Route
 
@@ -98,7 +98,7 @@ def _binding(choice: Choice, broken: Sequence[Excess]) -> tuple[str, ...]:
     shared = names & {"memory", "utilisation"}
     for position, app in enumerate(choice.problem.apps):
         pressed = shared or f"budget:{app.app.app_id}" in names
-        if app.app.accuracy_floor > floor_of(app) + TOLERANCE or (pressed and _held_up(choice, position)):
+        if app.app.accuracy_floor > choice.floors[position] + TOLERANCE or (pressed and _held_up(choice, position)):
             names.add(f"floor:{app.app.app_id}")
     order = {"memory": 0, "utilisation": 1}
     return tuple(sorted(names, key=lambda name: (order.get(name, 2), name)))
@@ -107,7 +107,7 @@ def _binding(choice: Choice, broken: Sequence[Excess]) -> tuple[str, ...]:
 def _held_up(choice: Choice, position: int) -> bool:
     """Whether an app has less accurate, cheaper options and its floor forbids every one."""
     app, cost = choice.problem.apps[position], choice.costs[position]
-    slack = app.full_accuracy - cost.accuracy_drop - floor_of(app)
+    slack = app.full_accuracy - cost.accuracy_drop - choice.floors[position]
     further = [
         o.accuracy_drop - present.accuracy_drop
         for present, block in zip(choice.options(position), app.blocks, strict=True)

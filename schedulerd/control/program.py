@@ -102,7 +102,7 @@ class Program:
                 self.lp.addConstraint(pulp.LpConstraint(row, pulp.LpConstraintEQ, f"one_of:{a}:{b}", 1.0))
 
     def _add_memory(self) -> None:
-        """Bytes of the blobs that run, relative to the limit. A blob of one block hangs on its options, a shared one has its variable."""
+        """Bytes of the blobs that run, relative to the limit. A shared blob has a variable, others hang on options."""
         limit, scale = self.problem.limits.memory_bytes, memory_scale(self.problem.limits)
         sizes = {o.digest: o.memory_bytes for _, _, o, _ in self._each()}
         if sum(sizes.values()) <= limit:

@@ -9,7 +9,7 @@ from typing import Any
 
 from blockstore.block import Model
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.problem import Limits
+from schedulerd.control.limits import LimitsNow
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.errors import BadValue, InternalError
 from schedulerd.plan import Plan
@@ -31,6 +31,29 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts over the life of the daemon."""
+
+    requests: int = 0
+    misses: int = 0
+    refused: int = 0
+    swaps: int = 0
+
+    @staticmethod
+    def of(app: LiveApp, swaps: int) -> Totals:
+        """The counts of one app."""
+        return Totals(app.meter.answered, app.meter.missed, sum(app.meter.refused.values()), swaps)
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(
+            self.requests + other.requests,
+            self.misses + other.misses,
+            self.refused + other.refused,
+            self.swaps + other.swaps,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Now:
     """Everything the control loop knows at one moment."""
 
@@ -39,14 +62,16 @@ class Now:
     plan: Plan
     decision: Decision
     snapshot: Snapshot
-    limits: Limits
+    limits: LimitsNow
     slowdown: float
     resident_bytes: int
     states: Mapping[str, int]
     """How many variants are in each state."""
     apps: Sequence[LiveApp]
     swaps: Mapping[str, int]
-    """Route changes of each app since it joined."""
+    """Route changes of each live app since it joined."""
+    departed: Totals
+    """Counts of apps that have left."""
     catalogue: Catalogue
 
 
@@ -64,7 +89,7 @@ def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
         return budget_map(request, now)
     if isinstance(request, SetLimit):
         return {
-            "memory_limit_bytes": now.limits.memory_bytes,
+            "memory_limit_bytes": now.limits.limits.memory_bytes,
             "memory_bytes": now.plan.memory_bytes,
             "plan": now.plan.number,
             "sentence": now.decision.sentence,
@@ -76,6 +101,7 @@ def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
 def status_map(now: Now) -> dict[str, Any]:
     """The answer to `status`."""
     snapshot = now.snapshot
+    totals = sum((Totals.of(app, now.swaps.get(app.spec.app_id, 0)) for app in now.apps), now.departed)
     facts = {key: value for key, value in now.facts.items() if key != "started_s"}
     return {
         **facts,
@@ -83,12 +109,13 @@ def status_map(now: Now) -> dict[str, Any]:
         "ready": True,
         "plan": now.plan.number,
         "apps": len(now.apps),
-        "requests": sum(a.meter.answered for a in now.apps),
-        "misses": sum(a.meter.missed for a in now.apps),
-        "refused": sum(sum(a.meter.refused.values()) for a in now.apps),
-        "swaps": sum(now.swaps.values()),
+        "requests": totals.requests,
+        "misses": totals.misses,
+        "refused": totals.refused,
+        "swaps": totals.swaps,
         "resident_bytes": now.resident_bytes,
-        "memory_limit_bytes": now.limits.memory_bytes,
+        "memory_limit_bytes": now.limits.limits.memory_bytes,
+        "memory_limit_reason": now.limits.memory_reason,
         "rss_bytes": snapshot.memory_own_bytes,
         "slowdown": now.slowdown,
         "cpu_busy": snapshot.cpu_busy,

@@ -40,10 +40,11 @@ class PlainView:
         self._console = console
 
     def turn(self, turn: Turn) -> None:
-        """Print what was done, then what schedulerd did."""
-        self._console.print(f"[{turn.name}] {turn.what}", markup=False, highlight=False)
+        """Print what was done; called again with answers, what schedulerd did."""
+        if not turn.answers:
+            self._console.print(f"{turn.name}: {turn.what}", markup=False, highlight=False)
         for answer in turn.answers:
-            self._console.print(f"    {answer}", markup=False, highlight=False)
+            self._console.print(f"  -> {answer}", markup=False, highlight=False)
 
     def show(self, seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]], status: dict[str, Any]) -> None:
         """Nothing between turns."""
@@ -64,7 +65,7 @@ class LiveView:
         """Add to the story."""
         if not turn.answers:
             self._story.append(Text(f"{turn.name}: {turn.what}", style="bold"))
-        self._story += [Text(f"  {answer}", style="cyan") for answer in turn.answers]
+        self._story += [Text(f"  -> {answer}", style="cyan") for answer in turn.answers]
 
     def show(self, seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]], status: dict[str, Any]) -> None:
         """Draw."""

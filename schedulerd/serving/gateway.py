@@ -158,7 +158,7 @@ class Gateway:
                 if len(frames) <= MAX_TENSORS + 1:
                     frames.append(frame.buffer if frames else frame.bytes)
             yield identity, frames
-            if not socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]  # an int, for this option
+            if not int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
                 return
 
     def _send_all(self) -> None:

@@ -143,7 +143,7 @@ def figures(problem: Problem, chosen: tuple[tuple[Option, ...], ...]) -> tuple[t
     return excesses, loss, sum(o.latency_ms for r in chosen for o in r)
 
 
-def exhaustive(problem: Problem, tolerance: float = 1e-6) -> tuple[tuple[float, ...], float]:
+def exhaustive(problem: Problem, tolerance: float = 1e-7) -> tuple[tuple[float, ...], float]:
     """Least excesses rank by rank, and the least loss among the choices that reach them."""
     left = [figures(problem, chosen) for chosen in every_choice(problem)]
     reached: list[float] = []

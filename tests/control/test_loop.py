@@ -11,6 +11,7 @@ from blockprofiles.record import Row
 from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
 from schedulerd.config import LimitsConfig
 from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.correction import Correction
 from schedulerd.control.damping import DampingSettings
 from schedulerd.control.events import Asked, Joined, Left
 from schedulerd.control.loop import ControlLoop, LoopSettings, Outlets
@@ -183,6 +184,35 @@ def test_blocks_that_run_slower_than_their_profile_bring_a_new_plan(stage: Stage
     assert route(app) in ("Ab", "aB", "ab")
     assert stage.kinds()[-2:] == ["pressure", "plan"]
     assert "2.5 times" in stage.events[-1].body["cause"]
+
+
+def test_a_drift_that_changes_no_route_makes_no_plan(stage: Stage) -> None:
+    app = stage.join(budget_ms=500.0)
+    stage.frames(app, run_ms=25.0)
+    stage.loop.turn([])
+    assert stage.loop.plan.number == 1
+
+
+def test_a_better_plan_that_was_put_off_comes_when_the_running_one_has_stood_long_enough(stage: Stage) -> None:
+    app = stage.join(budget_ms=20.0)
+    stage.frames(app, run_ms=25.0)
+    stage.loop.turn([])
+    assert route(app) != "AB"
+    # All at once the board is quiet; from then on nothing drifts any more, and nobody asks for anything.
+    stage.loop._correction = Correction(1.0, stage.clock.now_s())
+    stage.loop.turn([])
+    assert route(app) != "AB"
+    stage.clock.advance(2.1)
+    stage.loop.turn([])
+    assert route(app) == "AB"
+
+
+def test_totals_do_not_fall_when_an_app_leaves(stage: Stage) -> None:
+    app = stage.join()
+    stage.frames(app, run_ms=5.0, count=3)
+    stage.registry.remove(app)
+    stage.loop.turn([Left(app, "unregistered")])
+    assert stage.ask(Status(1)).result["requests"] == 3
 
 
 def test_when_the_load_has_gone_the_route_comes_back(stage: Stage) -> None:

@@ -28,6 +28,10 @@ def endpoints_of(endpoint: str | Path | None) -> Endpoints:
 def absence(address: str) -> str:
     """Why there is no connection to an ipc address, with the remedy."""
     path = Path(address.removeprefix("ipc://"))
-    if path.exists() and not os.access(path, os.W_OK):
+    try:
+        forbidden = path.exists() and not os.access(path, os.W_OK)
+    except PermissionError:
+        forbidden = True
+    if forbidden:
         return f"no permission to open {address}; join the group that owns {path}"
     return f"no daemon at {address}; start it with `schedulerd run`, or give its runtime directory as endpoint"

@@ -77,7 +77,7 @@ def test_blocks_of_one_thread_start_no_threads(engine: OnnxEngine, tmp_path: Pat
     blocks = [load(engine, tmp_path, tiny.stem(8)) for _ in range(4)]
     for block in blocks:
         block.run(np.zeros((1, 8, 8, 1), np.uint8))
-    assert threads() == before
+    assert threads() <= before  # fewer where a test before this one had threads that are only now gone
 
 
 def test_two_threads_compute_the_same(engine: OnnxEngine, tmp_path: Path) -> None:

@@ -13,10 +13,12 @@ from schedulerd.serving.engines.base import Array, Engine
 from schedulerd.serving.engines.onnx import OnnxEngine
 from tests.profiles import tiny
 
-torch = pytest.importorskip("torch", reason="the second engine: pip install 'schedulerd[torch]'")
+pytest.importorskip("torch", reason="the second engine: pip install 'schedulerd[torch]'")
 
-from blockstore import torchform  # noqa: E402 - after the check that torch is there
-from schedulerd.serving.engines.torch import TorchEngine  # noqa: E402
+import torch
+
+from blockstore import torchform
+from schedulerd.serving.engines.torch import TorchEngine
 
 
 @pytest.fixture
@@ -47,6 +49,25 @@ def test_agrees_with_onnxruntime(engine: TorchEngine, tmp_path: Path) -> None:
     by_torch = result(engine, tmp_path / "torch", array)
     assert by_torch.shape == (2, 6, 8, 8)
     assert np.allclose(by_torch, result(OnnxEngine(), tmp_path / "onnx", array), rtol=1e-4, atol=1e-5)
+
+
+class Flatten(torch.nn.Module):
+    """Takes features apart with `view`, as many networks do before their last layer."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """`[batch, 4, 8, 8]` to `[batch, 256]`."""
+        return features.view(-1, 256)
+
+
+def test_hands_features_to_a_block_that_takes_them_apart(engine: TorchEngine, tmp_path: Path) -> None:
+    """`view` refuses the channels-last order in which convolutions hand features on."""
+    weights = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    (tmp_path / "first").write_bytes(convolution(weights))
+    (tmp_path / "second").write_bytes(torchform.save(torch.fx.symbolic_trace(Flatten())))
+    array = np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    features = engine.load(tmp_path / "first").run(engine.feed(array).contiguous(memory_format=torch.channels_last))
+    flat = engine.fetch(engine.load(tmp_path / "second").run(features))
+    assert np.array_equal(flat, engine.fetch(features).reshape(2, 256))
 
 
 def test_takes_read_only_frames_without_a_warning(engine: TorchEngine, tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""The torch form: what it keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from blockstore import torchform
+from blockstore.errors import BadTorchForm, UnsupportedOperator
+from tests.blockstore.build import networks
+
+
+class Several(nn.Module):
+    """Operators of every kind that a form can hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding="same", bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.pool = nn.MaxPool2d(2, ceil_mode=True)
+        self.linear = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(self.norm(self.conv(x)))
+        x = torch.cat([functional.pad(x[:, :2, ::2, 1:], (0, 1, 0, 0)), x[..., ::2, :][:, :2]], 1)
+        x = functional.max_pool2d(functional.hardswish(x), 2) + 1.5
+        pooled = torch.cat([x.mean((2, 3)), functional.adaptive_avg_pool2d(x, (1, 1)).flatten(1)], dim=1)
+        return self.linear(pooled.view(pooled.size(0), -1).clamp(-1, max=3.0))
+
+
+def several() -> fx.GraphModule:
+    torch.manual_seed(0)
+    return fx.symbolic_trace(Several().eval())
+
+
+def tampered(change: Callable[[dict[str, Any]], None]) -> bytes:
+    """A form whose graph was changed by hand."""
+    data = torchform.save(several())
+    size = int.from_bytes(data[:8], "little")
+    document = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["schedulerd"])
+    change(document)
+    return safetensors.torch.save(safetensors.torch.load(data), metadata={"schedulerd": json.dumps(document)})
+
+
+def test_a_form_computes_what_the_block_computed() -> None:
+    block = several()
+    inputs = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    loaded = torchform.load(torchform.save(block))
+    assert torch.equal(loaded(inputs), block(inputs))
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+
+
+@pytest.mark.parametrize("network", [networks.residual, networks.plain, networks.depthwise])
+def test_whole_networks_survive(network: Callable[[], nn.Module]) -> None:
+    traced = networks.traced(network()).module
+    frames = networks.frames(2)
+    assert torch.equal(torchform.load(torchform.save(traced))(frames), traced(frames))
+
+
+def test_equal_blocks_give_equal_bytes_wherever_they_stood() -> None:
+    one, other = several(), several()
+    renamed = fx.Graph()
+    result = renamed.graph_copy(other.graph, {}, False)
+    renamed.output(result)
+    elsewhere = nn.Module()
+    elsewhere.add_module("deep", other)
+    for node in renamed.nodes:
+        node.name = f"another_{node.name}"
+        if node.op == "call_module":
+            node.target = f"deep.{node.target}"
+    assert torchform.save(fx.GraphModule(elsewhere, renamed)) == torchform.save(one)
+
+
+def test_saving_what_was_loaded_gives_the_same_bytes() -> None:
+    data = torchform.save(several())
+    assert torchform.save(torchform.load(data)) == data
+
+
+def test_a_function_outside_of_the_whitelist_is_refused_by_name() -> None:
+    class Sorts(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sort(x)[0]
+
+    with pytest.raises(UnsupportedOperator, match="sort"):
+        torchform.save(fx.symbolic_trace(Sorts()))
+
+
+def test_a_method_and_a_module_outside_of_the_whitelist_are_refused_by_name() -> None:
+    class Flips(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flip(1)
+
+    with pytest.raises(UnsupportedOperator, match="flip"):
+        torchform.save(fx.symbolic_trace(Flips()))
+    with pytest.raises(UnsupportedOperator, match="InstanceNorm2d"):
+        torchform.save(fx.symbolic_trace(nn.Sequential(nn.InstanceNorm2d(3))))
+
+
+def test_a_subclass_of_a_known_module_is_refused() -> None:
+    class Loud(nn.Conv2d):
+        pass
+
+    class Uses(fx.Tracer):
+        def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+            return True
+
+    root = nn.Sequential(Loud(3, 3, 1))
+    graph = fx.Tracer.trace(Uses(), root)
+    with pytest.raises(UnsupportedOperator, match="Loud"):
+        torchform.save(fx.GraphModule(root, graph))
+
+
+@pytest.mark.parametrize(
+    ("op", "target"),
+    [("call_function", "os.system"), ("call_method", "__reduce__"), ("call_module", "m99"), ("get_attr", "x")],
+)
+def test_a_tampered_operator_is_refused_when_read(op: str, target: str) -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["nodes"][3] |= {"op": op, "target": target}
+
+    with pytest.raises(UnsupportedOperator, match=target):
+        torchform.load(tampered(change))
+
+
+def test_an_unknown_class_is_refused_when_read() -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["modules"]["m0"]["class"] = "Module"
+
+    with pytest.raises(UnsupportedOperator, match="'Module'"):
+        torchform.load(tampered(change))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda d: d.update(format="other/1"), id="another format"),
+        pytest.param(lambda d: d["nodes"].reverse(), id="a value used before it is made"),
+        pytest.param(lambda d: d["modules"]["m0"]["arguments"].update(extra=1), id="an unknown argument"),
+        pytest.param(lambda d: d["modules"]["m0"]["arguments"].update(out_channels=5), id="other widths"),
+        pytest.param(lambda d: d["modules"].update({"m0(); import os": d["modules"]["m0"]}), id="code as a name"),
+        pytest.param(lambda d: d["nodes"][6]["kwargs"].update({"a=1, b": 1}), id="code as a keyword"),
+        pytest.param(lambda d: d["nodes"][2]["args"].append({"object": 1}), id="an unknown kind of argument"),
+        pytest.param(lambda d: d.update(nodes=d["nodes"] * 2000), id="too many nodes"),
+        pytest.param(lambda d: d["modules"].pop("m0"), id="a module that is not there"),
+    ],
+)
+def test_a_graph_that_makes_no_sense_is_refused(change: Callable[[dict[str, Any]], None]) -> None:
+    with pytest.raises((BadTorchForm, UnsupportedOperator)):
+        torchform.load(tampered(change))
+
+
+@pytest.mark.parametrize("data", [b"", b"no form", torchform.save(several())[:-40]], ids=["empty", "text", "cut off"])
+def test_a_damaged_file_is_refused(data: bytes) -> None:
+    with pytest.raises(BadTorchForm):
+        torchform.load(data)
+
+
+def test_weights_without_a_graph_are_refused() -> None:
+    with pytest.raises(BadTorchForm, match="no graph"):
+        torchform.load(safetensors.torch.save({"w": torch.zeros(2)}))

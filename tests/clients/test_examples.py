@@ -1,0 +1,45 @@
+"""The examples run as they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from schedulerd.wire.messages import Infer
+from tests.clients.fakedaemon import FakeDaemon
+
+EXAMPLES = Path(__file__).parents[2] / "clients" / "examples"
+
+
+def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, EXAMPLES / example, *arguments],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_ten_lines_classify_twenty_frames(runtime: Path) -> None:
+    with FakeDaemon(runtime) as daemon:
+        done = run("ten_lines.py", str(runtime))
+        assert daemon.count(Infer) == 20
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("on time") == 20
+
+
+def test_the_load_generator_reports_latencies_and_routes(runtime: Path) -> None:
+    with FakeDaemon(runtime):
+        done = run("load_generator.py", "digits", "--rate-hz", "200", "--seconds", "0.2", "--runtime", str(runtime))
+    assert done.returncode == 0, done.stderr
+    assert "40 frames, 40 answered, 0 late" in done.stdout
+    assert "40 on original|pruned-50" in done.stdout
+
+
+def test_the_load_generator_says_what_is_wrong(runtime: Path) -> None:
+    done = run("load_generator.py", "digits", "--timeout-s", "0.1", "--runtime", str(runtime / "nowhere"))
+    assert done.returncode == 1
+    assert "no daemon at" in done.stdout

@@ -1,0 +1,82 @@
+"""clients/PROTOCOL.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from schedulerd.wire import messages
+from schedulerd.wire.codec import decode_reply, decode_request
+from schedulerd.wire.messages import DTYPES, EVENT_KINDS, PROTOCOL_VERSION, Code, Failure, Infer, Result, TensorHeader
+from schedulerd.wire.schema import REPLIES, REQUESTS, Schema
+
+TEXT = (Path(__file__).parents[2] / "clients" / "PROTOCOL.md").read_text()
+SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
+
+
+def rows(text: str) -> list[str]:
+    """The first cell of each table row that names something in code type."""
+    return re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("op", "schema"), [*REQUESTS.items(), *REPLIES.items()], ids=lambda v: str(v))
+def test_every_message_has_a_section_with_exactly_its_keys(op: str, schema: Schema) -> None:
+    assert rows(SECTIONS[op]) == [*schema.required, *schema.optional]
+
+
+@pytest.mark.parametrize(("op", "message"), [("infer", Infer), ("result", Result)])
+def test_the_two_messages_of_every_frame_have_sections_too(op: str, message: type[Infer | Result]) -> None:
+    assert rows(SECTIONS[op]) == [field.name for field in fields(message) if field.name != "id"]
+
+
+def test_no_section_describes_a_message_that_there_is_not() -> None:
+    assert set(SECTIONS) == {*REQUESTS, *REPLIES, "infer", "result"}
+
+
+def test_every_code_has_a_row_with_whether_to_try_again() -> None:
+    table = TEXT.split("## Codes")[1].split("\n## ")[0]
+    assert rows(table) == [code.value for code in Code]
+
+
+def test_every_kind_of_event_has_a_row() -> None:
+    table = TEXT.split("| kind | when | body |")[1].split("\n## ")[0]
+    assert rows(table) == list(EVENT_KINDS)
+
+
+def test_the_limits_are_the_codes() -> None:
+    table = TEXT.split("### Limits")[1].split("\n### ")[0]
+    said = [int(n) for n in re.findall(r"\| (\d+)(?: bytes)? \|$", table, re.MULTILINE)]
+    assert said == [
+        messages.MAX_HEADER_BYTES,
+        messages.MAX_REPLY_HEADER_BYTES,
+        messages.MAX_TENSORS,
+        messages.MAX_TENSOR_BYTES,
+        messages.MAX_MAP_LENGTH,
+        messages.MAX_STRING_BYTES,
+        messages.MAX_REPLY_LENGTH,
+    ]
+    assert messages.MAX_ARRAY_LENGTH == messages.MAX_MAP_LENGTH
+    assert f"1 to {messages.MAX_NAME_CHARACTERS} printable" in table
+    assert f"at most {messages.MAX_RANK} sizes" in TEXT
+
+
+def test_the_dtypes_are_the_codes() -> None:
+    row = next(line for line in TEXT.splitlines() if line.startswith("| `dtype` |"))
+    assert re.findall(r"`(\w+)`", row)[1:] == list(DTYPES)
+
+
+def test_the_version_is_the_codes() -> None:
+    assert TEXT.startswith(f"# schedulerd wire protocol, version {PROTOCOL_VERSION}\n")
+
+
+def test_the_bytes_of_the_example_are_what_it_says() -> None:
+    header, tensor, failure = (
+        bytes.fromhex(line) for line in re.findall(r"^    ((?:[0-9a-f]{2} ?)+)$", TEXT, re.MULTILINE)
+    )
+    request, buffers = decode_request([header, tensor])
+    assert request == Infer(1, (TensorHeader("uint8", (2, 2)),))
+    assert [bytes(b) for b in buffers] == [b"\x00\x01\x02\x03"]
+    assert decode_reply([failure])[0] == Failure(1, Code.NOT_REGISTERED, "register first")
