@@ -30,7 +30,7 @@ bench: install-dev
 	$(BIN)/python -m benchmarks --json out/bench
 
 demo-store: install-dev
-	$(BIN)/python -m blockstore.build.demo
+	$(BIN)/python -m blockstore.zoo.demo_store --archive schedulerd/demo/demo-store.tar --held-out schedulerd/demo/digits-heldout.npz
 
 install-demo: $(VENV)/installed-demo
 install-dev: $(VENV)/installed-dev

@@ -127,9 +127,7 @@ def _variant(d: dict[str, Any]) -> Variant:
     return Variant(
         name=str(d["name"]),
         kind=str(d["kind"]),
-        artifacts=tuple(
-            Artifact(str(a["engine"]), str(a["digest"]), int(a["size_bytes"])) for a in d["artifacts"]
-        ),
+        artifacts=tuple(Artifact(str(a["engine"]), str(a["digest"]), int(a["size_bytes"])) for a in d["artifacts"]),
         accuracy_drop=float(d["accuracy_drop"]),
         parameters=int(d["parameters"]),
         multiply_adds=int(d["multiply_adds"]),

@@ -102,7 +102,7 @@ class Plan:
     broken: tuple[Excess, ...] = ()
     """The binding limits that are exceeded, in order of rank."""
     note: str = ""
-    """Why the solver's own answer was not used; empty when it was."""
+    """What kept the solver from finishing, or its answer from being used; empty when nothing did."""
 
     def app(self, app_id: str) -> AppPlan | None:
         """The part of one app, or None."""

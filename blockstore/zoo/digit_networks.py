@@ -3,10 +3,13 @@
 Widths follow from what the demo needs. A shipped store holds every variant twice, so weights are dear; time is spent
 at high resolution, where one weight is used 12,544 times. Inner widths are 64, so that a quarter, a half and three
 quarters of the filters less are again multiples of 16, the group in which engines compute; what passes between
-blocks is narrow, so that pruning inner filters takes away nearly all of a block's work.
+blocks is narrow, so that pruning inner filters takes away nearly all of a block's work. The head takes the maximum
+over places, so that what is learned in small scenes holds in large ones.
 """
 
 from __future__ import annotations
+
+from collections import OrderedDict
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -53,52 +56,53 @@ class InvertedResidual(nn.Module):
 
 def residual() -> nn.Module:
     """Residual network, about 5 ms."""
-    return nn.Sequential(
-        _convolution(1, 16, 3, nn.ReLU()),
-        Residual(16, 64, 16),
-        Residual(16, 64, 16),
-        Residual(16, 64, 24, stride=2),
-        Residual(24, 32, 24, stride=2),
-        Residual(24, 32, 32, stride=2),
-        *_head(32),
+    return _chain(
+        stem=_convolution(1, 16, 3, nn.ReLU()),
+        unit1=Residual(16, 64, 16),
+        unit2=Residual(16, 64, 16),
+        unit3=Residual(16, 48, 24, stride=2),
+        unit4=Residual(24, 32, 24, stride=2),
+        unit5=Residual(24, 32, 32, stride=2),
+        head=_head(32),
     )
 
 
 def plain() -> nn.Module:
     """VGG-like network (convolutions and pooling only), about 9 ms."""
-    return nn.Sequential(
-        _convolution(1, 16, 3, nn.ReLU()),
-        *_pair(16, 64, 16),
-        *_pair(16, 64, 16),
-        *_pair(16, 64, 16),
-        *_pair(16, 64, 16),
-        nn.MaxPool2d(2),
-        *_pair(16, 64, 24),
-        nn.MaxPool2d(2),
-        *_pair(24, 32, 24),
-        nn.MaxPool2d(2),
-        *_pair(24, 32, 32),
-        *_head(32),
+    return _chain(
+        stem=_convolution(1, 16, 3, nn.ReLU()),
+        pair1=_pair(16, 64, 16),
+        pair2=_pair(16, 64, 16),
+        pair3=_pair(16, 64, 16),
+        pair4=_pair(16, 64, 16),
+        pool1=nn.MaxPool2d(2),
+        pair5=_pair(16, 48, 24),
+        pool2=nn.MaxPool2d(2),
+        pair6=_pair(24, 32, 24),
+        pool3=nn.MaxPool2d(2),
+        pair7=_pair(24, 32, 32),
+        head=_head(32),
     )
 
 
 def depthwise() -> nn.Module:
-    """Network of inverted residuals, about 7 ms."""
-    return nn.Sequential(
-        _convolution(1, 16, 3, nn.ReLU6()),
-        *(InvertedResidual(16, 64, 16) for _ in range(12)),
-        InvertedResidual(16, 64, 24, stride=2),
-        InvertedResidual(24, 64, 24),
-        InvertedResidual(24, 96, 32, stride=2),
-        InvertedResidual(32, 96, 32),
-        InvertedResidual(32, 96, 32, stride=2),
-        InvertedResidual(32, 96, 32),
-        *_head(32),
+    """Network of inverted residuals, about 5 ms."""
+    return _chain(
+        stem=_convolution(1, 16, 3, nn.ReLU()),
+        stage1=nn.Sequential(*(InvertedResidual(16, 64, 16) for _ in range(9))),
+        stage2=nn.Sequential(InvertedResidual(16, 64, 24, stride=2), InvertedResidual(24, 96, 24)),
+        stage3=nn.Sequential(InvertedResidual(24, 96, 32, stride=2), InvertedResidual(32, 96, 32)),
+        stage4=nn.Sequential(InvertedResidual(32, 96, 32, stride=2), InvertedResidual(32, 96, 32)),
+        head=_head(32),
     )
 
 
-def _pair(inputs: int, inner: int, outputs: int) -> tuple[nn.Module, nn.Module]:
-    return _convolution(inputs, inner, 3, nn.ReLU()), _convolution(inner, outputs, 3, nn.ReLU())
+def _chain(**parts: nn.Module) -> nn.Module:
+    return nn.Sequential(OrderedDict(parts))
+
+
+def _pair(inputs: int, inner: int, outputs: int) -> nn.Module:
+    return nn.Sequential(_convolution(inputs, inner, 3, nn.ReLU()), _convolution(inner, outputs, 3, nn.ReLU()))
 
 
 def _convolution(
@@ -111,5 +115,8 @@ def _convolution(
     )
 
 
-def _head(channels: int) -> tuple[nn.Module, ...]:
-    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, CLASSES)
+def _head(channels: int) -> nn.Module:
+    """Features of places, the largest of each, logits."""
+    return nn.Sequential(
+        _convolution(channels, 96, 1, nn.ReLU()), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(96, CLASSES)
+    )

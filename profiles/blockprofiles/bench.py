@@ -149,7 +149,7 @@ class _Loader:
 
         Asked of the allocator, because resident pages come in steps of 4 KB and freed ones are used again: equal
         runs agree within 3% so, and within 30% by resident pages. The sum over a store is that of its resident
-        pages within 2%. Where the allocator cannot be asked, an estimate from the size of the file.
+        pages within 3%. Where the allocator cannot be asked, an estimate from the size of the file.
         """
         allocated_bytes = allocated_bytes_reader()
         estimate = BYTES_PER_BLOCK + size_bytes

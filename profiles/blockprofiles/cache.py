@@ -12,7 +12,7 @@ import structlog
 from blockprofiles.bench import Engine
 from blockprofiles.device import Device, read_device
 from blockprofiles.errors import BadTable, ForeignTable
-from blockprofiles.measure import measure
+from blockprofiles.measure import disturbed, measure
 from blockprofiles.table import Table
 from blockstore.block import Model
 from blockstore.errors import BlockStoreError
@@ -40,7 +40,7 @@ def load_or_measure(
     What has no row there is measured, in its share of `budget_s`, and added; with `force`, everything is.
     `progress` is told the share that is done, 0 to 1, and only if there is something to measure. A damaged file
     is set aside, a variant that cannot be measured has no row, a table that cannot be saved is used all the
-    same: each is logged as a warning.
+    same: each is logged as a warning, and so is a board that was busy with other work.
     """
     device = device or read_device(engine.name, engine.version(), threads)
     path = table_path(cache_directory, device)
@@ -61,6 +61,8 @@ def load_or_measure(
     )
     for fault in measured.faults:
         log.warning("not_measured", reason=fault)
+    if disturbed(measured.rows):
+        log.warning("profile_disturbed", remedy="on a quiet board, run `schedulerd profile --force`")
     table = table.merged(measured.rows, datetime.now(UTC).isoformat(timespec="seconds"))
     _save(table, path)
     return table

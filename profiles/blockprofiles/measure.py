@@ -15,6 +15,8 @@ from blockstore.block import Model
 
 RESOLUTION_DIGITS = 5
 """Times are kept to 10 ns."""
+WIDE_SPREAD = 1.5
+"""95th percentile over median. On a quiet board it is 1.05 to 1.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,11 @@ def measure(
             rows |= {r.digest: r for r in _rows(bench, samples, engine.name, threads) if r.digest not in known}
         progress((number + 1) / len(models))
     return Measurement(tuple(rows.values()), tuple(faults))
+
+
+def disturbed(rows: Sequence[Row]) -> bool:
+    """Whether other programs were at work: more than a quarter of the rows have a wide spread."""
+    return sum(row.latency_p95_ms > WIDE_SPREAD * row.latency_ms for row in rows) > len(rows) / 4
 
 
 def _part(progress: Callable[[float], None], number: int, count: int) -> Callable[[float], None]:

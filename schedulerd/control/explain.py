@@ -17,7 +17,7 @@ class Why:
 
     app_id: str
     binding: tuple[str, ...]
-    """Limits that bind this app: its own, and those that all apps share."""
+    """Limits that bind this app: its own, those that all apps share, and others that forbid its next better route."""
     next_better: Route | None
     """The route with the smallest gain in accuracy that one other block gives; None when there is no better block."""
     gain: float
@@ -35,20 +35,20 @@ def why(problem: Problem, plan: Plan, app_id: str) -> Why:
         raise KeyError(f"no app {app_id!r}; there are {', '.join(names) or 'none'}")
     choice = choice_of(problem, {a.app_id: a.route for a in plan.apps})
     position = names.index(app_id)
-    ours = ("memory", "utilisation", f"budget:{app_id}", f"floor:{app_id}")
-    binding = tuple(name for name in plan.binding if name in ours)
-    steps = list(better_steps(choice, position))
-    if not steps:
-        return Why(app_id, binding, None, 0.0, None, ())
-    step = min(steps, key=lambda s: _gain(choice, s, position))
+    ours = {"memory", "utilisation", f"budget:{app_id}", f"floor:{app_id}"}
+    step = min(better_steps(choice, position), key=lambda s: _gain(choice, s, position), default=None)
+    if step is None:
+        return Why(app_id, tuple(name for name in plan.binding if name in ours), None, 0.0, None, ())
     better = plan_of(step).apps[position]
+    forbidden = forbidden_by(choice, step)
+    ours |= {e.limit for e in forbidden}
     return Why(
         app_id=app_id,
-        binding=binding,
+        binding=tuple(name for name in plan.binding if name in ours),
         next_better=better.route,
         gain=_gain(choice, step, position),
         latency_p95_ms=better.latency_p95_ms,
-        forbidden_by=forbidden_by(choice, step),
+        forbidden_by=forbidden,
     )
 
 

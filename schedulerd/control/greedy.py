@@ -39,7 +39,7 @@ def greedy(problem: Problem) -> Choice:
         choice = choice.step(step.position, step.block, step.pick)
         if relief(best.broken(), choice.broken(), TOLERANCE) > 0:
             best = choice
-    return _taken_back(best, kept)
+    return taken_back(best, kept)
 
 
 def _best_step_down(choice: Choice, kept: Kept) -> Step | None:
@@ -125,7 +125,7 @@ def _longest_but(longest: Sequence[float], position: int) -> float:
     return max((ms for p, ms in enumerate(longest) if p != position), default=0.0)
 
 
-def _taken_back(choice: Choice, kept: Kept) -> Choice:
+def taken_back(choice: Choice, kept: Kept) -> Choice:
     """Steps up that break nothing, the most accurate first: what later steps down have made room for."""
     gains = [
         (weight_of(app) * (old.accuracy_drop - new.accuracy_drop), step)

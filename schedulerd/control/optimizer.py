@@ -13,7 +13,7 @@ import pulp
 
 from schedulerd.control.bounds import fastest, least_excesses
 from schedulerd.control.choice import TOLERANCE, Choice, choose, excess_of, most_accurate
-from schedulerd.control.greedy import greedy
+from schedulerd.control.greedy import greedy, taken_back
 from schedulerd.control.predict import plan_of
 from schedulerd.control.problem import Problem
 from schedulerd.control.program import LOSS_SCALE, Program
@@ -86,7 +86,11 @@ def _search_softened(problem: Problem, kept: Kept, solver: Solver, time_limit_s:
     """With soft limits, rank by rank, starting from what is known without a solver."""
     known, other = greedy(problem), fastest(problem)
     fallback = other if _lighter(other, known) else known
-    return _better(_Stages(problem, kept, solver, time_limit_s, fallback).run(), fallback)
+    found = _Stages(problem, kept, solver, time_limit_s, fallback).run()
+    if found.status == "time_limit":
+        # Stages that look at excess alone leave accuracy lying about.
+        found = replace(found, choice=taken_back(found.choice, kept))
+    return _better(found, fallback)
 
 
 class _Stages:

@@ -207,7 +207,7 @@ class Program:
         """The solution: index of the chosen option for each app and block of the problem."""
         return [
             [
-                row[max(range(len(row)), key=lambda i: takes[i].varValue)]
+                row[max(range(len(row)), key=lambda i: takes[i].varValue or 0.0)]
                 for row, takes in zip(rows, blocks, strict=True)
             ]
             for rows, blocks in zip(self.kept, self._take, strict=True)

@@ -12,6 +12,8 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+import highspy
+import numpy as np
 import pulp
 
 from schedulerd.errors import ConfigError
@@ -69,7 +71,7 @@ class Highs:
 
     def _run(self, program: pulp.LpProblem, time_limit_s: float, presolve: str) -> Answer:
         """One thread: the other cores are the lanes'. Gaps of 0, so that equal problems have one answer."""
-        solver = pulp.HiGHS(
+        solver = _HighsByArrays(
             msg=False,
             threads=1,
             timeLimit=time_limit_s,
@@ -83,6 +85,47 @@ class Highs:
         solved = outcome in ("optimal", "time_limit")
         bound = float(program.solverModel.getInfo().mip_dual_bound) if solved else None
         return Answer(outcome, bound, program.solutionTime, reason)
+
+
+class _HighsByArrays(pulp.HiGHS):  # type: ignore[misc]  # PuLP has no types
+    """PuLP's HiGHS, with the program handed over in arrays.
+
+    PuLP hands it over column by column with the interpreter lock held: 1.2 ms for 3 apps of 4 blocks and 4 variants,
+    15 ms for 10 of 8 and 10; this takes 0.1 and 0.8 ms. PuLP then reads the `index` of every variable and row.
+    """
+
+    def buildSolverModel(self, lp: pulp.LpProblem) -> None:  # noqa: N802 - PuLP's name
+        variables, rows = lp.variables(), lp.constraints()
+        for index, item in (*enumerate(variables), *enumerate(rows)):
+            item.index = index
+        nothing = np.zeros(0, np.int32)
+        lp.solverModel.addCols(
+            len(variables),
+            np.array([lp.objective.get(v, 0.0) for v in variables]),
+            np.array([_or_infinite(v.lowBound, -1) for v in variables]),
+            np.array([_or_infinite(v.upBound, 1) for v in variables]),
+            0,
+            nothing,
+            nothing,
+            np.zeros(0),
+        )
+        integers = np.array([v.index for v in variables if v.cat == pulp.LpInteger], np.int32)
+        kind = np.full(len(integers), int(highspy.HighsVarType.kInteger), np.uint8)
+        lp.solverModel.changeColsIntegrality(len(integers), integers, kind)
+        lengths = [len(row) for row in rows]
+        lp.solverModel.addRows(
+            len(rows),
+            np.array([_or_infinite(row.getLb(), -1) for row in rows]),
+            np.array([_or_infinite(row.getUb(), 1) for row in rows]),
+            sum(lengths),
+            np.cumsum([0, *lengths[:-1]], dtype=np.int32),
+            np.array([v.index for row in rows for v in row], np.int32),
+            np.array([coefficient for row in rows for coefficient in row.values()], np.float64),
+        )
+
+
+def _or_infinite(bound: float | None, sign: int) -> float:
+    return sign * highspy.kHighsInf if bound is None else float(bound)
 
 
 class Cbc:

@@ -84,9 +84,7 @@ class Front:
             request, _ = decode_request(frames)
             message_id = request.id
             if peer.uid is not None and peer.uid not in self._control_users:
-                raise NotPermitted(
-                    f"user id {peer.uid} may not control this daemon; add it to [access] control_users"
-                )
+                raise NotPermitted(f"user id {peer.uid} may not control this daemon; add it to [access] control_users")
             if isinstance(request, Infer | Register | Unregister):
                 raise BadValue(f"{type(request).__name__} belongs on the inference socket")
             if isinstance(request, Ping):

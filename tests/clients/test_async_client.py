@@ -173,6 +173,35 @@ def test_a_cancelled_call_leaves_the_others_alone(runtime: Path) -> None:
         run(test)
 
 
+def test_a_cancelled_call_is_not_asked_again_of_the_next_daemon(runtime: Path) -> None:
+    async def test() -> None:
+        async with AsyncClient(runtime, timeout_s=LONG_S) as client:
+            with FakeDaemon(runtime, lambda r: Twist.SILENT if isinstance(r, Infer) else None) as first:
+                await client.register("digits", 25, 30)
+                cancelled = asyncio.create_task(client.infer(frame(1)))
+                await asyncio.to_thread(first.wait_for, Infer)
+                cancelled.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await cancelled
+            with FakeDaemon(runtime) as second:
+                assert (await client.infer(frame(2))).outputs[0, 0] == 2
+                assert second.count(Infer) == 1
+
+    run(test)
+
+
+def test_what_was_given_up_is_not_carried_out_by_a_daemon_that_comes_later(runtime: Path) -> None:
+    async def test() -> None:
+        async with AsyncClient(runtime, timeout_s=SHORT_S) as client:
+            with pytest.raises(schedulerd_client.Unreachable):
+                await client.register("digits", 25, 30, app="given-up")
+            with FakeDaemon(runtime) as daemon:
+                await client.register("digits", 25, 30, app="wanted")
+                assert [r.app for r in daemon.requests if isinstance(r, Register)] == ["wanted"]
+
+    run(test)
+
+
 def test_closing_ends_the_calls_that_wait(runtime: Path) -> None:
     async def test() -> None:
         client = AsyncClient(runtime, timeout_s=LONG_S)

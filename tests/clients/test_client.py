@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +196,42 @@ def test_an_answer_that_is_no_message_does_not_disturb_the_next(runtime: Path) -
         with pytest.raises(schedulerd_client.TimedOut):
             client.infer(frame(1))
         assert client.infer(frame(2)).outputs[0, 0] == 2
+
+
+def test_a_call_that_was_interrupted_is_not_asked_again_of_the_next_daemon(
+    runtime: Path, background: Callable[..., Future[Any]]
+) -> None:
+    with Client(runtime, timeout_s=LONG_S) as client:
+        with FakeDaemon(runtime, always(Infer, Twist.SILENT)) as first:
+            client.register("digits", 25, 30)
+            background(interrupt_after, first, threading.main_thread().ident)
+            with interruptible(), pytest.raises(Interrupted):
+                client.infer(frame(1))
+        with FakeDaemon(runtime) as second:
+            assert client.infer(frame(2)).outputs[0, 0] == 2
+            assert second.count(Infer) == 1
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt, but ours."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGUSR1 raises `Interrupted` in the main thread."""
+
+    def interrupt(number: int, at: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def interrupt_after(daemon: FakeDaemon, thread: int) -> None:
+    """Interrupt a thread once the daemon has its frame."""
+    daemon.wait_for(Infer)
+    signal.pthread_kill(thread, signal.SIGUSR1)
 
 
 def test_a_closed_client_says_so(runtime: Path) -> None:

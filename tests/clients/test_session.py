@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from schedulerd.wire.codec import decode_request, encode, header_of
 from schedulerd.wire.messages import (
     Code,
     Failure,
+    Infer,
     Message,
     Ping,
     Pong,
@@ -22,7 +24,15 @@ from schedulerd.wire.messages import (
     TensorHeader,
     Unregistered,
 )
-from schedulerd_client import NameTaken, NotRegistered, Overloaded, ProtocolError, Registration, Reply
+from schedulerd_client import (
+    AlreadyRegistered,
+    NameTaken,
+    NotRegistered,
+    Overloaded,
+    ProtocolError,
+    Registration,
+    Reply,
+)
 from schedulerd_client._session import NOTHING, Session, Step
 
 WANTED = Register(0, "digits", 25.0, 30.0)
@@ -99,11 +109,75 @@ def test_the_answer_of_a_registration_on_a_lost_connection_does_not_count() -> N
     assert len(received(session, registered(second.id)).send) == 1
 
 
+def test_registering_while_our_own_registration_is_out_is_refused_by_the_daemon_and_nothing_is_lost() -> None:
+    session = joined()
+    (again,) = requests_in(session.connected_anew())
+    infer_id, _ = session.infer(FRAME, NOW_S)
+    second_id, step = session.register(replace(WANTED, app="second"), NOW_S)
+    assert [request.id for request in requests_in(step)] == [second_id]
+    assert received(session, registered(again.id)) == NOTHING
+    step = received(session, Failure(second_id, Code.ALREADY_REGISTERED, "once is enough"))
+    assert isinstance(step.done[0][1], AlreadyRegistered)
+    assert [request.id for request in requests_in(step)] == [infer_id]
+
+
+def test_a_refused_second_registration_does_not_run_open_frames_again() -> None:
+    session = joined()
+    session.infer(FRAME, NOW_S)
+    second_id, _ = session.register(WANTED, NOW_S)
+    assert received(session, Failure(second_id, Code.ALREADY_REGISTERED, "once is enough")).send == []
+
+
+def test_a_frame_that_waited_and_was_sent_is_not_sent_again_on_the_same_connection() -> None:
+    session = Session()
+    register_id, _ = session.register(WANTED, NOW_S)
+    session.infer(FRAME, NOW_S)
+    assert len(received(session, registered(register_id)).send) == 1
+    second_id, _ = session.register(WANTED, NOW_S)
+    assert received(session, Failure(second_id, Code.ALREADY_REGISTERED, "once is enough")).send == []
+
+
+def test_on_a_new_connection_our_own_registration_comes_before_a_second_one_of_the_user() -> None:
+    session = joined()
+    second_id, _ = session.register(replace(WANTED, app="second"), NOW_S)
+    first, second = requests_in(session.connected_anew())
+    assert isinstance(first, Register)
+    assert (first.app, second.id) == ("made", second_id)
+
+
+def test_a_registration_that_its_caller_gave_up_still_counts_when_it_is_answered() -> None:
+    session = Session()
+    request_id, _ = session.register(WANTED, NOW_S)
+    session.forget(request_id)
+    infer_id, _ = session.infer(FRAME, NOW_S)
+    step = received(session, registered(request_id))
+    assert [request.id for request in requests_in(step)] == [infer_id]
+    assert session.registration is not None
+
+
+def test_a_registration_that_its_caller_gave_up_is_not_said_again() -> None:
+    session = Session()
+    request_id, _ = session.register(WANTED, NOW_S)
+    session.forget(request_id)
+    assert session.connected_anew().send == []
+
+
 def test_after_unregister_a_new_connection_registers_nothing() -> None:
     session = joined()
     request_id, _ = session.unregister(NOW_S)
     received(session, Unregistered(request_id))
     assert session.connected_anew() == NOTHING._replace(send=[])
+
+
+def test_an_unregister_that_waits_behind_our_own_registration_has_the_last_word() -> None:
+    session = joined()
+    (again,) = requests_in(session.connected_anew())
+    request_id, step = session.unregister(NOW_S)
+    assert step == NOTHING
+    step = received(session, registered(again.id))
+    assert [request.id for request in requests_in(step)] == [request_id]
+    received(session, Unregistered(request_id))
+    assert session.connected_anew().send == []
 
 
 def test_a_name_that_somebody_else_has_is_final_when_the_user_asked_for_it() -> None:
@@ -147,67 +221,114 @@ def test_an_unreadable_answer_ends_the_call_it_names() -> None:
     assert isinstance(outcome, ProtocolError)
 
 
-moves = st.lists(
-    st.tuples(
-        st.sampled_from(["infer", "answer", "refuse", "gone", "lost", "late", "probe", "stopping"]), st.integers(0, 5)
-    ),
-    max_size=60,
-)
+class ForgetfulDaemon:
+    """What a daemon may do to a session: answer in any order, answer twice, forget the app, lose the connection."""
 
+    def __init__(self) -> None:
+        self.session = Session()
+        self.registered = False
+        self.asked: list[Request] = []
+        """Requests on this connection without an answer, in order."""
+        self.user_ids: dict[int, str] = {}
+        self.outcomes: dict[int, object] = {}
+        self.register(0)
 
-@given(moves)
-def test_whatever_happens_each_request_has_one_outcome_and_it_is_its_own(moves: list[tuple[str, int]]) -> None:
-    """A daemon that loses connections, forgets apps and answers twice, and a session that never mixes frames up."""
-    session = joined()
-    at_daemon: list[int] = []
-    ever: list[int] = []
-    outcomes: dict[int, object] = {}
+    # What the user does.
 
-    def perform(step: Step) -> None:
+    def register(self, _: int) -> None:
+        """Ask for a registration, perhaps one too many."""
+        self._call("register", *self.session.register(WANTED, NOW_S))
+
+    def infer(self, _: int) -> None:
+        """Ask for a frame."""
+        self._call("infer", *self.session.infer(FRAME, NOW_S))
+
+    # What the daemon does.
+
+    def answer(self, which: int) -> None:
+        """Registrations in their order, as the daemon has it, then any frame."""
+        if not self.asked:
+            return
+        joining = next((request for request in self.asked if isinstance(request, Register)), None)
+        request = joining or self.asked[which % len(self.asked)]
+        self.asked.remove(request)
+        if isinstance(request, Infer):
+            self._say(*result(request.id))
+        elif self.registered:
+            self._say(Failure(request.id, Code.ALREADY_REGISTERED, "scripted"))
+        else:
+            self.registered = True
+            self._say(registered(request.id))
+
+    def refuse(self, which: int) -> None:
+        """A frame too many."""
+        self._refuse_frame(Code.OVERLOADED, which)
+
+    def forget(self, which: int) -> None:
+        """The app is not known any more."""
+        self._refuse_frame(Code.NOT_REGISTERED, which)
+
+    def stop(self, which: int) -> None:
+        """The daemon is shutting down."""
+        if self.asked:
+            self._say(Failure(self.asked.pop(which % len(self.asked)).id, Code.SHUTTING_DOWN, "scripted"))
+
+    def lose(self, _: int = 0) -> None:
+        """The connection ends; what was asked on it stays without an answer."""
+        self.asked.clear()
+        self.registered = False
+        self._perform(self.session.connected_anew())
+
+    def repeat(self, which: int) -> None:
+        """An answer that was given already, or is for nobody."""
+        self._say(*result(which + 1)) if which + 1 in self.outcomes else self._say(Pong(which))
+
+    def probe(self, _: int) -> None:
+        """Are you there?"""
+        self._say(Ping(0))
+
+    def _refuse_frame(self, code: Code, which: int) -> None:
+        frames = [request for request in self.asked if isinstance(request, Infer)]
+        if frames:
+            frame = frames[which % len(frames)]
+            self.asked.remove(frame)
+            self._say(Failure(frame.id, code, "scripted"))
+
+    def _call(self, kind: str, request_id: int, step: Step) -> None:
+        self.user_ids[request_id] = kind
+        self._perform(step)
+
+    def _say(self, message: Message, *arrays: Any) -> None:
+        self._perform(received(self.session, message, *arrays))
+
+    def _perform(self, step: Step) -> None:
         for request_id, outcome in step.done:
-            assert request_id not in outcomes, "a second outcome"
-            outcomes[request_id] = outcome
+            assert request_id in self.user_ids, "an outcome that nobody asked for"
+            assert request_id not in self.outcomes, "a second outcome"
+            self.outcomes[request_id] = outcome
         for request in requests_in(step):
-            if isinstance(request, Register):
-                perform(received(session, registered(request.id)))
-            else:
-                at_daemon.append(request.id)
+            assert request.id not in [asked.id for asked in self.asked], "the same request twice on one connection"
+            assert self.registered or isinstance(request, Register), "a frame before the registration"
+            self.asked.append(request)
         if step.reconnect_in_s is not None:
-            lose()
+            self.lose()
 
-    def lose() -> None:
-        at_daemon.clear()
-        perform(session.connected_anew())
 
-    def infer(_: int) -> None:
-        request_id, step = session.infer(FRAME, NOW_S)
-        ever.append(request_id)
-        perform(step)
+MOVES = [name for name in vars(ForgetfulDaemon) if not name.startswith("_")]
 
-    def answer(which: int) -> None:
-        if at_daemon:
-            perform(received(session, *result(at_daemon.pop(which % len(at_daemon)))))
 
-    def fail(code: Code, which: int) -> None:
-        if at_daemon:
-            perform(received(session, Failure(at_daemon.pop(which % len(at_daemon)), code, "scripted")))
-
-    actions: dict[str, Any] = {
-        "infer": infer,
-        "answer": answer,
-        "refuse": lambda which: fail(Code.OVERLOADED, which),
-        "gone": lambda which: fail(Code.NOT_REGISTERED, which),
-        "stopping": lambda which: fail(Code.SHUTTING_DOWN, which),
-        "lost": lambda _: lose(),
-        "late": lambda which: perform(received(session, *result(ever[which % len(ever)]))) if ever else None,
-        "probe": lambda which: perform(received(session, Ping(0) if which % 2 else Pong(which))),
-    }
+@given(st.lists(st.tuples(st.sampled_from(MOVES), st.integers(0, 5)), max_size=60))
+def test_whatever_happens_each_request_has_one_outcome_and_it_is_its_own(moves: list[tuple[str, int]]) -> None:
+    daemon = ForgetfulDaemon()
     for move, which in moves:
-        actions[move](which)
-    while at_daemon:
-        answer(0)
-    assert sorted(outcomes) == ever, "a request without an outcome"
-    for request_id, outcome in outcomes.items():
-        assert isinstance(outcome, Overloaded) or (
-            isinstance(outcome, Reply) and outcome.outputs.tolist() == [[request_id]]
-        )
+        getattr(daemon, move)(which)
+    while daemon.asked:
+        daemon.answer(0)
+    assert daemon.outcomes.keys() == daemon.user_ids.keys()
+    for request_id, outcome in daemon.outcomes.items():
+        if daemon.user_ids[request_id] == "register":
+            assert isinstance(outcome, Registration | AlreadyRegistered)
+        else:
+            assert isinstance(outcome, Overloaded) or (
+                isinstance(outcome, Reply) and outcome.outputs.tolist() == [[request_id]]
+            )

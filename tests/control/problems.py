@@ -88,9 +88,9 @@ def random_problem(seed: int, *, apps: int = 2, blocks: int = 3, variants: int =
                     )
                 )
             chain.append(tuple(options))
-        made.append((f"app{a}", tuple(chain), rng))
+        made.append((f"app{a}", tuple(chain)))
     slack = 1.6 - 1.3 * tightness
-    full_ms = [sum(block[0].latency_p95_ms for block in chain) for _, chain, _ in made]
+    routes_ms = [sum(block[0].latency_p95_ms for block in chain) for _, chain in made]
     apps_made = tuple(
         app_options(
             name,
@@ -100,7 +100,7 @@ def random_problem(seed: int, *, apps: int = 2, blocks: int = 3, variants: int =
             priority=rng.randint(1, 10),
             floor=rng.choice([0.0, 0.8, 0.86]),
         )
-        for (name, chain, _), ms in zip(made, full_ms, strict=True)
+        for (name, chain), ms in zip(made, routes_ms, strict=True)
     )
     busy = sum(a.app.rate_hz * sum(b[0].latency_ms for b in a.blocks) for a in apps_made) / 1000
     size = sum({b[0].digest: b[0].memory_bytes for a in apps_made for b in a.blocks}.values())
@@ -123,7 +123,7 @@ def figures(problem: Problem, chosen: tuple[tuple[Option, ...], ...]) -> tuple[t
     limits, slow = problem.limits, problem.slowdown
     memory = sum({o.digest: o.memory_bytes for route in chosen for o in route}.values())
     busy = sum(a.app.rate_hz * slow * o.latency_ms for a, r in zip(problem.apps, chosen, strict=True) for o in r) / 1e3
-    floors, misses = 0.0, {priority: 0.0 for priority in range(10, 0, -1)}
+    floors, misses = 0.0, dict.fromkeys(range(10, 0, -1), 0.0)
     for position, (app, route) in enumerate(zip(problem.apps, chosen, strict=True)):
         best = app.full_accuracy - max(0.0, sum(min(o.accuracy_drop for o in block) for block in app.blocks))
         floor = min(app.app.accuracy_floor, best)

@@ -119,6 +119,17 @@ def test_a_table_that_cannot_be_kept_is_used_all_the_same(tmp_path: Path) -> Non
     assert [log["event"] for log in logs] == ["profile_unreadable", "profile_not_kept"]
 
 
+def test_a_board_that_was_busy_is_told(tmp_path: Path) -> None:
+    """The times stand, with the remedy."""
+    engine = engine_of(Clock(), SECONDS)
+    for block in engine.blocks.values():
+        block.wobble = 4.0
+    with capture_logs() as logs:
+        profile(tmp_path, engine=engine)
+    assert [log["event"] for log in logs] == ["profile_disturbed"]
+    assert "schedulerd profile --force" in logs[0]["remedy"]
+
+
 def test_a_variant_that_fails_is_told_and_has_no_row(tmp_path: Path) -> None:
     """The rest is there; the next start tries again, for the blob may have been mended."""
     with capture_logs() as logs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +14,8 @@ from schedulerd.wire.codec import decode_reply, decode_request
 from schedulerd.wire.messages import DTYPES, EVENT_KINDS, PROTOCOL_VERSION, Code, Failure, Infer, Result, TensorHeader
 from schedulerd.wire.schema import REPLIES, REQUESTS, Schema
 
-TEXT = (Path(__file__).parents[2] / "clients" / "PROTOCOL.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "clients" / "PROTOCOL.md").read_text()
 SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
 
 
@@ -34,6 +36,16 @@ def test_the_two_messages_of_every_frame_have_sections_too(op: str, message: typ
 
 def test_no_section_describes_a_message_that_there_is_not() -> None:
     assert set(SECTIONS) == {*REQUESTS, *REPLIES, "infer", "result"}
+
+
+def test_every_key_of_an_answer_or_an_event_is_named() -> None:
+    named = set(re.findall(r"`(\w+)`", TEXT))
+    control = ROOT / "schedulerd" / "control"
+    written = [ast.parse((control / name).read_text()) for name in ("report.py", "loop.py")]
+    maps = [node for tree in written for node in ast.walk(tree) if isinstance(node, ast.Dict)]
+    keys = {key.value for keys in maps for key in keys.keys if isinstance(key, ast.Constant)}
+    assert len(keys) > 40
+    assert keys - named == set()
 
 
 def test_every_code_has_a_row_with_whether_to_try_again() -> None:

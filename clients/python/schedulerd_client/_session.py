@@ -51,6 +51,8 @@ class _Open:
 
     frames: Sequence[Frame]
     asked_at_s: float
+    sent: bool
+    """On this connection."""
     refusal: Refusal | None = None
     """The last answer that was not final; what to say when time runs out."""
 
@@ -65,17 +67,20 @@ class Session:
         self._open: dict[int, _Open] = {}
         self._wanted: Register | None = None
         """The registration to repeat on every new connection."""
-        self._joining: Register | None = None
-        """The registration that waits for its answer; frames wait behind it."""
+        self._joining: dict[int, Register] = {}
+        """Registrations without an answer, the user's and our own; everything else waits behind them."""
+        self._rejoin_id = 0
+        """The last registration of our own."""
 
     # What the user wants.
 
     def register(self, request: Register, now_s: float) -> tuple[int, Step]:
         """Register; `request.id` is replaced by the next one."""
         joining = replace(request, id=self._next_id())
-        step = self._submit(joining.id, encode(joining), now_s)
-        self._joining = joining
-        return joining.id, step
+        frames = encode(joining)
+        self._open[joining.id] = _Open(frames, now_s, sent=True)
+        self._joining[joining.id] = joining
+        return joining.id, Step(send=(frames,))
 
     def infer(self, array: Array, now_s: float) -> tuple[int, Step]:
         """Run one frame. Raises `BadTensor` or `BadMessage` for an array that cannot travel."""
@@ -105,22 +110,23 @@ class Session:
     def forget(self, request_id: int) -> None:
         """Nobody waits for this request any more; its answer will be ignored."""
         self._open.pop(request_id, None)
-        if self.is_joining(request_id):
-            self._joining = None
 
     def is_joining(self, request_id: int) -> bool:
         """Whether this request is a registration without an answer."""
-        return self._joining is not None and self._joining.id == request_id
+        return request_id in self._joining
 
     # What happened.
 
     def connected_anew(self) -> Step:
         """There is a new connection, on which nothing has been said."""
-        if self._joining is None and self._wanted is not None:
-            self._joining = replace(self._wanted, id=self._next_id())
-        if self._joining is not None:
-            return Step(send=(encode(self._joining),))
-        return self._send_open()
+        # What nobody waits for is not said again; our own registration comes first.
+        users = {request_id: joining for request_id, joining in self._joining.items() if request_id in self._open}
+        self._joining = {**self._rejoining(), **users}
+        for request_id, request in self._open.items():
+            request.sent = request_id in users
+        if self._joining:
+            return Step(send=[encode(joining) for joining in self._joining.values()])
+        return self._send_waiting()
 
     def received(self, frames: Sequence[Frame], now_s: float) -> Step:
         """A message from the daemon; answers that nobody waits for are ignored."""
@@ -146,17 +152,30 @@ class Session:
         self._last_id += 1
         return self._last_id
 
+    def _rejoining(self) -> dict[int, Register]:
+        if self._wanted is None:
+            return {}
+        self._rejoin_id = self._next_id()
+        return {self._rejoin_id: replace(self._wanted, id=self._rejoin_id)}
+
     def _submit(self, request_id: int, frames: Sequence[Frame], now_s: float) -> Step:
-        self._open[request_id] = _Open(frames, now_s)
-        return NOTHING if self._joining is not None else Step(send=(frames,))
+        sent = not self._joining
+        self._open[request_id] = _Open(frames, now_s, sent)
+        return Step(send=(frames,)) if sent else NOTHING
 
     def _finish(self, request_id: int, outcome: Outcome) -> Step:
         if self._open.pop(request_id, None) is None:
             return NOTHING
         return Step(done=((request_id, outcome),))
 
-    def _send_open(self) -> Step:
-        return Step(send=[request.frames for request in self._open.values()])
+    def _send_waiting(self, done: Sequence[tuple[int, Outcome]] = ()) -> Step:
+        """What waited, once the connection has all its registrations answered."""
+        if self._joining:
+            return Step(done=done)
+        waiting = [request for request in self._open.values() if not request.sent]
+        for request in waiting:
+            request.sent = True
+        return Step(send=[request.frames for request in waiting], done=done)
 
     def _result(self, result: Result, buffers: Sequence[Frame], now_s: float) -> Step:
         request = self._open.get(result.id)
@@ -176,10 +195,9 @@ class Session:
         return self._finish(result.id, reply)
 
     def _registered(self, reply: Registered) -> Step:
-        joining = self._joining
-        if joining is None or joining.id != reply.id:
+        joining = self._joining.pop(reply.id, None)
+        if joining is None:
             return NOTHING
-        self._joining = None
         self._wanted = replace(joining, app=reply.app)
         self.registration = Registration(
             app=reply.app,
@@ -194,13 +212,12 @@ class Session:
             miss_ms=reply.miss_ms,
             plan=reply.plan,
         )
-        done = self._finish(reply.id, self.registration).done
-        return self._send_open()._replace(done=done)
+        return self._send_waiting(self._finish(reply.id, self.registration).done)
 
     def _failure(self, failure: Failure) -> Step:
         error = refusal(failure.code, failure.message)
-        if self._joining is not None and self._joining.id == failure.id:
-            return self._join_refused(self._joining, error)
+        if failure.id in self._joining:
+            return self._join_refused(failure.id, error)
         request = self._open.get(failure.id)
         if request is None:
             return NOTHING
@@ -212,17 +229,17 @@ class Session:
             return Step(reconnect_in_s=0.0)
         return self._finish(failure.id, error)
 
-    def _join_refused(self, joining: Register, error: Refusal) -> Step:
-        ours = joining.id not in self._open
+    def _join_refused(self, joining_id: int, error: Refusal) -> Step:
+        ours = joining_id == self._rejoin_id
         # Our own name may be held, for a moment, by the connection that we have just lost.
         if error.code is Code.SHUTTING_DOWN or (ours and error.code is Code.NAME_TAKEN):
             for request in self._open.values():
                 request.refusal = error
             return Step(reconnect_in_s=RETRY_S)
-        self._joining = None
+        del self._joining[joining_id]
         if not ours:
-            done = self._finish(joining.id, error).done
-            return self._send_open()._replace(done=done)
-        failed = tuple((request_id, error) for request_id in self._open)
-        self._open.clear()
-        return Step(done=failed)
+            return self._send_waiting(self._finish(joining_id, error).done)
+        ended = [request_id for request_id in self._open if request_id not in self._joining]
+        for request_id in ended:
+            del self._open[request_id]
+        return Step(done=[(request_id, error) for request_id in ended])

@@ -1,0 +1,96 @@
+"""What changed, and why not more, in words and figures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from schedulerd.control.explain import sentence, why
+from schedulerd.control.optimizer import solve
+from schedulerd.control.problem import Problem
+from schedulerd.control.solvers import Highs
+from schedulerd.plan import EMPTY_PLAN, Plan
+from tests.control.problems import ROOMY, app_options, graded, option
+
+HIGHS = Highs(10.0)
+
+
+def board(*, plates_ms: float = 100.0, apps: tuple[str, ...] = ("plates", "gate"), **limits: Any) -> Problem:
+    """Apps of three graded blocks each; `gate` needs no more than it gets."""
+    made = {
+        "plates": app_options("plates", graded("plates"), budget_ms=plates_ms, priority=5),
+        "gate": app_options("gate", (tuple(graded("gate", blocks=1)[0][:1]),), priority=7),
+    }
+    return Problem(tuple(made[name] for name in apps), replace(ROOMY, **limits))
+
+
+def planned(problem: Problem) -> Plan:
+    return solve(problem, HIGHS, 1)
+
+
+def test_a_smaller_budget_in_one_sentence() -> None:
+    told = sentence(planned(board()), planned(board(plates_ms=16.5)), "budget of plates 100 -> 16.5 ms")
+    assert told == (
+        "budget of plates 100 -> 16.5 ms: plates moves to 1 smaller block "
+        "(17.5 -> 16.5 ms, accuracy 90.0 -> 89.0%); gate keeps its route"
+    )
+
+
+def test_a_budget_that_nothing_meets_is_said_with_the_miss() -> None:
+    told = sentence(planned(board()), planned(board(plates_ms=10.0)), "budget of plates 100 -> 10 ms")
+    assert "3 smaller blocks" in told
+    assert told.endswith("plates misses its budget of 10 ms by 1.5 ms")
+
+
+def test_a_memory_limit_that_nothing_fits_is_said_with_the_excess() -> None:
+    told = sentence(planned(board()), planned(board(memory_bytes=8_000_000)), "memory limit set to 8.0 MB")
+    assert told.endswith("memory is 2.0 MB over its limit of 8.0 MB")
+
+
+def test_busy_lanes_are_said() -> None:
+    told = sentence(planned(board()), planned(board(utilisation_cap=0.08)), "blocks run 3 times their profile")
+    assert told.endswith("the lanes are 10% busy, 25% over their cap")
+
+
+def test_joining_leaving_and_growing_back() -> None:
+    both, alone = planned(board()), planned(board(apps=("gate",)))
+    assert sentence(EMPTY_PLAN, alone, "gate joins") == "gate joins: gate starts at 4.7 ms and accuracy 90.0%"
+    assert sentence(both, alone, "plates leaves") == "plates leaves: gate keeps its route; plates is gone"
+    assert sentence(alone, EMPTY_PLAN, "gate leaves") == "gate leaves: gate is gone"
+    assert "plates moves to 3 larger blocks" in sentence(planned(board(plates_ms=10.0)), both, "budget back")
+    assert sentence(both, both, "pressure") == "pressure: plates and gate keep their routes"
+
+
+def test_a_plan_without_the_solver_says_so() -> None:
+    plan = replace(planned(board()), status="greedy")
+    assert sentence(plan, plan, "pressure").endswith("; chosen without the solver")
+
+
+def test_why_names_the_next_better_route_and_what_forbids_it() -> None:
+    problem = board(plates_ms=15.5)
+    answer = why(problem, planned(problem), "plates")
+    assert answer.binding == ("budget:plates",)
+    assert answer.next_better is not None
+    assert answer.gain == pytest.approx(0.01)
+    assert answer.latency_p95_ms == pytest.approx(16.5)
+    assert [(e.limit, round(e.share, 4)) for e in answer.forbidden_by] == [("budget:plates", round(1 / 15.5, 4))]
+
+
+def test_why_names_the_app_that_another_ones_gain_would_cost() -> None:
+    """door's longer block would keep the urgent cam waiting."""
+    cam = app_options("cam", ((option("only", 2.0, 0.0),),), budget_ms=5.0, priority=9)
+    door = app_options("door", ((option("long", 8.0, 0.0), option("short", 2.0, 0.05)),))
+    problem = Problem((cam, door), ROOMY)
+    answer = why(problem, planned(problem), "door")
+    assert [e.limit for e in answer.forbidden_by] == ["budget:cam"]
+    assert answer.binding == ("budget:cam",)
+
+
+def test_why_of_an_app_that_has_everything() -> None:
+    problem = board()
+    answer = why(problem, planned(problem), "gate")
+    assert (answer.next_better, answer.gain, answer.forbidden_by, answer.binding) == (None, 0.0, (), ())
+    with pytest.raises(KeyError, match="there are plates, gate"):
+        why(problem, planned(problem), "nobody")

@@ -1,0 +1,107 @@
+"""The plan without a solver keeps what it can, near the optimum, and is always the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from schedulerd.control.choice import choose
+from schedulerd.control.greedy import greedy
+from schedulerd.control.optimizer import solve
+from schedulerd.control.predict import plan_of
+from schedulerd.control.problem import Problem
+from schedulerd.control.recheck import violations
+from schedulerd.control.solvers import Highs
+from tests.control.problems import ROOMY, app_options, graded, option, random_problem
+
+
+def test_without_pressure_everybody_runs_the_original() -> None:
+    problem = Problem((app_options("cam", graded("cam")), app_options("door", graded("door"))), ROOMY)
+    assert greedy(problem).picks == ((0, 0, 0), (0, 0, 0))
+
+
+def test_the_step_that_saves_most_per_accuracy_is_taken() -> None:
+    """One ms is wanted. `cheap` gives it for half the accuracy that `dear` takes."""
+    blocks = (
+        (option("a", 4.0, 0.0), option("dear", 3.0, 0.02)),
+        (option("b", 4.0, 0.0), option("cheap", 3.0, 0.01)),
+    )
+    choice = greedy(Problem((app_options("cam", blocks, budget_ms=7.3),), ROOMY))
+    assert [o.variant for o in choice.options(0)] == ["a", "cheap"]
+
+
+def test_a_step_that_turned_out_unnecessary_is_taken_back() -> None:
+    """`small` saves best per accuracy but not enough; `tiny` has to come anyway and then suffices alone."""
+    blocks = (
+        (option("a", 4.0, 0.0), option("small", 3.0, 0.001)),
+        (option("b", 9.0, 0.0), option("tiny", 4.0, 0.02)),
+    )
+    choice = greedy(Problem((app_options("cam", blocks, budget_ms=8.3),), ROOMY))
+    assert [o.variant for o in choice.options(0)] == ["a", "tiny"]
+
+
+def test_another_apps_longest_block_is_shortened_where_that_is_cheaper() -> None:
+    """cam misses by 0.9 ms. Its own step would do, but door's long block, which it waits for, costs less to shorten."""
+    cam = app_options("cam", ((option("own", 2.0, 0.0), option("poor", 1.0, 0.2)),), budget_ms=9.4, priority=9)
+    door = app_options("door", ((option("long", 8.0, 0.0), option("short", 2.0, 0.05)), (option("tail", 1.0, 0.0),)))
+    choice = greedy(Problem((cam, door), ROOMY))
+    assert [o.variant for o in choice.options(0)] == ["own"]
+    assert [o.variant for o in choice.options(1)] == ["short", "tail"]
+    assert choice.broken() == ()
+
+
+def test_removing_one_user_of_a_shared_blob_frees_nothing() -> None:
+    """Only the step that gives up a blob of its own helps under the limit on memory."""
+    shared = option("shared", 4.0, 0.0, memory_bytes=5_000_000, digest="same")
+    own = option("own", 4.0, 0.0, memory_bytes=4_000_000)
+    small = option("small", 3.0, 0.02, memory_bytes=1_000_000)
+    cam = app_options("cam", ((shared, option("small-cam", 3.0, 0.001, memory_bytes=1_000_000)), (own, small)))
+    door = app_options("door", ((shared,),))
+    choice = greedy(Problem((cam, door), replace(ROOMY, memory_bytes=6_500_000)))
+    assert [o.variant for o in choice.options(0)] == ["shared", "small"]
+    assert choice.memory_bytes == 6_000_000
+
+
+def test_the_floor_is_kept_although_the_budget_is_missed() -> None:
+    app = app_options("cam", graded("cam"), budget_ms=5.0, floor=0.88)
+    choice = greedy(Problem((app,), ROOMY))
+    assert plan_of(choice).apps[0].accuracy == pytest.approx(0.88)
+    assert [e.limit for e in choice.broken()] == ["budget:cam"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_greedy_is_honest_repeatable_and_never_better_than_the_optimum(seed: int) -> None:
+    problem = random_problem(seed, tightness=(seed % 11) / 10)
+    choice, best = greedy(problem), solve(problem, Highs(10.0), 1)
+    assert greedy(problem) == choice
+    assert violations(problem, plan_of(choice)) == ()
+    if not choice.broken():
+        assert best.broken == ()
+        assert plan_of(choice).weighted_accuracy <= best.weighted_accuracy + 2e-5
+
+
+def test_greedy_comes_close_where_it_keeps_every_limit() -> None:
+    """Over many problems it loses little accuracy against the optimum, and finds most that can be kept."""
+    lost, kept, keepable = [], 0, 0
+    for seed in range(60):
+        problem = random_problem(seed, tightness=0.35)
+        choice, best = greedy(problem), solve(problem, Highs(10.0), 1)
+        keepable += not best.broken
+        if not choice.broken():
+            kept += 1
+            lost.append(best.weighted_accuracy - plan_of(choice).weighted_accuracy)
+    assert kept >= 0.9 * keepable
+    assert sum(lost) / len(lost) < 0.005
+
+
+def test_a_step_knows_what_the_whole_choice_would_know() -> None:
+    """What `step` updates bit by bit is what `choose` works out from nothing, shared blobs included."""
+    problem = random_problem(5, apps=3, tightness=0.5)
+    choice = choose(problem, [[0, 0, 0]] * 3)
+    for position, block, pick in [(0, 1, 2), (2, 0, 1), (0, 1, 1), (1, 2, 2), (2, 0, 0), (0, 0, 2)]:
+        choice = choice.step(position, block, pick)
+        fresh = choose(problem, choice.picks)
+        assert choice.memory_bytes == fresh.memory_bytes
+        assert choice.costs == fresh.costs
+        assert choice.excesses == fresh.excesses

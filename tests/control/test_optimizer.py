@@ -1,0 +1,440 @@
+"""Plans equal exhaustive search, give up limits in order, and stand on something when the solver fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pulp
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schedulerd.control.optimizer import solve
+from schedulerd.control.predict import predict
+from schedulerd.control.problem import AppOptions, Limits, Option, Problem
+from schedulerd.control.recheck import violations
+from schedulerd.control.solvers import Answer, Cbc, Highs, Solver
+from schedulerd.control.validate import BadProblem
+from schedulerd.plan import Plan
+from tests.control.problems import (
+    ROOMY,
+    app_options,
+    exhaustive,
+    figures,
+    graded,
+    option,
+    random_problem,
+)
+
+HIGHS = Highs(10.0)
+
+
+class StubSolver:
+    """A `Solver` that answers without solving; `assign` may set variables."""
+
+    time_limit_s = 1.0
+
+    def __init__(self, answer: Answer, assign: float | None = None) -> None:
+        self._answer = answer
+        self._assign = assign
+
+    def run(self, program: pulp.LpProblem, time_limit_s: float, *, feasible: bool) -> Answer:
+        for variable in program.variables() if self._assign is not None else []:
+            variable.varValue = self._assign
+        return self._answer
+
+
+class RaisingSolver:
+    """A `Solver` that breaks its promise not to raise."""
+
+    time_limit_s = 1.0
+
+    def run(self, program: pulp.LpProblem, time_limit_s: float, *, feasible: bool) -> Answer:
+        raise RuntimeError("out of order")
+
+
+class HurriedSolver:
+    """HiGHS, whose proof is said to be missing: what a timed-out incumbent looks like."""
+
+    time_limit_s = 10.0
+
+    def run(self, program: pulp.LpProblem, time_limit_s: float, *, feasible: bool) -> Answer:
+        answer = HIGHS.run(program, time_limit_s, feasible=feasible)
+        return replace(answer, outcome="time_limit") if answer.outcome == "optimal" else answer
+
+
+def reached(problem: Problem, plan: Plan) -> tuple[tuple[float, ...], float]:
+    """Excesses by rank and loss of a plan, by the test's own sums."""
+    chosen = tuple(
+        tuple(
+            next(o for o in block if o.variant == name) for block, name in zip(a.blocks, p.route.variants, strict=True)
+        )
+        for a, p in zip(problem.apps, plan.apps, strict=True)
+    )
+    return figures(problem, chosen)[:2]
+
+
+def two_apps(**limits: Any) -> Problem:
+    """`cam` (priority 8) and `door` (priority 3): each 12.0 to 6.0 ms median in steps of 1, p95 1.2 ms above."""
+    cam = app_options("cam", graded("cam"), priority=8)
+    door = app_options("door", graded("door"), priority=3)
+    return Problem((cam, door), replace(ROOMY, **limits))
+
+
+def with_budgets(problem: Problem, **budgets_ms: float) -> Problem:
+    """The same problem with other budgets."""
+    apps = [
+        replace(a, app=replace(a.app, budget_ms=budgets_ms.get(a.app.app_id, a.app.budget_ms))) for a in problem.apps
+    ]
+    return replace(problem, apps=tuple(apps))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_plan_equals_exhaustive_search_over_every_combination(seed: int) -> None:
+    problem = random_problem(seed, tightness=(seed % 11) / 10)
+    plan = solve(problem, HIGHS, 1)
+    excesses, loss = reached(problem, plan)
+    best_excesses, best_loss = exhaustive(problem)
+    assert plan.status == "optimal"
+    assert excesses == pytest.approx(best_excesses, abs=3e-5)
+    assert loss == pytest.approx(best_loss, abs=3e-5)
+    assert violations(problem, plan) == ()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_three_apps_equal_exhaustive_search_too(seed: int) -> None:
+    problem = random_problem(seed, apps=3, blocks=2, variants=3, tightness=0.4)
+    assert reached(problem, solve(problem, HIGHS, 1))[1] == pytest.approx(exhaustive(problem)[1], abs=3e-5)
+
+
+def test_an_app_waits_for_the_longest_block_of_all_the_others() -> None:
+    """cam's budget leaves 3 ms for waiting: every block of both others has to come down to that."""
+    cam = app_options("cam", ((option("only", 5.0, 0.0),),), budget_ms=8.3)
+    problem = Problem((cam, app_options("door", graded("door")), app_options("gate", graded("gate"))), ROOMY)
+    plan = solve(problem, HIGHS, 1)
+    assert plan.status == "optimal"
+    assert [a.block_ms for a in plan.apps] == [(5.0,), (3.0, 3.0, 3.0), (3.0, 3.0, 3.0)]
+
+
+@pytest.mark.parametrize("seed", [3, 14, 25])
+def test_both_solvers_reach_the_same_optimum(seed: int) -> None:
+    problem = random_problem(seed, tightness=(seed % 11) / 10)
+    by_highs, by_cbc = solve(problem, HIGHS, 1), solve(problem, Cbc(10.0), 1)
+    assert by_cbc.status == by_highs.status == "optimal"
+    assert by_cbc.weighted_accuracy == pytest.approx(by_highs.weighted_accuracy, abs=1e-5)
+
+
+def test_a_roomy_board_runs_the_originals_without_asking_a_solver() -> None:
+    plan = solve(two_apps(), RaisingSolver(), 4)
+    assert {a.route.variants for a in plan.apps} == {
+        ("cam0v0", "cam1v0", "cam2v0"),
+        ("door0v0", "door1v0", "door2v0"),
+    }
+    assert (plan.number, plan.status, plan.gap, plan.binding, plan.broken) == (4, "optimal", 0.0, (), ())
+    assert plan.weighted_accuracy == 1.0
+
+
+def test_no_apps_is_a_plan_too() -> None:
+    assert solve(Problem((), ROOMY), HIGHS, 2).apps == ()
+
+
+def test_a_budget_includes_overhead_and_one_block_of_another_app() -> None:
+    # cam alone takes 13.2 ms at p95, waits 4 ms for a block of door, and 0.3 ms is overhead: 17.5 ms.
+    met = solve(with_budgets(two_apps(), cam=17.5), HIGHS, 1).app("cam")
+    assert met is not None
+    assert met.latency_p95_ms == pytest.approx(17.5)
+    assert met.accuracy == pytest.approx(0.9)
+    short = solve(with_budgets(two_apps(), cam=17.4), HIGHS, 1)
+    assert short.weighted_accuracy < 1.0
+    assert short.broken == ()
+    assert "budget:cam" in short.binding
+
+
+def test_equal_blobs_of_two_apps_are_paid_for_once() -> None:
+    def chain(app_id: str) -> tuple[tuple[Option, ...], ...]:
+        shared = option("whole", 4.0, 0.0, memory_bytes=5_000_000, digest="same")
+        return ((shared, option(f"{app_id}-small", 3.0, 0.05, memory_bytes=2_000_000)),)
+
+    apps = (app_options("cam", chain("cam")), app_options("door", chain("door")))
+    plan = solve(Problem(apps, replace(ROOMY, memory_bytes=5_000_000)), HIGHS, 1)
+    assert [a.route.variants for a in plan.apps] == [("whole",), ("whole",)]
+    assert plan.memory_bytes == 5_000_000
+
+
+def test_a_less_accurate_option_stays_when_its_blob_is_resident_anyway() -> None:
+    """`thin` is smaller than the shared blob, but the shared one is there already and costs nothing."""
+    must = (option("only", 2.0, 0.0, memory_bytes=6_000_000, digest="same"),)
+    pick = (
+        option("best", 2.0, 0.0, memory_bytes=8_000_000),
+        option("reuse", 2.5, 0.02, memory_bytes=6_000_000, digest="same"),
+        option("thin", 2.0, 0.01, memory_bytes=3_000_000),
+    )
+    problem = Problem((app_options("cam", (must, pick)),), replace(ROOMY, memory_bytes=7_000_000))
+    plan = solve(problem, HIGHS, 1)
+    assert plan.apps[0].route.variants == ("only", "reuse")
+    assert (plan.memory_bytes, plan.broken) == (6_000_000, ())
+
+
+def test_the_cap_on_utilisation_counts_rates_and_lanes() -> None:
+    # At 10 Hz each, 12 ms of cam and of door keep one lane 24% busy.
+    assert solve(two_apps(utilisation_cap=0.24), HIGHS, 1).weighted_accuracy == 1.0
+    capped = solve(two_apps(utilisation_cap=0.2), HIGHS, 1)
+    assert capped.utilisation == pytest.approx(0.2)
+    assert "utilisation" in capped.binding
+    # The app of low priority pays: 4 ms less for it would be 0.04, which is all that is wanted.
+    cam, door = capped.app("cam"), capped.app("door")
+    assert cam is not None
+    assert door is not None
+    assert cam.accuracy == pytest.approx(0.9)
+    assert door.accuracy == pytest.approx(0.86)
+    assert solve(two_apps(utilisation_cap=0.12, lanes=2), HIGHS, 1).weighted_accuracy == 1.0
+
+
+def test_an_accuracy_floor_stands_while_others_pay() -> None:
+    problem = two_apps(utilisation_cap=0.2)
+    floored = replace(problem.apps[1], app=replace(problem.apps[1].app, accuracy_floor=0.89))
+    plan = solve(replace(problem, apps=(problem.apps[0], floored)), HIGHS, 1)
+    assert [a.accuracy for a in plan.apps] == pytest.approx([0.87, 0.89])
+    assert "floor:door" in plan.binding
+
+
+def test_a_floor_above_the_original_is_lowered_to_it_and_named() -> None:
+    problem = with_budgets(two_apps(), cam=9.0)
+    strict = replace(problem.apps[0], app=replace(problem.apps[0].app, accuracy_floor=0.97))
+    plan = solve(replace(problem, apps=(strict, problem.apps[1])), HIGHS, 1)
+    assert plan.apps[0].accuracy == pytest.approx(0.9)
+    assert plan.apps[0].miss_ms > 0
+    assert {"floor:cam", "budget:cam"} <= set(plan.binding)
+    assert plan.status == "optimal"
+    assert [e.limit for e in plan.broken] == ["budget:cam"]
+
+
+def test_no_memory_at_all_still_gives_the_smallest_routes() -> None:
+    plan = solve(two_apps(memory_bytes=0), HIGHS, 1)
+    assert (plan.memory_bytes, plan.status) == (12_000_000, "optimal")
+    assert [e.limit for e in plan.broken] == ["memory"]
+
+
+def test_an_impossible_budget_gets_the_fastest_route_and_the_miss() -> None:
+    plan = solve(with_budgets(two_apps(), cam=5.0), HIGHS, 1)
+    cam, door = plan.apps
+    assert cam.route.variants == ("cam0v2", "cam1v2", "cam2v2")
+    # 7.2 ms of its own, 0.3 ms overhead, and door keeps to blocks of 2 ms for cam's sake.
+    assert cam.latency_p95_ms == pytest.approx(9.5)
+    assert cam.miss_ms == pytest.approx(4.5)
+    assert door.miss_ms == 0.0
+    assert [e.limit for e in plan.broken] == ["budget:cam"]
+    assert plan.broken[0].share == pytest.approx(0.9)
+    assert plan.status == "optimal"
+
+
+def test_budgets_of_low_priority_are_given_up_first() -> None:
+    """cam's budget is met only while door has no block over 2 ms; door's own budget cannot be met at all."""
+    plan = solve(with_budgets(two_apps(), cam=9.5, door=6.0), HIGHS, 1)
+    assert [a.miss_ms for a in plan.apps] == pytest.approx([0.0, 3.5])
+    swapped = two_apps()
+    swapped = replace(
+        swapped, apps=tuple(replace(a, app=replace(a.app, priority=11 - a.app.priority)) for a in swapped.apps)
+    )
+    assert [e.limit for e in solve(with_budgets(swapped, cam=6.0, door=9.5), HIGHS, 1).broken] == ["budget:cam"]
+
+
+def test_floors_decide_who_misses_by_priority() -> None:
+    """Either app can make room for the other by shorter blocks, but only below the other's wish."""
+
+    def app(app_id: str, priority: int) -> AppOptions:
+        block = (option(f"{app_id}-long", 8.0, 0.0), option(f"{app_id}-short", 2.0, 0.1))
+        return app_options(app_id, (block,), budget_ms=11.0, priority=priority, floor=0.85)
+
+    plan = solve(Problem((app("cam", 9), app("door", 2)), ROOMY), HIGHS, 1)
+    # Both floors forbid the short blocks: both miss, and nothing can be done for either.
+    assert [a.miss_ms for a in plan.apps] == pytest.approx([5.3, 5.3])
+    assert [e.limit for e in plan.broken] == ["budget:cam", "budget:door"]
+    assert {"floor:cam", "floor:door"} <= set(plan.binding)
+
+
+def test_memory_that_nothing_fits_is_exceeded_least_and_said() -> None:
+    plan = solve(two_apps(memory_bytes=10_000_000), HIGHS, 1)
+    assert plan.memory_bytes == 12_000_000
+    assert plan.broken[0].limit == "memory"
+    assert plan.broken[0].share == pytest.approx(0.2)
+
+
+def test_memory_comes_before_budgets() -> None:
+    """A large fast block against a small slow one: the limit on memory stands and the budget is missed."""
+    block = (
+        option("large", 2.0, 0.0, memory_bytes=9_000_000),
+        option("small", 6.0, 0.0, memory_bytes=1_000_000),
+    )
+    problem = Problem((app_options("cam", (block,), budget_ms=3.0),), replace(ROOMY, memory_bytes=5_000_000))
+    plan = solve(problem, HIGHS, 1)
+    assert plan.apps[0].route.variants == ("small",)
+    assert [e.limit for e in plan.broken] == ["budget:cam"]
+
+
+def test_an_overloaded_board_gets_the_fastest_routes() -> None:
+    """Everything runs at a third of its speed: the cap cannot be kept, and nobody dawdles."""
+    plan = solve(replace(two_apps(utilisation_cap=0.3), slowdown=3.0), HIGHS, 1)
+    assert [a.latency_ms for a in plan.apps] == pytest.approx([18.0, 18.0])
+    assert [e.limit for e in plan.broken] == ["utilisation"]
+    assert plan.utilisation == pytest.approx(0.36)
+
+
+@pytest.mark.parametrize("seed", [7, 9, 15])
+def test_twenty_equal_problems_have_twenty_equal_plans(seed: int) -> None:
+    plans = {solve(random_problem(seed, tightness=0.6), HIGHS, 1) for _ in range(20)}
+    assert len(plans) == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), tightness=st.floats(0.0, 1.0))
+def test_the_order_of_the_apps_changes_no_figure(seed: int, tightness: float) -> None:
+    problem = random_problem(seed, tightness=tightness)
+    turned = replace(problem, apps=problem.apps[::-1])
+    one, other = solve(problem, HIGHS, 1), solve(turned, HIGHS, 1)
+    assert other.weighted_accuracy == pytest.approx(one.weighted_accuracy, abs=2e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), factor=st.floats(1.0, 3.0))
+def test_loosening_the_limits_never_costs_accuracy(seed: int, factor: float) -> None:
+    problem = random_problem(seed, tightness=0.3)
+    limits = problem.limits
+    looser = replace(
+        problem,
+        limits=replace(
+            limits,
+            memory_bytes=int(limits.memory_bytes * factor) + 1,
+            utilisation_cap=limits.utilisation_cap * factor,
+        ),
+    )
+    tight, loose = solve(problem, HIGHS, 1), solve(looser, HIGHS, 1)
+    if not tight.broken:
+        assert loose.broken == ()
+        assert loose.weighted_accuracy >= tight.weighted_accuracy - 2e-5
+
+
+@pytest.mark.parametrize(
+    ("solver", "said"),
+    [
+        (StubSolver(Answer("failed", reason="no solution: Not Solved")), "Not Solved"),
+        (RaisingSolver(), "RuntimeError: out of order"),
+    ],
+)
+def test_without_an_answer_the_greedy_plan_stands_and_says_so(solver: Solver, said: str) -> None:
+    problem = two_apps(utilisation_cap=0.2)
+    plan = solve(problem, solver, 3)
+    assert (plan.number, plan.status, plan.gap) == (3, "greedy", None)
+    assert said in plan.note
+    assert violations(problem, plan) == ()
+    assert plan.broken == ()
+
+
+def test_an_answer_that_breaks_a_limit_is_not_applied() -> None:
+    """All variables at 0 reads as the first option everywhere: the originals, which do not fit."""
+    plan = solve(two_apps(utilisation_cap=0.2), StubSolver(Answer("optimal", bound=0.0), assign=0.0), 1)
+    assert plan.status == "greedy"
+    assert "breaks utilisation" in plan.note
+    assert plan.broken == ()
+
+
+def test_a_false_infeasible_does_not_end_in_a_broken_plan() -> None:
+    plan = solve(two_apps(utilisation_cap=0.2), StubSolver(Answer("infeasible")), 1)
+    assert plan.status == "greedy"
+    assert plan.broken == ()
+
+
+def test_an_incumbent_without_proof_is_used_and_called_so() -> None:
+    problem = two_apps(utilisation_cap=0.2)
+    plan = solve(problem, HurriedSolver(), 1)
+    assert plan.status == "time_limit"
+    assert plan.weighted_accuracy == solve(problem, HIGHS, 1).weighted_accuracy
+    late = solve(with_budgets(two_apps(), cam=5.0, door=9.0), HurriedSolver(), 1)
+    assert late.status in ("time_limit", "greedy")
+    assert [e.limit for e in late.broken] == ["budget:cam", "budget:door"]
+
+
+class ImpatientSolver:
+    """HiGHS for the first program, where it takes the worst of all equal solutions; then the time is up."""
+
+    time_limit_s = 10.0
+
+    def __init__(self) -> None:
+        self._left = 1
+
+    def run(self, program: pulp.LpProblem, time_limit_s: float, *, feasible: bool) -> Answer:
+        self._left -= 1
+        if self._left < 0:
+            return Answer("failed", reason="time is up")
+        originals = [v for v in program.variables() if v.name.startswith("take_") and v.name.endswith("_0")]
+        program.setObjective(program.objective + pulp.LpAffineExpression([(v, 1e-6) for v in originals]))
+        return HIGHS.run(program, time_limit_s, feasible=feasible)
+
+
+def test_what_the_first_stages_reached_stands_when_the_last_one_fails() -> None:
+    """A floor that a greedy step spends badly: only the solver finds the least miss; accuracy is then picked up."""
+    steps = ((5.0, 0.0), (3.0, 0.012), (0.5, 0.019)), ((5.0, 0.0), (2.9, 0.011), (2.8, 0.02))
+    blocks = tuple(
+        tuple(option(f"{b}{v}", ms, drop) for v, (ms, drop) in enumerate(block)) for b, block in enumerate(steps)
+    )
+    cam = app_options("cam", blocks, budget_ms=4.0, floor=0.88)
+    idle = (option("best", 0.5, 0.0), option("worse", 0.4, 0.05))  # shorter than `long`: nobody's wait depends on it
+    door = app_options("door", ((option("long", 1.0, 0.0),), idle))
+    problem = Problem((cam, door), ROOMY)
+    plan = solve(problem, ImpatientSolver(), 1)
+    best = solve(problem, HIGHS, 1)
+    assert (plan.status, plan.gap, plan.note) == ("time_limit", None, "time is up")
+    assert plan.broken == best.broken
+    assert plan.weighted_accuracy == pytest.approx(best.weighted_accuracy)
+
+
+def test_a_program_that_presolve_called_infeasible_is_solved() -> None:
+    """HiGHS 1.15.1 said so of this one; exhaustive search finds choices that keep every limit."""
+    problem = random_problem(1458, tightness=0.6)
+    plan = solve(problem, HIGHS, 1)
+    assert plan.status == "optimal"
+    assert plan.broken == ()
+
+
+def test_predicting_a_plans_own_routes_gives_the_plan() -> None:
+    problem = random_problem(15, tightness=0.6)
+    plan = solve(problem, HIGHS, 6)
+    again = predict(problem, {a.app_id: a.route for a in plan.apps}, 6)
+    assert replace(plan, status=again.status, gap=again.gap) == again
+
+
+def test_predicting_an_unknown_route_names_what_there_is() -> None:
+    problem = two_apps()
+    routes = {a.app_id: a.route for a in solve(problem, HIGHS, 1).apps}
+    with pytest.raises(KeyError, match="no route"):
+        predict(problem, {"cam": routes["cam"]})
+    with pytest.raises(KeyError, match="block 1 offers cam1v0"):
+        predict(problem, {**routes, "cam": replace(routes["cam"], variants=("cam0v0", "lost", "cam2v0"))})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"latency_ms": float("nan")}, "latency of 'cam0v0' of block 0 of cam is nan"),
+        ({"latency_p95_ms": -1.0}, "-1.0"),
+        ({"memory_bytes": -5}, "memory of"),
+        ({"accuracy_drop": float("inf")}, "accuracy drop"),
+    ],
+)
+def test_a_cost_that_is_no_cost_is_refused_by_name(change: dict[str, Any], said: str) -> None:
+    cam = two_apps().apps[0]
+    broken = replace(cam.blocks[0][0], **change)
+    blocks = ((broken, *cam.blocks[0][1:]), *cam.blocks[1:])
+    with pytest.raises(BadProblem, match=said):
+        solve(Problem((replace(cam, blocks=blocks),), ROOMY), HIGHS, 1)
+
+
+def test_a_block_without_variants_and_an_app_twice_are_refused() -> None:
+    cam = two_apps().apps[0]
+    with pytest.raises(BadProblem, match="block 0 of cam has no variants"):
+        solve(Problem((replace(cam, blocks=((),)),), ROOMY), HIGHS, 1)
+    with pytest.raises(BadProblem, match="two apps of one name"):
+        solve(Problem((cam, cam), ROOMY), HIGHS, 1)
+    with pytest.raises(BadProblem, match="budget of cam is 0"):
+        solve(Problem((replace(cam, app=replace(cam.app, budget_ms=0.0)),), Limits(1)), HIGHS, 1)

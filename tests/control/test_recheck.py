@@ -1,0 +1,96 @@
+"""Every way in which a plan can be wrong is found, and right plans pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from schedulerd.control.choice import choose
+from schedulerd.control.predict import plan_of
+from schedulerd.control.problem import Problem
+from schedulerd.control.recheck import violations
+from schedulerd.plan import Plan
+from tests.control.problems import ROOMY, app_options, graded, random_problem
+
+PROBLEM = Problem((app_options("cam", graded("cam")), app_options("door", graded("door"))), ROOMY, slowdown=1.5)
+PLAN = plan_of(choose(PROBLEM, [[0, 1, 2], [1, 0, 0]]))
+
+
+def changed(app: int = 0, **fields: Any) -> Plan:
+    """`PLAN` with other fields in one app's part."""
+    apps = list(PLAN.apps)
+    apps[app] = replace(apps[app], **fields)
+    return replace(PLAN, apps=tuple(apps))
+
+
+def rerouted(**fields: Any) -> Plan:
+    """`PLAN` with another route for the first app."""
+    return changed(route=replace(PLAN.apps[0].route, **fields))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_predictions_agree_with_the_second_opinion(seed: int) -> None:
+    problem = random_problem(seed, apps=3, tightness=(seed % 11) / 10)
+    for pick in range(3):
+        assert violations(problem, plan_of(choose(problem, [[pick] * 3] * 3))) == ()
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (replace(PLAN, apps=PLAN.apps[:1]), "apps: the plan is for ['cam'], the problem for ['cam', 'door']"),
+        (replace(PLAN, apps=(PLAN.apps[0], PLAN.apps[0])), "apps: "),
+        (rerouted(model="other"), "cam: the route is of model 'other'"),
+        (rerouted(variants=("cam0v0", "cam1v1")), "cam: the route has 2 blocks, the model 3"),
+        (changed(block_ms=()), "cam: the route has 3 blocks"),
+        (rerouted(variants=("cam0v0", "cam1v1", "lost")), "cam: block 2 has no variant 'lost'"),
+        (
+            rerouted(digests=("blob-cam0v0", "blob-cam1v1", "stale")),
+            "cam: block 2 has no variant 'cam2v2' with blob stale",
+        ),
+        (changed(latency_ms=1.0), "cam: latency_ms is 13.5, the plan says 1"),
+        (changed(latency_p95_ms=float("nan")), "cam: latency_p95_ms"),
+        (changed(accuracy=0.9), "cam: accuracy is 0.87, the plan says 0.9"),
+        (changed(memory_bytes=1), "cam: memory_bytes is 9000000"),
+        (changed(utilisation=0.0), "cam: utilisation"),
+        (changed(miss_ms=2.0), "cam: miss_ms is 0, the plan says 2"),
+        (changed(block_ms=(6.0, 4.5, 4.5)), "cam: block_ms[2] is 3, the plan says 4.5"),
+        (replace(PLAN, memory_bytes=1), "plan: memory_bytes is 20000000"),
+        (replace(PLAN, memory_limit_bytes=1), "plan: memory_limit_bytes"),
+        (replace(PLAN, utilisation=0.0), "plan: utilisation"),
+    ],
+)
+def test_a_false_statement_is_found(plan: Plan, said: str) -> None:
+    found = violations(PROBLEM, plan)
+    assert len(found) >= 1
+    assert found[0].startswith(said)
+
+
+def tightened(limit: str) -> Problem:
+    """`PROBLEM` under one limit that `PLAN`'s routes exceed."""
+    cam = PROBLEM.apps[0]
+    tighter: dict[str, Callable[[], Problem]] = {
+        "memory": lambda: replace(PROBLEM, limits=replace(ROOMY, memory_bytes=19_000_000)),
+        "utilisation": lambda: replace(PROBLEM, limits=replace(ROOMY, utilisation_cap=0.2)),
+        "budget:cam": lambda: replace(
+            PROBLEM, apps=(replace(cam, app=replace(cam.app, budget_ms=20.0)), PROBLEM.apps[1])
+        ),
+        "floor:cam": lambda: replace(
+            PROBLEM, apps=(replace(cam, app=replace(cam.app, accuracy_floor=0.89)), PROBLEM.apps[1])
+        ),
+    }
+    return tighter[limit]()
+
+
+@pytest.mark.parametrize("limit", ["memory", "utilisation", "budget:cam", "floor:cam"])
+def test_an_exceeded_limit_is_found_unless_the_plan_says_so(limit: str) -> None:
+    problem = tightened(limit)
+    honest = plan_of(choose(problem, [[0, 1, 2], [1, 0, 0]]))
+    assert [e.limit for e in honest.broken] == [limit]
+    assert violations(problem, honest) == ()
+    silent = violations(problem, replace(honest, broken=()))
+    assert len(silent) == 1
+    assert silent[0].startswith(f"{limit}: ")
