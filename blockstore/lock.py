@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from blockstore.errors import StoreBusy
+from blockstore.errors import StoreBusy, StoreReadOnly
 
 _POLL_S = 0.01
 
@@ -29,11 +29,17 @@ class WriteLock:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold the lock for the length of the body; `StoreBusy` when it could not be had in time.
+        """Hold the lock for the length of the body. Not re-entrant.
 
-        Not re-entrant.
+        Raises `StoreBusy` when it could not be had in time, `StoreReadOnly` when its file may not be written.
         """
-        descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o664)
+        try:
+            descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o664)
+        except PermissionError as error:
+            raise StoreReadOnly(
+                f"{self._path} may not be written by user {os.geteuid()}: it was made by another one; run as that user,"
+                " or give this one the right to write it"
+            ) from error
         try:
             self._acquire(descriptor)
             _sign(descriptor)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -129,6 +129,16 @@ class Store:
             with suppress(MissingBlob):
                 return self._read(self._entry(name))
         return self._read(self._entry(name))
+
+    def whole_models(self, on_fault: Callable[[str, BlockStoreError], None]) -> dict[str, Model]:
+        """Every model whose manifest can be read; `on_fault` is told the name of each other one and why."""
+        models = {}
+        for name in self.models():
+            try:
+                models[name] = self.model(name)
+            except BlockStoreError as error:
+                on_fault(name, error)
+        return models
 
     def missing(self, model: Model) -> frozenset[str]:
         """Blobs of a model that are not on disk. Looks at names only; `verify` reads the bytes."""

@@ -7,6 +7,7 @@ control loop:  monitor -> snapshot -> optimizer -> plan -> switcher             
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import queue
 import signal
@@ -22,8 +23,6 @@ import structlog
 from blockprofiles.cache import load_or_measure
 from blockprofiles.device import usable_cores
 from blockstore.assembly import LoadedBlock
-from blockstore.block import Model
-from blockstore.errors import BlockStoreError
 from blockstore.store import Store
 from schedulerd import __version__
 from schedulerd.bar import Bar
@@ -36,8 +35,9 @@ from schedulerd.control.loop import ControlLoop, ControlThread, LoopSettings, Ou
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.solvers import make_solver
 from schedulerd.control.switcher import Switcher
-from schedulerd.errors import AlreadyServing, SchedulerdError
+from schedulerd.errors import AlreadyServing, ConfigError, SchedulerdError
 from schedulerd.notify import Notifier, watchdog_interval_s
+from schedulerd.plan import EMPTY_PLAN
 from schedulerd.serving.apps import Registry
 from schedulerd.serving.engines.base import Engine
 from schedulerd.serving.engines.factory import make_engine
@@ -46,7 +46,7 @@ from schedulerd.serving.front import Front
 from schedulerd.serving.gateway import Gateway, Handlers
 from schedulerd.serving.lane import Lane
 from schedulerd.serving.queue import DeadlineQueue
-from schedulerd.wire.endpoints import Endpoints
+from schedulerd.wire.endpoints import EndpointError, Endpoints
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +65,10 @@ class Daemon:
     def __init__(self, config: Config, clock: Clock | None = None) -> None:
         self._config = config
         self._clock = clock or SystemClock()
+        try:
+            self._endpoints = Endpoints.within(config.paths.runtime)
+        except EndpointError as error:
+            raise ConfigError(str(error)) from error
         self._wanted_end = threading.Event()
         manager = service_manager()
         self._notifier = Notifier(manager.notify_socket)
@@ -95,7 +99,9 @@ class Daemon:
         config, clock = self._config, self._clock
         threads = config.engine.threads(usable_cores())
         engine = make_engine(config.engine.name, threads)
-        models = self._models = _usable_models(store)
+        models = self._models = store.whole_models(
+            lambda name, error: log.error("model_unusable", model=name, reason=str(error))
+        )
         with _progress(config.profile.seconds) as progress:
             table = load_or_measure(
                 tuple(models.values()),
@@ -112,7 +118,7 @@ class Daemon:
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._front = Front(models, self._registry, self._queue, events.put, config.access.control_uids, clock)
         self._gateway = Gateway(
-            Endpoints.within(config.paths.runtime),
+            self._endpoints,
             Handlers(self._front.on_infer, self._front.on_control, self._front.on_gone),
         )
         self._front.attach(self._gateway)
@@ -120,26 +126,28 @@ class Daemon:
         self._lanes = [Lane(n, self._gateway, self._queue, executor, clock) for n in range(config.engine.lanes)]
         self._switcher = Switcher(_loader(engine, store), clock)
         self._control = ControlThread(events, config.control.tick_s, clock)
-        self._control.attach(
-            ControlLoop(
-                Catalogue(models, table, engine.name),
-                self._registry,
-                self._switcher,
-                Monitor.of_this_machine(clock),
-                solver,
-                _loop_settings(config),
-                Outlets(self._gateway.answer, self._gateway.reply, self._gateway.publish, self._gateway.wake),
-                clock,
-                facts={
-                    "version": __version__,
-                    "pid": os.getpid(),
-                    "started_s": clock.now_s(),
-                    "engine": engine.name,
-                    "lanes": config.engine.lanes,
-                    "threads_per_lane": threads,
-                },
-            )
+        self._loop = ControlLoop(
+            Catalogue(models, table, engine.name),
+            self._registry,
+            self._switcher,
+            Monitor.of_this_machine(clock),
+            solver,
+            _loop_settings(config),
+            Outlets(self._gateway.answer, self._gateway.reply, self._gateway.publish, self._gateway.wake),
+            clock,
+            facts={
+                "version": __version__,
+                "pid": os.getpid(),
+                "started_s": clock.now_s(),
+                "engine": engine.name,
+                "lanes": config.engine.lanes,
+                "threads_per_lane": threads,
+            },
         )
+        self._control.attach(self._loop)
+        # What lives as long as the process need not be looked at by every collection that a request sets off.
+        gc.collect()
+        gc.freeze()
         self._control.start()
         for lane in self._lanes:
             lane.start()
@@ -163,7 +171,12 @@ class Daemon:
     def _look_after(self) -> None:
         """Wait for the end; feed the watchdog while lanes and control loop come round."""
         beat_s = min(BEAT_S, watchdog_interval_s(self._watchdog_s) or BEAT_S)
+        told = EMPTY_PLAN
         while not self._clock.wait(self._wanted_end, beat_s):
+            plan = self._loop.plan
+            if plan is not told:
+                self._notifier.status(f"{len(self._models)} models, {len(plan.apps)} apps, plan {plan.number}")
+                told = plan
             if self._watchdog_s is None:
                 continue
             oldest_s = min(self._control.alive_at_s, *(lane.alive_at_s for lane in self._lanes))
@@ -212,17 +225,6 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         # The file stays: unlinking a lock file lets two processes lock two files of one name.
         os.close(self._file)
-
-
-def _usable_models(store: Store) -> dict[str, Model]:
-    """Every model whose manifest is whole; a damaged one is reported, and the rest is served."""
-    models = {}
-    for name in store.models():
-        try:
-            models[name] = store.model(name)
-        except BlockStoreError as error:
-            log.error("model_unusable", model=name, reason=str(error))
-    return models
 
 
 @contextmanager

@@ -58,6 +58,7 @@ def plan(answer: Answer) -> str:
         f"memory    {size(answer, 'memory_bytes')} of {size(answer, 'memory_limit_bytes')}",
         f"lanes     {share(answer, 'utilisation')} used",
         f"binding   {_listed(answer.get('binding'))}",
+        *(f"exceeded  {text(broken, 'limit')} by {share(broken, 'share')}" for broken in answer.get("broken") or []),
     ]
     blocks = [f"{text(row, 'app')}: " + ", ".join(map(_block, row.get("blocks") or [])) for row in rows]
     tables = ["", _table(_PLAN, rows), "", *blocks] if rows else []

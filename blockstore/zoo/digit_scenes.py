@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-SIZE: Final = 112
+SIZE: Final = 144
 """Height and width of the frames that the demo serves, in pixels."""
 CLASSES: Final = tuple("0123456789")
 LEVELS: Final = 16.0

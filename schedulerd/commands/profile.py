@@ -15,6 +15,7 @@ from schedulerd.commands.tables import size_text, table
 if TYPE_CHECKING:
     from blockprofiles.table import Table
     from blockstore.block import Model
+    from blockstore.errors import BlockStoreError
     from blockstore.store import Store
     from schedulerd.config import Config
 
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     config = configuration.load(args.config)
     logs.configure("warning", "auto")
     with Store.open((args.store or config.paths.store).absolute()) as store:
-        models = tuple(_usable_models(store))
+        models = tuple(store.whole_models(_left_out).values())
         directory = (args.state or config.paths.state).absolute() / "profiles"
         measured = _measure(args, config, store, models, directory)
     rows = list(_rows(models, measured))
@@ -80,14 +81,8 @@ def _measure(
         )
 
 
-def _usable_models(store: Store) -> Iterator[Model]:
-    from blockstore.errors import BlockStoreError
-
-    for name in store.models():
-        try:
-            yield store.model(name)
-        except BlockStoreError as error:
-            print(f"schedulerd: model {name} is left out: {error}", file=sys.stderr)
+def _left_out(name: str, error: BlockStoreError) -> None:
+    print(f"schedulerd: model {name} is left out: {error}", file=sys.stderr)
 
 
 def _rows(models: tuple[Model, ...], measured: Table) -> Iterator[dict[str, Any]]:

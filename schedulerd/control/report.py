@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from blockstore.block import Model
+from blockprofiles.record import Row
+from blockstore.block import Model, Variant
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.limits import LimitsNow
 from schedulerd.control.snapshot import Snapshot
@@ -178,11 +179,14 @@ def plan_map(plan: Plan, decision: Decision, models: Mapping[str, Model]) -> dic
         "apply_ms": decision.apply_ms,
         "status": plan.status,
         "gap": plan.gap,
+        "note": plan.note,
+        "weighted_accuracy": plan.weighted_accuracy,
         "solve_ms": plan.solve_ms,
         "memory_bytes": plan.memory_bytes,
         "memory_limit_bytes": plan.memory_limit_bytes,
         "utilisation": plan.utilisation,
         "binding": list(plan.binding),
+        "broken": [{"limit": e.limit, "share": e.share} for e in plan.broken],
         "apps": [
             {
                 "app": a.app_id,
@@ -206,17 +210,25 @@ def plan_map(plan: Plan, decision: Decision, models: Mapping[str, Model]) -> dic
 
 def model_map(model: Model, catalogue: Catalogue) -> dict[str, Any]:
     """One model in the answer to `models`. `routes` is how many combinations of variants there are."""
-    p95s_ms = [[row.latency_p95_ms for _, row in catalogue.measured(block)] for block in model.blocks]
-    usable = all(p95s_ms)
+    blocks = [catalogue.measured(block) for block in model.blocks]
+    usable = all(blocks)
     return {
         "model": model.name,
         "accuracy": model.accuracy,
         "blocks": len(model.blocks),
         "variants": sum(len(b.variants) for b in model.blocks),
         "routes": math.prod(len(b.variants) for b in model.blocks),
-        "full_p95_ms": sum(block[0] for block in p95s_ms) if usable else None,
-        "fastest_p95_ms": sum(map(min, p95s_ms)) if usable else None,
+        "full_p95_ms": sum(block[0][1].latency_p95_ms for block in blocks) if usable else None,
+        "lossless_p95_ms": sum(map(_lossless_p95_ms, blocks)) if usable else None,
+        "fastest_p95_ms": sum(min(row.latency_p95_ms for _, row in block) for block in blocks) if usable else None,
+        "least_memory_bytes": sum(min(row.memory_bytes for _, row in block) for block in blocks) if usable else None,
         "input": str(model.input),
         "output": str(model.output),
         "labels": list(model.labels),
     }
+
+
+def _lossless_p95_ms(variants: Sequence[tuple[Variant, Row]]) -> float:
+    """The quickest of the variants that cost the least accuracy, mostly none."""
+    least = min(variant.accuracy_drop for variant, _ in variants)
+    return min(row.latency_p95_ms for variant, row in variants if variant.accuracy_drop == least)

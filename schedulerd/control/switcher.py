@@ -20,6 +20,7 @@ from schedulerd.clock import Clock
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.plan import Plan, Route, RouteChange
 from schedulerd.serving.apps import LiveApp
+from schedulerd.serving.engines.heap import return_freed_memory
 from schedulerd.serving.route import LoadedRoute
 
 log = structlog.get_logger(__name__)
@@ -172,9 +173,12 @@ class Switcher:
             for digest, held in self._held.items()
         ]
         needed = sum(size_bytes(digest) for digest in coming)
-        for digest in evict(residents, needed, memory_limit_bytes).digests:
+        evicted = evict(residents, needed, memory_limit_bytes).digests
+        for digest in evicted:
             moved(self._held[digest].state, State.ABSENT)
             del self._held[digest]
+        if evicted:
+            return_freed_memory()
 
 
 def _path(state: State, target: State) -> tuple[State, ...]:

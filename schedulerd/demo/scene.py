@@ -11,8 +11,8 @@ from typing import Any
 from schedulerd.demo.cast import Role
 from schedulerd.demo.processes import Hog, schedctl
 
-MEMORY_LEFT = 0.7
-"""The memory limit of the squeeze, over what the plan of that moment uses."""
+SQUEEZE = 0.5
+"""How far the memory limit goes from what is used down to the least that the models can run in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Scene:
             Phase("CPU hog", f"{hogs} start, one on each core", self._start_hog),
             Phase(
                 "memory cut",
-                f"the hog leaves; schedctl limit memory to {MEMORY_LEFT:.0%} of what is used",
+                f"the hog leaves; schedctl limit memory, {SQUEEZE:.0%} of the way down to the least possible",
                 self._squeeze,
             ),
             Phase(
@@ -75,8 +75,8 @@ class Scene:
     def _squeeze(self) -> tuple[str, ...]:
         self.close()
         used_bytes = schedctl(self._runtime, "plan")["memory_bytes"]
-        limit_kb = max(1, int(used_bytes * MEMORY_LEFT / 1e3))
-        return _said(schedctl(self._runtime, "limit", "memory", f"{limit_kb}KB"))
+        limit_bytes = used_bytes - SQUEEZE * max(0, used_bytes - sum(role.least_memory_bytes for role in self._roles))
+        return _said(schedctl(self._runtime, "limit", "memory", f"{limit_bytes / 1e3:.0f}KB"))
 
     def _relax(self, hurried: Role) -> tuple[str, ...]:
         return (

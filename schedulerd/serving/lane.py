@@ -22,6 +22,9 @@ from schedulerd.wire.messages import Failure
 
 log = structlog.get_logger(__name__)
 
+LOOK_EVERY_S = 0.000_3
+"""A lane that runs blocks looks at the sockets at the first block boundary after this long: an urgent frame waits
+for it or for one block, whichever is longer, and blocks of microseconds do not each pay for a system call."""
 IDLE_WAIT_S = 0.5
 """Longest wait on sockets or baton: bounds how late a stop is noticed and how old a heartbeat can be."""
 
@@ -36,6 +39,7 @@ class Lane(threading.Thread):
         self._executor = executor
         self._clock = clock
         self._stopped = threading.Event()
+        self._looked_at_s = clock.now_s()
         self.alive_at_s = clock.now_s()
         """When the lane last came round; the watchdog reads it."""
 
@@ -65,6 +69,7 @@ class Lane(threading.Thread):
             job = self._queue.take()
             if job is None:
                 self._gateway.turn(IDLE_WAIT_S)
+                self._looked_at_s = self._clock.now_s()
                 job = self._queue.take()
             return job
         finally:
@@ -84,9 +89,10 @@ class Lane(threading.Thread):
             self._fail(job, error)
         if finished:
             self._queue.done(job)
-        self._look_at_sockets(replied=finished)
-        if finished:
+            self._look_at_sockets(replied=True)
             return None
+        if self._clock.now_s() - self._looked_at_s >= LOOK_EVERY_S:
+            self._look_at_sockets(replied=False)
         following = self._queue.exchange(job)
         if following is not job:
             # `job` waits again, and another lane may be idle on the sockets.
@@ -95,6 +101,7 @@ class Lane(threading.Thread):
 
     def _look_at_sockets(self, *, replied: bool) -> None:
         if self._gateway.baton.acquire(blocking=False):
+            self._looked_at_s = self._clock.now_s()
             try:
                 self._gateway.turn()
             except Exception:

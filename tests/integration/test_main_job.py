@@ -45,13 +45,16 @@ def frame() -> Any:
 
 def test_digits_are_recognised_and_the_reply_says_on_which_route(daemon: Daemon) -> None:
     frames, labels = scenes().images, scenes().labels
-    with Client(daemon.runtime) as client:
+    with Client(daemon.runtime) as client, daemon.control() as control:
         registration = client.register(MODEL, budget_ms=1000, rate_hz=10)
         replies = [client.infer(f) for f in frames[:60]]
+        (model,) = [m for m in control.models()["models"] if m["model"] == MODEL]
     right = sum(int(np.argmax(r.outputs[0])) == label for r, label in zip(replies, labels, strict=False))
     assert right / len(replies) > 0.8
-    assert replies[0].route == registration.route == ("original",) * len(registration.route)
     assert replies[0].outputs.shape == (1, 10)
+    # Time is plenty, so nothing is given up; blocks that are quicker at no loss are taken all the same.
+    assert replies[0].route == registration.route
+    assert replies[0].accuracy == registration.accuracy == pytest.approx(model["accuracy"])
 
 
 def test_a_budget_moved_by_schedctl_reaches_the_client_that_streams(daemon: Daemon) -> None:
@@ -82,10 +85,12 @@ def test_a_memory_limit_moves_routes_and_auto_moves_them_back(daemon: Daemon) ->
         client.register(MODEL, budget_ms=1000, rate_hz=10)
         full = client.infer(frame()).route
         used_bytes = control.plan()["memory_bytes"]
-        control.set_limit("memory", int(used_bytes * 0.6))
+        (model,) = [m for m in control.models()["models"] if m["model"] == MODEL]
+        limit_bytes = (used_bytes + model["least_memory_bytes"]) // 2
+        control.set_limit("memory", limit_bytes)
         squeezed = client.infer(frame()).route
-        assert control.plan()["memory_bytes"] <= used_bytes * 0.6
-        assert control.status()["resident_bytes"] <= used_bytes * 0.6
+        assert control.plan()["memory_bytes"] <= limit_bytes
+        assert control.status()["resident_bytes"] <= limit_bytes
         control.set_limit("memory", None)
         again = client.infer(frame()).route
     assert squeezed != full
@@ -221,25 +226,27 @@ def copied(store: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(store, tmp_path / "store"))
 
 
-def original_blobs(root: Path, model: str) -> list[Path]:
-    with Store.open(root) as store:
-        artifacts = [b.variants[0].artifact("onnxruntime") for b in store.model(model).blocks]
-        return [store.path(a.digest) for a in artifacts if a is not None]
-
-
-def test_a_damaged_blob_is_quarantined_and_another_variant_serves(
-    copied: Path, make_daemon: Callable[..., Daemon]
-) -> None:
-    blob = original_blobs(copied, MODEL)[1]
+def damage(blob: Path) -> None:
     data = bytearray(blob.read_bytes())
     data[len(data) // 2] ^= 0xFF
     blob.chmod(0o644)
     blob.write_bytes(data)
+
+
+def test_damaged_blobs_are_quarantined_and_another_variant_serves(
+    copied: Path, make_daemon: Callable[..., Daemon]
+) -> None:
+    with Store.open(copied) as store:
+        *damaged, whole = store.model(MODEL).blocks[1].variants
+        for variant in damaged:
+            artifact = variant.artifact("onnxruntime")
+            assert artifact is not None
+            damage(store.path(artifact.digest))
     daemon = make_daemon(copied)
     daemon.start()
     with Client(daemon.runtime) as client:
         registration = client.register(MODEL, budget_ms=1000, rate_hz=10)
-        assert registration.route[1] != "original"
+        assert registration.route[1] == whole.name
         assert client.infer(frame()).route == registration.route
     assert list((copied / "quarantine").iterdir())
 

@@ -36,7 +36,7 @@ def test_scenes_differ_between_epochs_and_keep_their_labels() -> None:
 
 def test_digits_are_what_the_demo_networks_take() -> None:
     data = digits(train_limit=4, test_limit=4)
-    expected = TensorSpec("uint8", (112, 112, 1))
+    expected = TensorSpec("uint8", (144, 144, 1))
     check(data.train(), expected, "training")
     check(data.held_out(), expected, "held-out")
 
