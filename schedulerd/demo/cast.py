@@ -15,8 +15,10 @@ BUDGET_OVER_LOSSLESS = 2.2
 """Budget over the p95 of the quickest route that loses no accuracy: half of it has no room for waiting any more."""
 LANE_SHARE = 0.2
 """Share of one lane that each app asks for on that route: 60% in all, so calm is calm."""
-FASTEST_HZ = 30.0
-"""What a camera gives."""
+CAMERA_HZ = (30.0, 25.0, 20.0)
+"""What their cameras give at most. Different rates, so that frames meet in every possible way."""
+FLOOR_BELOW_FULL = 0.08
+"""How far below the full model's accuracy no app wants to go, whatever its budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Role:
     budget_ms: float
     rate_hz: float
     priority: int
+    accuracy_floor: float
     least_memory_bytes: int
     """Least that any route of its model takes."""
     seed: int
@@ -41,10 +44,13 @@ def cast(models: Sequence[Mapping[str, Any]]) -> tuple[Role, ...]:
             app=name,
             model=model["model"],
             budget_ms=max(1.0, round(BUDGET_OVER_LOSSLESS * model["lossless_p95_ms"])),
-            rate_hz=max(1.0, min(FASTEST_HZ, round(LANE_SHARE * 1e3 / model["lossless_p95_ms"]))),
+            rate_hz=max(1.0, min(camera_hz, round(LANE_SHARE * 1e3 / model["lossless_p95_ms"]))),
             priority=priority,
+            accuracy_floor=round(max(0.0, model["accuracy"] - FLOOR_BELOW_FULL), 2),
             least_memory_bytes=model["least_memory_bytes"],
             seed=number,
         )
-        for number, (name, priority, model) in enumerate(zip(NAMES, PRIORITIES, chosen, strict=False))
+        for number, (name, priority, camera_hz, model) in enumerate(
+            zip(NAMES, PRIORITIES, CAMERA_HZ, chosen, strict=False)
+        )
     )

@@ -24,7 +24,12 @@ def main() -> int:
     sent = answered = 0
     with Client(args.runtime, timeout_s=10.0) as client:
         registration = client.register(
-            args.model, budget_ms=args.budget_ms, rate_hz=args.rate_hz, priority=args.priority, app=args.app
+            args.model,
+            budget_ms=args.budget_ms,
+            rate_hz=args.rate_hz,
+            priority=args.priority,
+            accuracy_floor=args.accuracy_floor,
+            app=args.app,
         )
         _say(_registered(registration))
         began_s = time.monotonic()
@@ -52,6 +57,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--budget-ms", type=float, required=True)
     parser.add_argument("--rate-hz", type=float, required=True)
     parser.add_argument("--priority", type=int, default=5)
+    parser.add_argument("--accuracy-floor", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

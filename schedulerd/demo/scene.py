@@ -11,8 +11,8 @@ from typing import Any
 from schedulerd.demo.cast import Role
 from schedulerd.demo.processes import Hog, schedctl
 
-SQUEEZE = 0.5
-"""How far the memory limit goes from what is used down to the least that the models can run in."""
+SQUEEZE = 0.4
+"""How far the memory limit goes from what was used before the hog down to the least that the models can run in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Scene:
         self._runtime = runtime
         self._hog: Hog | None = None
         self._cores = os.cpu_count() or 1
+        self._used_bytes = 0
+        """Memory of the plan before the hog came."""
 
     def phases(self) -> tuple[Phase, ...]:
         """In order of play."""
@@ -69,13 +71,14 @@ class Scene:
         return _said(schedctl(self._runtime, "budget", app, f"{budget_ms:g}ms"))
 
     def _start_hog(self) -> tuple[str, ...]:
+        self._used_bytes = schedctl(self._runtime, "plan")["memory_bytes"]
         self._hog = Hog(self._cores)
         return ()
 
     def _squeeze(self) -> tuple[str, ...]:
         self.close()
-        used_bytes = schedctl(self._runtime, "plan")["memory_bytes"]
-        limit_bytes = used_bytes - SQUEEZE * max(0, used_bytes - sum(role.least_memory_bytes for role in self._roles))
+        to_give_bytes = max(0, self._used_bytes - sum(role.least_memory_bytes for role in self._roles))
+        limit_bytes = self._used_bytes - SQUEEZE * to_give_bytes
         return _said(schedctl(self._runtime, "limit", "memory", f"{limit_bytes / 1e3:.0f}KB"))
 
     def _relax(self, hurried: Role) -> tuple[str, ...]:

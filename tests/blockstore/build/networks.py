@@ -1,0 +1,143 @@
+"""Small networks of each kind that the builder must cope with; float32 `[batch, 3, 12, 12]` to 4 logits."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blockstore.block import TensorSpec
+from blockstore.build.images import Labelled
+from blockstore.build.trace import Traced, trace
+from blockstore.zoo.preprocess import Preprocess
+
+FRAMES = TensorSpec("uint8", (12, 12, 3))
+PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+class Unit(nn.Module):
+    """A residual unit, with an option A shortcut where channels or resolution change."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride, self.missing = stride, outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        if self.missing:
+            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
+        return functional.relu(y + x)
+
+
+class Inverted(nn.Module):
+    """1x1, depthwise 3x3, 1x1 back, and a shortcut."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.expand = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.BatchNorm2d(inner), nn.ReLU6())
+        self.depthwise = nn.Sequential(nn.Conv2d(inner, inner, 3, padding=1, groups=inner), nn.ReLU6())
+        self.project = nn.Conv2d(inner, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y
+
+
+class LongSkip(nn.Module):
+    """The first convolution is added to the last: only the ends can be cut off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = self.first(x)
+        return torch.cat([start, self.third(self.second(start))], 1).mean((2, 3))
+
+
+class Branching(nn.Module):
+    """Its path depends on the values, which fx cannot trace."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.sum() > 0:
+            return x
+        return -x
+
+
+def residual() -> nn.Module:
+    return _random(
+        nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            Unit(8, 8, 1),
+            Unit(8, 16, 2),
+            Unit(16, 16, 1),
+            *_head(16),
+        )
+    )
+
+
+def plain() -> nn.Module:
+    convolutions = [(3, 8), (8, 16), (16, 8), (8, 16), (16, 8), (8, 16)]
+    layers = [layer for a, b in convolutions for layer in (nn.Conv2d(a, b, 3, padding=1), nn.ReLU())]
+    return _random(nn.Sequential(*layers, nn.MaxPool2d(2), *_head(16)))
+
+
+def depthwise() -> nn.Module:
+    return _random(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *(Inverted(8, 16) for _ in range(3)), *_head(8)))
+
+
+def fixed_size() -> nn.Module:
+    """A network that takes 12x12 and nothing else."""
+    return _random(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3), nn.Flatten(), nn.Linear(128, 4)))
+
+
+def traced(network: nn.Module) -> Traced:
+    return trace(network, PREPROCESS, FRAMES)
+
+
+def frames(count: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, *FRAMES.shape), dtype=torch.uint8, generator=generator)
+
+
+class Noise:
+    """A data provider: images of nothing, labelled as the untrained `residual` sees them, so its accuracy is 1."""
+
+    classes = ("a", "b", "c", "d")
+
+    def __init__(self, train_height: int = 12, held_out_height: int = 12) -> None:
+        self._train_height, self._held_out_height = train_height, held_out_height
+
+    def train(self) -> Labelled:
+        return Labelled(frames(24).numpy()[:, : self._train_height], np.zeros(24, np.int64))
+
+    def held_out(self) -> Labelled:
+        pictures = frames(20, seed=9)
+        with torch.no_grad():
+            logits = residual()(PREPROCESS(pictures))
+        return Labelled(pictures.numpy()[:, : self._held_out_height], logits.argmax(1).numpy())
+
+
+def _head(channels: int) -> tuple[nn.Module, ...]:
+    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 4)
+
+
+def _random(network: nn.Module) -> nn.Module:
+    """Weights, and statistics of batch normalisation, that do not happen to be 0 or 1."""
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.reset_parameters()
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+            module.running_mean = 0.1 * torch.randn(module.num_features)
+            module.running_var = 0.5 + torch.rand(module.num_features)
+    return network.eval()

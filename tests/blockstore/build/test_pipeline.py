@@ -1,0 +1,182 @@
+"""The whole offline stage on small networks and a real store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from blockstore import torchform
+from blockstore.block import ORIGINAL, TensorSpec
+from blockstore.build import pipeline
+from blockstore.build.export import run, session
+from blockstore.build.progress import Progress, silent
+from blockstore.build.settings import BuildSettings
+from blockstore.errors import CannotBuild, MissingModel
+from blockstore.store import Store
+from blockstore.zoo.resnet import cifar_resnet
+from tests.blockstore.build import networks
+
+SETTINGS = BuildSettings(
+    name="tiny",
+    input=networks.FRAMES,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    blocks=3,
+    width_multiple=2,
+    epochs=2,
+    batch_size=8,
+    fit_routes=4,
+    check_routes=4,
+    threads=1,
+    device="cpu",
+)
+
+
+class Stops(Exception):  # what a user does, not an error
+    """The user interrupts."""
+
+
+def build(store: Store, work: Path, settings: BuildSettings = SETTINGS, progress: Progress = silent) -> pipeline.Built:
+    network = networks.residual()
+    return pipeline.build(network, networks.Noise(), settings, store, work, progress)
+
+
+def test_a_build_puts_a_model_that_runs_whatever_variants_are_combined(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store", create=True) as store:
+        built = build(store, tmp_path / "work")
+        model = store.model("tiny")
+        assert model == built.model
+        assert (model.input, model.output) == (networks.FRAMES, TensorSpec("float32", (4,)))
+        assert model.labels == ("a", "b", "c", "d")
+        assert model.accuracy == 1.0
+        assert model.evaluated_images == 20
+        assert [[v.name for v in b.variants] for b in model.blocks] == [
+            [ORIGINAL, "pruned-25", "pruned-50", "pruned-75"]
+        ] * 3
+        frames = networks.frames(2)
+        for pick in ((0, 0, 0), (3, 0, 2), (1, 2, 3)):
+            x, y = frames.numpy(), frames
+            for block, choice in zip(model.blocks, pick, strict=True):
+                onnx, form = (block.variants[choice].artifact(e) for e in ("onnxruntime", "torch"))
+                assert onnx is not None
+                assert form is not None
+                x = run(session(store.path(onnx.digest).read_bytes(), 1), x)
+                y = torchform.load(store.path(form.digest).read_bytes())(y)
+            assert np.allclose(x, y.numpy(), atol=1e-3)
+
+
+def test_the_manifest_says_how_it_was_made(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store", create=True) as store:
+        model = build(store, tmp_path / "work").model
+    assert model.provenance["seed"] == 0
+    assert model.provenance["routes_checked"] == 4
+    assert 0 <= float(model.provenance["route_accuracy_mae"]) <= 1
+    variant = model.blocks[1].variant("pruned-50")
+    assert variant.kind == "pruned"
+    assert variant.settings["ratio"] == 0.5
+    assert variant.settings["filters_after"] == int(variant.settings["filters_before"]) // 2
+    assert 0 < float(variant.settings["output_error"]) < 1
+    sizes = [v.multiply_adds for v in model.blocks[1].variants]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_an_interrupted_build_leaves_no_model_and_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "retrain" and done == 4:
+            raise Stops
+
+    seen: list[int] = []
+
+    def watch(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "retrain":
+            seen.append(done)
+
+    settings = replace(SETTINGS, blocks=1)
+    with Store.open(tmp_path / "store", create=True) as store:
+        with pytest.raises(Stops):
+            build(store, tmp_path / "work", settings, interrupt)
+        with pytest.raises(MissingModel):
+            store.model("tiny")
+        resumed = build(store, tmp_path / "work", settings, watch).model
+    with Store.open(tmp_path / "other", create=True) as store:
+        unbroken = build(store, tmp_path / "elsewhere", settings).model
+    assert seen == [4, 5, 6]
+    assert resumed == unbroken
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_other_settings_do_not_go_on_from_this_work() -> None:
+    weights = b"w"
+    assert SETTINGS.key(weights) == SETTINGS.key(weights)
+    assert SETTINGS.key(weights) != replace(SETTINGS, seed=1).key(weights)
+    assert SETTINGS.key(weights) != SETTINGS.key(b"other")
+
+
+def test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
+    network = networks.residual()
+    with (
+        Store.open(tmp_path / "store", create=True) as store,
+        pytest.raises(CannotBuild, match=r"held-out images are uint8\[11x12x3\].*uint8\[12x12x3\]"),
+    ):
+        pipeline.build(network, networks.Noise(held_out_height=11), SETTINGS, store, tmp_path, silent)
+
+
+def test_a_fully_convolutional_network_is_retrained_on_images_of_another_size(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store", create=True) as store:
+        built = pipeline.build(networks.residual(), networks.Noise(8), SETTINGS, store, tmp_path, silent)
+    assert built.model.input == networks.FRAMES
+    assert built.model.blocks[0].variant("pruned-25").settings["output_error"]
+
+
+def test_images_of_a_size_that_the_network_does_not_take_are_refused(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, blocks=1)
+    with (
+        Store.open(tmp_path / "store", create=True) as store,
+        pytest.raises(CannotBuild, match=r"training images are 8x12x3, the network takes only uint8\[12x12x3\]"),
+    ):
+        pipeline.build(networks.fixed_size(), networks.Noise(8), settings, store, tmp_path, silent)
+
+
+def test_weights_are_loaded_by_name_and_misfits_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    network = cifar_resnet(20)
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    safetensors.torch.save_file({k: v + 1 for k, v in state.items()}, path)
+    loaded = pipeline.load_weights(cifar_resnet(20), path).state_dict()
+    assert all(torch.equal(loaded[k], v + 1) for k, v in state.items())
+    with pytest.raises(CannotBuild, match=r"another network: no layer1\.3\.bn1\.bias, .*60 in all"):
+        pipeline.load_weights(cifar_resnet(32), path)
+    with pytest.raises(CannotBuild, match="cannot read weights"):
+        pipeline.load_weights(network, tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ratios": (0.5, 1.0)}, "share between 0 and 1"),
+        ({"ratios": ()}, "share between 0 and 1"),
+        ({"mean": (0.5,)}, "the input has 3 channels"),
+        ({"input": TensorSpec("float32", (12, 12, 3))}, "camera frames"),
+        ({"blocks": 0}, "blocks is 0"),
+        ({"epochs": -1}, "must not be negative"),
+        ({"importance": "l7"}, "l1 or l2"),
+        ({"device": "tpu"}, "auto, cpu or cuda"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(CannotBuild, match=message):
+        replace(SETTINGS, **change)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_asking_for_cuda_without_one_is_refused(tmp_path: Path) -> None:
+    with (
+        Store.open(tmp_path / "store", create=True) as store,
+        pytest.raises(CannotBuild, match="device is cuda and torch finds none"),
+    ):
+        build(store, tmp_path, replace(SETTINGS, device="cuda"))

@@ -1,0 +1,54 @@
+"""Trace: what becomes of a network before it is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from blockstore.block import TensorSpec
+from blockstore.errors import CannotCut, UnsupportedOperator
+from tests.blockstore.build import networks
+
+NETWORKS = [networks.residual, networks.plain, networks.depthwise]
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_a_traced_network_takes_frames_and_computes_the_same(make: Callable[[], nn.Module]) -> None:
+    network = make()
+    frames = networks.frames(3)
+    expected = network((frames.permute(0, 3, 1, 2) / 255 - 0.5) / 0.25)
+    assert torch.allclose(networks.traced(network).module(frames), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", NETWORKS)
+def test_batch_normalisation_is_folded_away(make: Callable[[], nn.Module]) -> None:
+    traced = networks.traced(make())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in traced.module.modules())
+    assert traced.output == TensorSpec("float32", (4,))
+
+
+def test_dropout_is_taken_out() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout(), nn.Identity(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert not any(isinstance(m, nn.Dropout | nn.Identity) for m in networks.traced(network).module.modules())
+
+
+def test_a_network_that_branches_on_values_is_refused_with_the_line() -> None:
+    with pytest.raises(CannotCut, match=r"if x\.sum\(\) > 0"):
+        networks.traced(nn.Sequential(nn.Conv2d(3, 4, 3), networks.Branching()))
+
+
+def test_an_operator_that_the_torch_form_lacks_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedOperator, match="InstanceNorm2d"):
+        networks.traced(nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4)))
+
+
+def test_a_network_with_two_outputs_is_refused() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, x + 1
+
+    with pytest.raises(CannotCut, match="not one tensor"):
+        networks.traced(Two())
