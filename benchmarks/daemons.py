@@ -16,11 +16,13 @@ END_TIMEOUT_S = 15.0
 
 
 @contextmanager
-def daemon(store: Path, state: Path, runtime: Path) -> Iterator[ControlClient]:
-    """A daemon that has answered once; its log is `state/daemon.log`."""
+def daemon(store: Path, state: Path, runtime: Path, config: str = "") -> Iterator[ControlClient]:
+    """A daemon that has answered once; `config` is TOML, its log is `state/daemon.log`."""
     runtime.mkdir(parents=True, exist_ok=True)
     state.mkdir(parents=True, exist_ok=True)
-    arguments = ["--store", str(store), "--state", str(state), "--runtime", str(runtime)]
+    settings = state / "schedulerd.toml"
+    settings.write_text(config)
+    arguments = ["--config", str(settings), "--store", str(store), "--state", str(state), "--runtime", str(runtime)]
     with (state / "daemon.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "schedulerd", "run", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL

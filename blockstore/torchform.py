@@ -109,16 +109,6 @@ METHODS: Final = frozenset(
 )
 # Other objects under which torch traces the same function.
 _ALIASES: Final[Mapping[Callable[..., Any], str]] = {operator.iadd: "add", operator.imul: "mul"}
-# What reading a malformed graph, or fitting the wrong weights to it, raises.
-_MALFORMED: Final = (
-    KeyError,
-    TypeError,
-    ValueError,
-    IndexError,
-    AttributeError,
-    RuntimeError,
-    SafetensorError,
-)
 _CLASSES: Final = {cls.__name__: cls for cls in MODULES}
 _FUNCTION_NAMES: Final = {**{f: name for name, f in FUNCTIONS.items()}, **_ALIASES}
 

@@ -172,7 +172,10 @@ class LimitsConfig:
     )
     queue_length: int = field(
         default=64,
-        metadata=_about(Whole(1, 65536), "Requests that may wait; further ones are refused with a code."),
+        metadata=_about(
+            Whole(1, 65536),
+            "Requests that may be open at once, a quarter of them for one app; further ones are refused with a code.",
+        ),
     )
 
 

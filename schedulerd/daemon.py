@@ -69,7 +69,8 @@ class Daemon:
             self._endpoints = Endpoints.within(config.paths.runtime)
         except EndpointError as error:
             raise ConfigError(str(error)) from error
-        self._wanted_end = threading.Event()
+        # Its put may be called from a signal handler whatever the main thread is doing; an Event's set may not.
+        self._ends: queue.SimpleQueue[int] = queue.SimpleQueue()
         manager = service_manager()
         self._notifier = Notifier(manager.notify_socket)
         self._watchdog_s = manager.watchdog_s
@@ -81,7 +82,11 @@ class Daemon:
             signal.signal(number, self._on_signal)
         runtime = self._config.paths.runtime
         with Lock(runtime / "schedulerd.lock"), Store.open(self._config.paths.store) as store:
-            self.start(store)
+            try:
+                self.start(store)
+            except _EndedEarly:
+                log.info("stopped", during="measuring")
+                return
             self._notifier.ready(f"serving {len(self._models)} models")
             log.info("ready", runtime=str(runtime), models=sorted(self._models), pid=os.getpid())
             try:
@@ -89,10 +94,6 @@ class Daemon:
             finally:
                 self._notifier.stopping()
                 self.stop()
-
-    def end(self) -> None:
-        """Ask a running daemon to stop; from any thread."""
-        self._wanted_end.set()
 
     def start(self, store: Store) -> None:
         """Build the parts and let them run."""
@@ -102,7 +103,13 @@ class Daemon:
         models = self._models = store.whole_models(
             lambda name, error: log.error("model_unusable", model=name, reason=str(error))
         )
-        with _progress(config.profile.seconds) as progress:
+        with _progress(config.profile.seconds) as shown:
+
+            def progress(share: float) -> None:
+                if not self._ends.empty():
+                    raise _EndedEarly
+                shown(share)
+
             table = load_or_measure(
                 tuple(models.values()),
                 engine,
@@ -124,8 +131,8 @@ class Daemon:
         self._front.attach(self._gateway)
         executor = Executor(engine, clock)
         self._lanes = [Lane(n, self._gateway, self._queue, executor, clock) for n in range(config.engine.lanes)]
-        self._switcher = Switcher(_loader(engine, store), clock)
         self._control = ControlThread(events, config.control.tick_s, clock)
+        self._switcher = Switcher(_loader(engine, store), clock, self._control.beat)
         self._loop = ControlLoop(
             Catalogue(models, table, engine.name),
             self._registry,
@@ -160,19 +167,20 @@ class Daemon:
             log.warning("stopped_with_requests_open", open=self._queue.open, waited_s=DRAIN_S)
         self._control.stop()
         self._control.join(timeout=DRAIN_S)
+        self._front.refuse(self._control.left_over())
         for lane in self._lanes:
             lane.stop()
         for lane in self._lanes:
             lane.join(timeout=DRAIN_S)
         self._switcher.close()
-        self._gateway.close()
+        self._gateway.close(DRAIN_S)
         log.info("stopped")
 
     def _look_after(self) -> None:
         """Wait for the end; feed the watchdog while lanes and control loop come round."""
         beat_s = min(BEAT_S, watchdog_interval_s(self._watchdog_s) or BEAT_S)
         told = EMPTY_PLAN
-        while not self._clock.wait(self._wanted_end, beat_s):
+        while not self._ended_within(beat_s):
             plan = self._loop.plan
             if plan is not told:
                 self._notifier.status(f"{len(self._models)} models, {len(plan.apps)} apps, plan {plan.number}")
@@ -183,6 +191,13 @@ class Daemon:
             if self._clock.now_s() - oldest_s < self._watchdog_s / 2:
                 self._notifier.watchdog()
 
+    def _ended_within(self, timeout_s: float) -> bool:
+        try:
+            self._ends.get(timeout=timeout_s)
+        except queue.Empty:
+            return False
+        return True
+
     def _wait_until(self, holds: Callable[[], bool], timeout_s: float) -> None:
         """Poll in small steps: a stop is rare, and a lane should not have to tell anybody about it."""
         until_s = self._clock.now_s() + timeout_s
@@ -190,8 +205,12 @@ class Daemon:
         while not holds() and self._clock.now_s() < until_s:
             self._clock.wait(never, 0.005)
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        self._wanted_end.set()
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._ends.put(number)
+
+
+class _EndedEarly(Exception):
+    """SIGTERM came before the daemon was ready."""
 
 
 class Lock:

@@ -7,7 +7,7 @@ switcher performs. Nothing here reads a clock, a device or a socket.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LATE_POLICIES = ("run", "drop")
 """What happens to a request whose deadline has passed before it starts: it runs all the same, or is refused."""
@@ -107,6 +107,10 @@ class Plan:
     def app(self, app_id: str) -> AppPlan | None:
         """The part of one app, or None."""
         return next((a for a in self.apps if a.app_id == app_id), None)
+
+    def without(self, app_id: str) -> Plan:
+        """The same plan, less the part of one app; sums over all apps are left as they were predicted."""
+        return replace(self, apps=tuple(a for a in self.apps if a.app_id != app_id))
 
     def digests(self) -> frozenset[str]:
         """Every blob that some route of this plan runs."""

@@ -194,7 +194,7 @@ def _check_size(blocks: Sequence[CutBlock], training: Labelled, settings: BuildS
                 x = block.module(x)
     except RuntimeError as error:
         shape = "x".join(map(str, training.images.shape[1:]))
-        raise CannotBuild(f"the training images are {shape}, the network takes only {settings.input}: {error}") from error
+        raise CannotBuild(f"training images are {shape}, the network takes only {settings.input}: {error}") from error
 
 
 def _runner(onnx: bytes, threads: int) -> evaluate.Runner:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import re
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,8 @@ def _build(args: argparse.Namespace, settings: BuildSettings, root: Path) -> Bui
     from blockstore.store import Store
 
     keep_freed_memory()
+    # A user's own network and images are found as `python -m` would find them.
+    sys.path.insert(0, str(Path.cwd()))
     network, data = named.call(args.model), named.call(args.data)
     if args.weights:
         pipeline.load_weights(network, args.weights)

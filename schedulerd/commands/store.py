@@ -49,6 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     collect.add_argument(
         "--grace", type=_seconds, metavar="SECONDS", help="spare younger blobs, for a builder at work (default 1 h)"
     )
+    add("rm", _rm, "remove a model; `gc` then removes its blobs").add_argument("model", metavar="MODEL")
     add("rebuild-index", _rebuild_index, "make the index again from the blobs")
     export = add("export", _export, "write models to one portable file")
     export.add_argument("archive", type=Path, metavar="ARCHIVE")
@@ -206,6 +207,11 @@ def _gc(store: Store, args: argparse.Namespace) -> Answer:
     if found.spared_blobs:
         lines.append(f"spared {count_text(found.spared_blobs, 'young blob')}; --grace 0 removes them too")
     return Answer(asdict(found), lines)
+
+
+def _rm(store: Store, args: argparse.Namespace) -> Answer:
+    store.remove_model(args.model)
+    return Answer({"removed": args.model}, [f"removed: {args.model}"])
 
 
 def _rebuild_index(store: Store, _args: argparse.Namespace) -> Answer:

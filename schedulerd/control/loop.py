@@ -11,6 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -30,15 +31,14 @@ from schedulerd.control.predict import predict
 from schedulerd.control.problem import AppOptions, Limits, Problem
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.solvers import Solver
-from schedulerd.control.switcher import LoadFailed, Switcher
-from schedulerd.errors import BadValue, SchedulerdError, StoreFault
+from schedulerd.control.switcher import LoadFailed, LoadTimedOut, Switcher
+from schedulerd.errors import BadValue, InternalError, SchedulerdError, StoreFault
 from schedulerd.plan import EMPTY_PLAN, Plan, RouteChange, difference
 from schedulerd.serving.admission import check_budget_ms
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.wire.codec import encode, encode_event
 from schedulerd.wire.messages import (
     Answer,
-    Code,
     Failure,
     Ping,
     Registered,
@@ -51,12 +51,14 @@ log = structlog.get_logger(__name__)
 
 OBSERVED_S = 1.0
 """Window of live timings behind the estimate of the slowdown: a step is followed within it."""
+REMEMBERED_S = 15.0
+"""Where the window holds too few timings, because apps are slow, the newest of this time count as well."""
 PROBE_S = 1.0
 """How often an app that sends nothing is asked whether it is still there."""
 ROOM_TO_GROW = 1.1
 """A memory limit that bound the plan must grow by this factor before it alone is a reason to plan anew."""
-LOAD_ATTEMPTS = 8
-"""Plans tried in one turn while blobs turn out to be damaged, each plan without the blobs that failed."""
+RETRY_S = 5.0
+"""When to try again after a plan could not be put in place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,10 @@ class Cause:
 
     text: str
     urgent: bool
+
+
+Respond = Callable[[SchedulerdError | None], None]
+"""Answers somebody once the turn has planned; it is told what kept the plan from being put in place, if anything."""
 
 
 class ControlLoop:
@@ -142,10 +148,9 @@ class ControlLoop:
         limits = self._limits().limits
         # A plan made for an event follows the board as well, so pressure is asked about only where there was none.
         causes = causes or self._pressure(limits)
-        if causes:
-            self._replan(causes, limits)
+        fault = self._replan(causes, limits) if causes else None
         for respond in waiting:
-            self._respond(respond)
+            self._respond(respond, fault)
         self._switcher.tidy(limits.memory_bytes, self._catalogue.size_bytes)
         self._tell_misses()
         self._probe()
@@ -156,12 +161,16 @@ class ControlLoop:
     def _look(self) -> None:
         self._snapshot = self._monitor.look()
         now_s = self._clock.now_s()
-        ratios = [
-            o.run_ms / o.expected_p95_ms
-            for app in self._registry.all()
-            for o in app.meter.since(max(now_s - OBSERVED_S, self._changed_at_s))
-        ]
-        self._correction = corrected(self._correction, ratios, now_s, self._settings.correction)
+        self._correction = corrected(self._correction, self._ratios(now_s), now_s, self._settings.correction)
+
+    def _ratios(self, now_s: float) -> list[float]:
+        """Measured over profiled time of the newest requests, since the routes changed."""
+        since_s = max(now_s - REMEMBERED_S, self._changed_at_s)
+        seen = sorted((o for app in self._registry.all() for o in app.meter.since(since_s)), key=lambda o: o.at_s)
+        recent = [o for o in seen if o.at_s > now_s - OBSERVED_S]
+        if len(recent) < self._settings.correction.least_samples:
+            recent = seen[-self._settings.correction.least_samples :]
+        return [o.run_ms / o.expected_p95_ms for o in recent]
 
     def _limits(self) -> LimitsNow:
         return limits_now(
@@ -172,24 +181,24 @@ class ControlLoop:
             lanes=self._settings.lanes,
         )
 
-    def _take_in(self, events: Sequence[Event]) -> tuple[list[Cause], list[Callable[[], None]]]:
+    def _take_in(self, events: Sequence[Event]) -> tuple[list[Cause], list[Respond]]:
         """Apply what changes the problem; what has to be answered is answered after the plan is in place."""
         causes: list[Cause] = []
-        waiting: list[Callable[[], None]] = []
+        waiting: list[Respond] = []
         for event in events:
             if isinstance(event, Joined):
                 causes.append(Cause(f"{event.app.spec.app_id} joins", urgent=True))
-                waiting.append(lambda event=event: self._welcome(event))  # type: ignore[misc]  # bound per event
+                waiting.append(partial(self._welcome, event))
             elif isinstance(event, Left):
                 causes.append(Cause(f"{event.app.spec.app_id} leaves ({event.reason})", urgent=True))
-                waiting.append(lambda event=event: self._farewell(event))  # type: ignore[misc]  # bound per event
+                self._forget(event.app, event.reason)
             else:
                 cause, respond = self._asked(event)
                 causes += [cause] if cause else []
                 waiting.append(respond)
         return causes, waiting
 
-    def _asked(self, event: Asked) -> tuple[Cause | None, Callable[[], None]]:
+    def _asked(self, event: Asked) -> tuple[Cause | None, Respond]:
         """Edits take effect now, so that the plan of this turn follows them; every answer shows what came of it."""
         request = event.request
         cause: Cause | None = None
@@ -200,8 +209,8 @@ class ControlLoop:
                 cause = self._set_limit(request)
         except SchedulerdError as error:
             failure = encode(Failure(request.id, error.code, str(error)))
-            return None, lambda: self._outlets.answer(event.identity, failure)
-        return cause, lambda: self._answer(event)
+            return None, lambda _: self._outlets.answer(event.identity, failure)
+        return cause, partial(self._answer, event)
 
     def _set_budget(self, request: SetBudget) -> Cause:
         check_budget_ms(request.budget_ms)
@@ -247,19 +256,31 @@ class ControlLoop:
             slowdown = settled(self._correction).slowdown
             yield f"blocks run {slowdown:g} times their profile" if slowdown > 1 else "blocks run as profiled again"
 
-    def _replan(self, causes: Sequence[Cause], limits: Limits) -> None:
-        """Solve, damp, switch. Blobs that cannot be loaded are left out and the problem is solved again."""
+    def _replan(self, causes: Sequence[Cause], limits: Limits) -> SchedulerdError | None:
+        """Solve, damp, switch; what kept the plan from being put in place, for those who wait for it.
+
+        Blobs that cannot be loaded are left out and the problem is solved again: each time there are fewer.
+        """
         cause = "; ".join(c.text for c in causes)
         urgent = any(c.urgent for c in causes)
-        for _ in range(LOAD_ATTEMPTS):
-            try:
-                self._plan_once(cause, urgent, limits)
-                return
-            except LoadFailed as failed:
-                log.error("block_unusable", digest=failed.digest, reason=str(failed))
-                broken = self._catalogue.broken | {failed.digest}
-                self._catalogue = replace(self._catalogue, broken=broken)
-        log.error("plan_abandoned", cause=cause, attempts=LOAD_ATTEMPTS)
+        try:
+            while True:
+                try:
+                    self._plan_once(cause, urgent, limits)
+                    return None
+                except LoadFailed as failed:
+                    for digest, reason in failed.reasons.items():
+                        log.error("block_unusable", digest=digest, reason=reason)
+                    broken = self._catalogue.broken | failed.reasons.keys()
+                    self._catalogue = replace(self._catalogue, broken=broken)
+        except LoadTimedOut as late:
+            log.error("plan_put_off", cause=cause, reason=str(late), retry_s=RETRY_S)
+            fault: SchedulerdError = StoreFault(f"{late}; the routes are as before, and it is tried again")
+        except Exception as error:
+            log.exception("plan_failed", cause=cause)
+            fault = InternalError(f"no plan could be made: {type(error).__name__}; see the daemon's log")
+        self._reconsider_at_s = self._clock.now_s() + RETRY_S
+        return fault
 
     def _plan_once(self, cause: str, urgent: bool, limits: Limits) -> None:
         slowdown = settled(self._correction).slowdown
@@ -323,15 +344,26 @@ class ControlLoop:
             if change.old is not None and change.new is not None:
                 self._swaps[change.app_id] = self._swaps.get(change.app_id, 0) + 1
 
-    def _welcome(self, event: Joined) -> None:
+    def _forget(self, app: LiveApp, reason: str) -> None:
+        """An app has left. Its name may be back in the same turn, as another app that needs a route of its own."""
+        spec = app.spec
+        self.plan = self.plan.without(spec.app_id)
+        self._switcher.retire(spec.app_id)
+        self._departed += report.Totals.of(app, self._swaps.pop(spec.app_id, 0))
+        self._missed.pop(spec.app_id, None)
+        self._publish("app", {"app": spec.app_id, "model": spec.model, "change": "left", "reason": reason})
+
+    def _welcome(self, event: Joined, fault: SchedulerdError | None) -> None:
         app = event.app
         planned = self.plan.app(app.spec.app_id)
         if app.gone:
             return
         if app.route is None or planned is None:
             self._registry.remove(app)
-            text = f"no route for {app.spec.model!r} could be loaded; see `schedulerd store verify`"
-            self._outlets.reply(app.identity, encode(Failure(event.message_id, Code.STORE_FAULT, text)))
+            fault = fault or StoreFault(
+                f"no route for {app.spec.model!r} could be loaded; see `schedulerd store verify`"
+            )
+            self._outlets.reply(app.identity, encode(Failure(event.message_id, fault.code, str(fault))))
             return
         self._publish("app", {"app": app.spec.app_id, "model": app.spec.model, "change": "joined"})
         registered = Registered(
@@ -350,21 +382,17 @@ class ControlLoop:
         )
         self._outlets.reply(app.identity, encode(registered))
 
-    def _farewell(self, event: Left) -> None:
-        app = event.app.spec
-        self._departed += report.Totals.of(event.app, self._swaps.pop(app.app_id, 0))
-        self._missed.pop(app.app_id, None)
-        self._publish("app", {"app": app.app_id, "model": app.model, "change": "left", "reason": event.reason})
-
-    def _respond(self, respond: Callable[[], None]) -> None:
+    def _respond(self, respond: Respond, fault: SchedulerdError | None) -> None:
         """Answer one request; a fault while answering must not keep the others waiting."""
         try:
-            respond()
+            respond(fault)
         except Exception:
             log.exception("answer_failed")
 
-    def _answer(self, event: Asked) -> None:
+    def _answer(self, event: Asked, fault: SchedulerdError | None) -> None:
         try:
+            if fault is not None and isinstance(event.request, SetBudget | SetLimit):
+                raise fault
             reply: Answer | Failure = Answer(event.request.id, report.answer(event.request, self._now()))
         except SchedulerdError as error:
             reply = Failure(event.request.id, error.code, str(error))
@@ -451,13 +479,17 @@ class ControlThread(threading.Thread):
         """The loop to call; before `start`."""
         self._loop = loop
 
+    def beat(self) -> None:
+        """The thread is alive, though in the middle of a turn."""
+        self.alive_at_s = self._clock.now_s()
+
     def run(self) -> None:
         """Turn until stopped. A turn that fails is logged, and the next one comes."""
         assert self._loop is not None
         while not self._stopped.is_set():
-            self.alive_at_s = self._clock.now_s()
+            self.beat()
             try:
-                self._loop.turn(self._gather())
+                self._loop.turn(self._gather(self._tick_s))
             except Exception:
                 log.exception("control_fault")
 
@@ -465,11 +497,15 @@ class ControlThread(threading.Thread):
         """Leave after the present turn."""
         self._stopped.set()
 
-    def _gather(self) -> list[Event]:
-        """Everything that is waiting; at most a tick of patience for the first."""
+    def left_over(self) -> list[Event]:
+        """Events that came after the last turn; somebody waits for an answer to each."""
+        return self._gather(0.0)
+
+    def _gather(self, patience_s: float) -> list[Event]:
+        """Everything that is waiting, and if that is nothing, the first that comes within `patience_s`."""
         gathered: list[Event] = []
         try:
-            gathered.append(self._events.get(timeout=self._tick_s))
+            gathered.append(self._events.get(timeout=patience_s))
             while True:
                 gathered.append(self._events.get_nowait())
         except queue.Empty:

@@ -27,14 +27,21 @@ log = structlog.get_logger(__name__)
 
 LOAD_TIMEOUT_S = 20.0
 """For all blobs of one plan; a loader that takes longer is given up, and the running routes stay."""
+BEAT_S = 0.5
+"""How often the control thread shows that it is alive while it waits for the loader."""
 
 
 class LoadFailed(Exception):
-    """A blob could not be loaded: missing, damaged, or refused by the engine."""
+    """Blobs could not be loaded: missing, damaged, or refused by the engine."""
 
-    def __init__(self, digest: str, reason: str) -> None:
-        super().__init__(f"blob {digest[:12]}: {reason}")
-        self.digest = digest
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"blob {digest[:12]}: {reason}" for digest, reason in reasons.items()))
+        self.reasons = dict(reasons)
+        """What is wrong with each blob, by digest."""
+
+
+class LoadTimedOut(Exception):
+    """The loader was not done in time; nothing is known to be wrong with any blob."""
 
 
 @dataclass(slots=True)
@@ -49,9 +56,11 @@ class _Held:
 class Switcher:
     """What is in memory, and which app runs what."""
 
-    def __init__(self, load: Callable[[str], LoadedBlock], clock: Clock) -> None:
+    def __init__(self, load: Callable[[str], LoadedBlock], clock: Clock, beat: Callable[[], None]) -> None:
+        """Args: load: makes a block of a blob; clock; beat: called now and then while `apply` waits for the loader."""
         self._load = load
         self._clock = clock
+        self._beat = beat
         self._loader = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
         self._held: dict[str, _Held] = {}
         self._running: dict[str, LoadedRoute] = {}
@@ -65,7 +74,7 @@ class Switcher:
         memory_limit_bytes: int,
         catalogue: Catalogue,
     ) -> None:
-        """Put a plan into place. `LoadFailed` leaves every app on the route that it has."""
+        """Put a plan into place. `LoadFailed` and `LoadTimedOut` leave every app on the route that it has."""
         wanted = plan.digests()
         missing = sorted(wanted - self._held.keys())
         self._make_room(missing, wanted, memory_limit_bytes, catalogue.size_bytes)
@@ -73,7 +82,7 @@ class Switcher:
         for change in changes:
             app = apps.get(change.app_id)
             if change.new is None or app is None:
-                self._retire(change.app_id)
+                self.retire(change.app_id)
             else:
                 self._put(app, self._loaded(change.new, plan, change.app_id, catalogue))
         self._settle()
@@ -101,21 +110,35 @@ class Switcher:
         for digest in digests:
             self._held[digest] = _Held(moved(State.ABSENT, State.LOADING), None, self._clock.now_s())
         futures = {digest: self._loader.submit(self._load, digest) for digest in digests}
-        concurrent.futures.wait(futures.values(), timeout=LOAD_TIMEOUT_S)
-        failed: LoadFailed | None = None
+        self._await(futures.values())
+        reasons: dict[str, str] = {}
+        late = 0
         for digest, future in futures.items():
             held = self._held[digest]
-            try:
-                held.block = future.result(timeout=0)
+            if future.done() and (error := future.exception()) is None:
+                held.block = future.result()
                 held.state = moved(held.state, State.WARM)
-            except Exception as error:
+                continue
+            moved(held.state, State.ABSENT)
+            del self._held[digest]
+            if not future.done():
+                future.cancel()
+                late += 1
+            else:
                 # Whatever a library raises on a damaged file, the app keeps its route and the blob is left out.
-                reason = "loading timed out" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
-                moved(held.state, State.ABSENT)
-                del self._held[digest]
-                failed = failed or LoadFailed(digest, reason)
-        if failed is not None:
-            raise failed
+                reasons[digest] = f"{type(error).__name__}: {error}"
+        if reasons:
+            raise LoadFailed(reasons)
+        if late:
+            raise LoadTimedOut(f"{late} of {len(digests)} blobs were not loaded within {LOAD_TIMEOUT_S:g} s")
+
+    def _await(self, futures: Collection[concurrent.futures.Future[LoadedBlock]]) -> None:
+        until_s = self._clock.now_s() + LOAD_TIMEOUT_S
+        waiting = set(futures)
+        while waiting and self._clock.now_s() < until_s:
+            waiting = concurrent.futures.wait(waiting, timeout=BEAT_S).not_done
+            if waiting:
+                self._beat()
 
     def _loaded(self, route: Route, plan: Plan, app_id: str, catalogue: Catalogue) -> LoadedRoute:
         planned = plan.app(app_id)
@@ -130,11 +153,12 @@ class Switcher:
     # Swapping.
 
     def _put(self, app: LiveApp, loaded: LoadedRoute) -> None:
-        self._retire(app.spec.app_id)
+        self.retire(app.spec.app_id)
         self._running[app.spec.app_id] = loaded
         app.route = loaded
 
-    def _retire(self, app_id: str) -> None:
+    def retire(self, app_id: str) -> None:
+        """An app needs its route no more; what runs on it ends first."""
         old = self._running.pop(app_id, None)
         if old is not None:
             self._draining.append(old)
@@ -173,12 +197,15 @@ class Switcher:
             for digest, held in self._held.items()
         ]
         needed = sum(size_bytes(digest) for digest in coming)
-        evicted = evict(residents, needed, memory_limit_bytes).digests
-        for digest in evicted:
+        eviction = evict(residents, needed, memory_limit_bytes)
+        for digest in eviction.digests:
             moved(self._held[digest].state, State.ABSENT)
             del self._held[digest]
-        if evicted:
+        if eviction.digests:
             return_freed_memory()
+        if coming and eviction.short_bytes:
+            # Routes are never taken away before the new ones run, so old and new are in memory together for a moment.
+            log.info("over_memory_limit_while_swapping", bytes=eviction.short_bytes)
 
 
 def _path(state: State, target: State) -> tuple[State, ...]:

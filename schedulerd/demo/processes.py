@@ -78,10 +78,6 @@ class ClientProcess:
         self._reader = threading.Thread(target=self._read, name=f"read-{role.app}", daemon=True)
         self._reader.start()
 
-    def recent(self, count: int) -> tuple[Sample, ...]:
-        """The newest samples, oldest first."""
-        return tuple(self._samples[-count:])
-
     @property
     def samples(self) -> tuple[Sample, ...]:
         """Everything seen so far."""

@@ -26,6 +26,8 @@ from schedulerd.wire.messages import Code, Failure, Infer, Ping, Pong, Register,
 
 log = structlog.get_logger(__name__)
 
+STOPPING = "the daemon is stopping; connect again when it is back"
+
 
 class Front:
     """The handlers of the two sockets."""
@@ -48,7 +50,6 @@ class Front:
         self._gateway: Gateway | None = None
         self.stopping = threading.Event()
         """Set once: from then on registrations and frames are refused with `shutting_down`."""
-        self.bad_messages = 0
 
     def attach(self, gateway: Gateway) -> None:
         """The gateway calls us and we answer through it, so one of the two must learn of the other later."""
@@ -72,10 +73,11 @@ class Front:
             else:
                 raise BadValue(f"{type(request).__name__} belongs on the control socket")
         except WireError as error:
-            self.bad_messages += 1
             self._refuse(identity, error.id, error.code, str(error))
         except SchedulerdError as error:
             self._refuse(identity, message_id, error.code, str(error))
+        except Exception as error:
+            self._reply(identity, encode(_internal(message_id, error)))
 
     def on_control(self, identity: bytes, peer: Peer, frames: Sequence[Frame]) -> None:
         """A message on the control socket: checked here, answered by the control thread."""
@@ -83,19 +85,31 @@ class Front:
         try:
             request, _ = decode_request(frames)
             message_id = request.id
-            if peer.uid is not None and peer.uid not in self._control_users:
+            if peer.uid not in self._control_users:
                 raise NotPermitted(f"user id {peer.uid} may not control this daemon; add it to [access] control_users")
             if isinstance(request, Infer | Register | Unregister):
                 raise BadValue(f"{type(request).__name__} belongs on the inference socket")
             if isinstance(request, Ping):
                 self._answer(identity, encode(Pong(message_id)))
+            elif self.stopping.is_set():
+                raise ShuttingDown(STOPPING)
             else:
                 self._post(Asked(request, identity))
         except WireError as error:
-            self.bad_messages += 1
             self._answer(identity, encode(Failure(error.id, error.code, str(error))))
         except SchedulerdError as error:
             self._answer(identity, encode(Failure(message_id, error.code, str(error))))
+        except Exception as error:
+            self._answer(identity, encode(_internal(message_id, error)))
+
+    def refuse(self, events: Sequence[Event]) -> None:
+        """Answer those whose events no control loop will take in any more."""
+        stopping = ShuttingDown(STOPPING)
+        for event in events:
+            if isinstance(event, Joined):
+                self._reply(event.app.identity, encode(Failure(event.message_id, stopping.code, STOPPING)))
+            elif isinstance(event, Asked):
+                self._answer(event.identity, encode(Failure(event.request.id, stopping.code, STOPPING)))
 
     def on_gone(self, identity: bytes) -> None:
         """A client cannot be reached any more: its waiting requests and its registration go."""
@@ -105,14 +119,14 @@ class Front:
 
     def _infer(self, identity: bytes, request: Infer, buffers: Sequence[memoryview], arrived_s: float) -> None:
         if self.stopping.is_set():
-            raise ShuttingDown("the daemon is stopping; connect again when it is back")
+            raise ShuttingDown(STOPPING)
         app = admit_frame(self._registry.of(identity), request)
         frame = as_batch(array_of(request.tensors[0], buffers[0]), app.input.shape)
         self._queue.put(Job(app, request.id, frame, arrived_s))
 
     def _register(self, identity: bytes, request: Register) -> None:
         if self.stopping.is_set():
-            raise ShuttingDown("the daemon is stopping; connect again when it is back")
+            raise ShuttingDown(STOPPING)
         if request.app is not None:
             self._forget_if_dead(request.app)
         spec = admit_app(request, request.app or self._registry.free_name(request.model), self._models)
@@ -148,3 +162,9 @@ class Front:
     def _answer(self, identity: bytes, frames: Sequence[Frame]) -> None:
         assert self._gateway is not None, "attach() comes before the first message"
         self._gateway.answer(identity, frames)
+
+
+def _internal(message_id: int, error: Exception) -> Failure:
+    """A fault of ours: logged with its trace, and still an answer to whoever sent the message."""
+    log.exception("message_failed")
+    return Failure(message_id, Code.INTERNAL, f"the message failed: {type(error).__name__}; see the daemon's log")

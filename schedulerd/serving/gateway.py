@@ -22,6 +22,7 @@ from typing import NamedTuple
 import structlog
 import zmq
 
+from schedulerd.errors import SchedulerdError
 from schedulerd.wire.codec import encode
 from schedulerd.wire.endpoints import Endpoints
 from schedulerd.wire.messages import MAX_TENSOR_BYTES, MAX_TENSORS, Ping
@@ -34,7 +35,11 @@ HARD_FRAME_BYTES = 2 * MAX_TENSOR_BYTES
 MESSAGES_PER_TURN = 32
 """Read from one socket before looking at the others, so that no flood keeps replies from leaving."""
 BACKLOG = 64
-"""Replies kept for a client that does not read; beyond it they are dropped and counted."""
+"""Replies kept for a client that does not read, in libzmq and again here; beyond it they are dropped and logged."""
+ARRIVALS = 64
+"""Messages of one client that wait in libzmq; beyond it the client's own socket fills, and its next send waits."""
+EVENTS_KEPT = 1000
+"""For a listener that does not read; it sees the gap in the numbers."""
 HEARTBEAT_MS = 500
 HEARTBEAT_TIMEOUT_MS = 1500
 LAST_WORDS_MS = 500
@@ -62,11 +67,11 @@ class Gateway:
 
     def __init__(self, endpoints: Endpoints, handlers: Handlers) -> None:
         self.baton = threading.Lock()
-        self.dropped_replies = 0
         self._handlers = handlers
         self._outbox: deque[tuple[zmq.Socket[bytes], Sequence[Frame]]] = deque()
         self._backlogs: dict[bytes, deque[Sequence[Frame]]] = {}
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._wake_lock = threading.Lock()
         self._context = zmq.Context(io_threads=1)
         self._paths = [Path(e.removeprefix("ipc://")) for e in (endpoints.infer, endpoints.control, endpoints.events)]
         self._infer = self._bind(zmq.ROUTER, endpoints.infer)
@@ -80,12 +85,17 @@ class Gateway:
         socket = self._context.socket(kind)
         socket.linger = 0
         socket.maxmsgsize = HARD_FRAME_BYTES
+        socket.rcvhwm = ARRIVALS
+        socket.sndhwm = EVENTS_KEPT if kind == zmq.PUB else BACKLOG
         socket.heartbeat_ivl = HEARTBEAT_MS
         socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         if kind == zmq.ROUTER:
             # Without it, replies to a slow or vanished peer disappear in silence.
             socket.router_mandatory = True
-        socket.bind(endpoint)
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise SchedulerdError(f"cannot listen on {endpoint}: {error.strerror}; choose another --runtime") from error
         Path(endpoint.removeprefix("ipc://")).chmod(0o660)
         return socket
 
@@ -106,8 +116,9 @@ class Gateway:
     def wake(self) -> None:
         """End the wait of the lane that is waiting on the sockets, if one is."""
         # EAGAIN: the counter is full, so a wake-up is pending anyway.
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_write(self._wake, 1)
+        with self._wake_lock, contextlib.suppress(BlockingIOError):
+            if self._wake >= 0:
+                os.eventfd_write(self._wake, 1)
 
     # For the holder of the baton.
 
@@ -180,7 +191,7 @@ class Gateway:
             if socket is self._infer:
                 self._keep(bytes(frames[0]), frames)
                 return False
-            self.dropped_replies += 1
+            log.debug("dropped", to="operator or listener", reason="does not read")
         except zmq.ZMQError as error:
             if error.errno != errno.EHOSTUNREACH:
                 raise
@@ -192,7 +203,6 @@ class Gateway:
     def _keep(self, identity: bytes, frames: Sequence[Frame]) -> None:
         backlog = self._backlogs.setdefault(identity, deque())
         if len(backlog) >= BACKLOG:
-            self.dropped_replies += 1
             log.warning("reply_dropped", reason="client does not read", kept=BACKLOG)
             return
         backlog.append(frames)
@@ -206,16 +216,28 @@ class Gateway:
                 self._backlogs[identity].extend(backlog)
                 return
 
-    def close(self) -> None:
-        """Let the last replies leave, close everything, remove the socket files."""
-        with self.baton:
-            self._send_all()
-            for socket in (self._infer, self._control, self._events):
-                socket.close(linger=LAST_WORDS_MS)
-            self._context.term()
-            os.close(self._wake)
+    def close(self, timeout_s: float) -> None:
+        """Let the last replies leave, close everything, remove the socket files.
+
+        A lane that keeps the baton for longer than `timeout_s` is stuck inside a block; its sockets end with the
+        process.
+        """
+        if self.baton.acquire(timeout=timeout_s):
+            try:
+                self._send_all()
+                for socket in (self._infer, self._control, self._events):
+                    socket.close(linger=LAST_WORDS_MS)
+                self._context.term()
+                self._close_wake()
+            finally:
+                self.baton.release()
         for path in self._paths:
             path.unlink(missing_ok=True)
+
+    def _close_wake(self) -> None:
+        with self._wake_lock:
+            os.close(self._wake)
+            self._wake = -1
 
 
 def _peer(identity: zmq.Frame) -> Peer:

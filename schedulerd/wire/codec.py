@@ -238,7 +238,7 @@ def _read(schema: Schema, header: Mapping[str, Any], message_id: int, frames: Se
 
 def _infer(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Infer, list[memoryview]]:
     if len(header) != 4:
-        extra = sorted(header.keys() - {"v", "op", "id", "tensors"})
+        extra = sorted(header.keys() - {"v", "op", "id", "tensors"}, key=repr)
         problem = f"has no key {shown(extra[0])}; leave it out" if extra else "needs the key 'tensors'"
         raise WireError(Code.BAD_MESSAGE, f"infer {problem}", message_id)
     tensors, buffers = _tensors(header.get("tensors"), message_id, frames)

@@ -70,7 +70,8 @@ class Schema:
     def unknown(self, header: Mapping[str, Any]) -> list[str]:
         """Keys of a header that this message does not have."""
         known = {"v", "op", "id", *self.required, *self.optional}
-        return sorted(key for key in header if key not in known)
+        # Keys may be of any type that msgpack has: they sort by how they are written.
+        return sorted((key for key in header if key not in known), key=repr)
 
 
 def _checked(key: str, check: Check, value: Any) -> Any:

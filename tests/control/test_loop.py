@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+import pulp
 import pytest
 
 from blockprofiles.record import Row
@@ -14,10 +16,11 @@ from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.correction import Correction
 from schedulerd.control.damping import DampingSettings
 from schedulerd.control.events import Asked, Joined, Left
-from schedulerd.control.loop import ControlLoop, LoopSettings, Outlets
+from schedulerd.control.loop import RETRY_S, ControlLoop, LoopSettings, Outlets
 from schedulerd.control.monitor import Monitor
+from schedulerd.control.solvers import Answer as SolverAnswer
 from schedulerd.control.solvers import make_solver
-from schedulerd.control.switcher import Switcher
+from schedulerd.control.switcher import LOAD_TIMEOUT_S, Switcher
 from schedulerd.plan import App
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.meter import Observation
@@ -57,14 +60,31 @@ ROWS = [Row(d, "onnxruntime", 1, 5.0, 5.0, 4 * MB) for d in "AB"] + [
 ]
 
 
+class FickleSolver:
+    """The real solver, until it has a fault of its own."""
+
+    def __init__(self) -> None:
+        self._real = make_solver("highs", 5.0)
+        self.time_limit_s = self._real.time_limit_s
+        self.broken = False
+
+    def run(self, program: pulp.LpProblem, time_limit_s: float, *, feasible: bool) -> SolverAnswer:
+        if self.broken:
+            raise ZeroDivisionError
+        return self._real.run(program, time_limit_s, feasible=feasible)
+
+
 class Stage:
     """A control loop whose answers, replies and events are kept."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.registry = Registry()
+        self.solver = FickleSolver()
         self.damaged: set[str] = set()
-        self.switcher = Switcher(self._load, self.clock)
+        self.stuck = False
+        self.freed = threading.Event()
+        self.switcher = Switcher(self._load, self.clock, lambda: self.clock.advance(LOAD_TIMEOUT_S))
         self.answers: list[Any] = []
         self.replies: list[tuple[bytes, Any]] = []
         self.events: list[Any] = []
@@ -73,7 +93,7 @@ class Stage:
             self.registry,
             self.switcher,
             Monitor((), self.clock),
-            make_solver("highs", 5.0),
+            self.solver,
             LoopSettings(LimitsConfig(memory_bytes=100 * MB), lanes=1, damping=DampingSettings()),
             Outlets(
                 answer=lambda identity, frames: self.answers.append(decode_reply(frames)[0]),
@@ -88,11 +108,18 @@ class Stage:
     def _load(self, digest: str) -> Any:
         if digest in self.damaged:
             raise ValueError("bad magic")
+        if self.stuck:
+            self.freed.wait(30)
         return AddBlock()
 
-    def join(self, name: str = "cam", budget_ms: float = 50.0, **wishes: Any) -> LiveApp:
-        app = LiveApp(App(name, "m", budget_ms, rate_hz=10.0, **wishes), name.encode(), FRAME, LOGITS)
+    def live(self, name: str = "cam", budget_ms: float = 50.0, identity: str = "", **wishes: Any) -> LiveApp:
+        spec = App(name, "m", budget_ms, **{"rate_hz": 10.0, **wishes})
+        app = LiveApp(spec, (identity or name).encode(), FRAME, LOGITS)
         self.registry.add(app)
+        return app
+
+    def join(self, name: str = "cam", budget_ms: float = 50.0, **wishes: Any) -> LiveApp:
+        app = self.live(name, budget_ms, **wishes)
         self.loop.turn([Joined(app, 7)])
         return app
 
@@ -249,7 +276,52 @@ def test_an_app_that_leaves_is_forgotten(stage: Stage) -> None:
     stage.registry.remove(app)
     stage.loop.turn([Left(app, "unregistered")])
     assert stage.loop.plan.apps == ()
-    assert stage.events[-1].body["change"] == "left"
+    assert [e.body["change"] for e in stage.events if e.kind == "app"] == ["joined", "left"]
+
+
+def test_an_app_that_comes_back_under_its_name_in_the_same_turn_gets_a_route(stage: Stage) -> None:
+    first = stage.join()
+    stage.registry.remove(first)
+    again = stage.live(identity="another connection")
+    stage.loop.turn([Left(first, "connection lost"), Joined(again, 8)])
+    assert route(again) == route(first)
+    assert isinstance(stage.replies[-1][1], Registered)
+    assert [a.app_id for a in stage.loop.plan.apps] == ["cam"]
+
+
+def test_a_slow_loader_puts_a_plan_off_and_whoever_asked_is_told(stage: Stage) -> None:
+    app = stage.join(budget_ms=50.0)
+    stage.stuck = True
+    failure = stage.ask(SetBudget(3, "cam", 5.0))
+    assert isinstance(failure, Failure)
+    assert failure.code is Code.STORE_FAULT
+    assert "tried again" in failure.message
+    assert route(app) == "AB"
+    stage.freed.set()
+    stage.clock.advance(RETRY_S)
+    stage.loop.turn([])
+    assert route(app) == "ab"
+
+
+def test_a_solver_with_a_fault_costs_nobody_a_route(stage: Stage) -> None:
+    other = stage.join("other")
+    stage.solver.broken = True
+    app = stage.join("cam", budget_ms=8.0)
+    assert isinstance(stage.replies[-1][1], Registered)
+    assert stage.loop.plan.status == "greedy"
+    assert route(app) == "ab"
+    assert other.route is not None
+
+
+def test_an_app_of_few_frames_is_seen_to_be_slow(stage: Stage) -> None:
+    app = stage.join(budget_ms=20.0, rate_hz=2.0)
+    assert app.route is not None
+    for _ in range(12):
+        stage.clock.advance(0.5)
+        app.meter.add(Observation(stage.clock.now_s(), 40.0, 40.0, app.route.expected_p95_ms, False))
+        stage.loop.turn([])
+    assert stage.loop.plan.number > 1
+    assert route(app) != "AB"
 
 
 def test_a_damaged_blob_is_left_out_and_the_app_runs_another_variant(stage: Stage) -> None:

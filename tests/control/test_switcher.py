@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from blockprofiles.record import Row
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.switcher import LoadFailed, Switcher
+from schedulerd.control.switcher import LOAD_TIMEOUT_S, LoadFailed, LoadTimedOut, Switcher
 from schedulerd.plan import EMPTY_PLAN, AppPlan, Plan, Route, difference
 from schedulerd.serving.apps import LiveApp
 from tests.control.tables import table_of
@@ -36,13 +37,18 @@ class Stage:
         self.clock = FakeClock()
         self.loads: list[str] = []
         self.damaged: set[str] = set()
-        self.switcher = Switcher(self._load, self.clock)
+        self.stuck: set[str] = set()
+        self.freed = threading.Event()
+        """Set: loads of what was stuck end."""
+        self.switcher = Switcher(self._load, self.clock, lambda: self.clock.advance(LOAD_TIMEOUT_S))
         self.plan = EMPTY_PLAN
         self.apps: dict[str, LiveApp] = {}
 
     def _load(self, digest: str) -> Any:
         if digest in self.damaged:
             raise ValueError("bad magic")
+        if digest in self.stuck:
+            self.freed.wait(30)
         self.loads.append(digest)
         return AddBlock()
 
@@ -125,10 +131,28 @@ def test_a_damaged_blob_leaves_every_app_on_its_route(stage: Stage) -> None:
     stage.damaged = {"d"}
     with pytest.raises(LoadFailed, match="bad magic") as failed:
         stage.go(plan_of(2, cam="cd"))
-    assert failed.value.digest == "d"
+    assert list(failed.value.reasons) == ["d"]
     assert stage.digests("cam") == "ab"
     stage.go(plan_of(2, cam="ca"))
     assert stage.digests("cam") == "ca"
+
+
+def test_all_damaged_blobs_of_a_plan_are_told_at_once(stage: Stage) -> None:
+    stage.damaged = {"a", "c"}
+    with pytest.raises(LoadFailed) as failed:
+        stage.go(plan_of(1, cam="abc"))
+    assert sorted(failed.value.reasons) == ["a", "c"]
+
+
+def test_a_loader_that_takes_too_long_is_no_fault_of_the_blob(stage: Stage) -> None:
+    stage.go(plan_of(1, cam="ab"))
+    stage.stuck = {"c"}
+    with pytest.raises(LoadTimedOut, match="2 of 2 blobs"):
+        stage.go(plan_of(2, cam="cd"))
+    assert stage.digests("cam") == "ab"
+    stage.freed.set()
+    stage.go(plan_of(2, cam="cd"))
+    assert stage.digests("cam") == "cd"
 
 
 def test_an_app_that_leaves_frees_its_blocks(stage: Stage) -> None:

@@ -77,6 +77,11 @@ class Daemon:
         assert self._process is not None
         self._process.terminate()
 
+    def ended(self) -> bool:
+        """Whether the process is gone."""
+        assert self._process is not None
+        return self._process.poll() is not None
+
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         if self._process is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import shutil
 import subprocess
@@ -14,18 +15,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
 from blockstore.store import Store
 from schedulerd.demo.digits import Frames, held_out
+from schedulerd.wire.codec import decode_reply, encode, header_of
+from schedulerd.wire.endpoints import Endpoints
+from schedulerd.wire.messages import Code, Failure, Infer, Ping, Register, Registered, Result
 from schedulerd_client import (
     AlreadyRegistered,
     BadTensor,
     BadValue,
     Client,
     NotRegistered,
-    ShuttingDown,
     StoreFault,
-    TransportError,
     UnknownApp,
     UnknownModel,
 )
@@ -41,6 +44,32 @@ def scenes() -> Frames:
 
 def frame() -> Any:
     return scenes().images[0]
+
+
+class RawApp:
+    """An app without the SDK, which would ask again by itself."""
+
+    def __init__(self, runtime: Path) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.connect(Endpoints.within(runtime).infer)
+
+    def send(self, message: Register | Infer, *arrays: Any) -> None:
+        self._socket.send_multipart(encode(message, arrays))
+
+    def infer(self, message_id: int) -> None:
+        self.send(Infer(message_id, (header_of(frame()),)), frame())
+
+    def answer(self, wait_ms: int = 10_000) -> Any:
+        """The next answer, or None; pings of the daemon are passed over."""
+        while self._socket.poll(wait_ms):
+            reply, _ = decode_reply(self._socket.recv_multipart())
+            if not isinstance(reply, Ping):
+                return reply
+        return None
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
 
 
 def test_digits_are_recognised_and_the_reply_says_on_which_route(daemon: Daemon) -> None:
@@ -137,6 +166,28 @@ def test_bad_requests_get_their_code_and_the_daemon_goes_on(daemon: Daemon) -> N
         assert control.status()["ready"]
 
 
+def test_a_client_that_is_killed_and_comes_back_under_its_name_is_served(daemon: Daemon) -> None:
+    program = (
+        "import sys; from schedulerd_client import Client\n"
+        "c = Client(sys.argv[1]); c.register(sys.argv[2], budget_ms=1000, rate_hz=10, app='cam')\n"
+        "print('in', flush=True); sys.stdin.read()"
+    )
+    for _ in range(3):
+        victim = subprocess.Popen(
+            [sys.executable, "-c", program, str(daemon.runtime), MODEL],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with victim:
+            assert victim.stdout is not None
+            assert victim.stdout.readline() == "in\n"
+            victim.kill()
+    with Client(daemon.runtime) as client:
+        client.register(MODEL, budget_ms=1000, rate_hz=10, app="cam")
+        assert client.infer(frame()).outputs.shape == (1, 10)
+
+
 def test_a_client_killed_in_the_middle_leaves_no_trace(daemon: Daemon) -> None:
     program = (
         "import sys; from schedulerd_client import Client; from schedulerd.demo.digits import held_out\n"
@@ -159,7 +210,7 @@ def test_a_client_killed_in_the_middle_leaves_no_trace(daemon: Daemon) -> None:
         assert client.infer(frame()).outputs.shape == (1, 10)
 
 
-def test_a_stop_answers_what_is_in_flight_and_a_restart_finds_the_clients_again(daemon: Daemon) -> None:
+def test_a_restart_finds_the_clients_again(daemon: Daemon) -> None:
     answers: list[object] = []
     stop = threading.Event()
 
@@ -187,19 +238,27 @@ def test_a_stop_answers_what_is_in_flight_and_a_restart_finds_the_clients_again(
         assert control.status()["ready"]
 
 
-def test_a_stopping_daemon_refuses_with_a_code(daemon: Daemon) -> None:
-    with Client(daemon.runtime, timeout_s=0.5) as client:
-        client.register(MODEL, budget_ms=1000, rate_hz=10)
-        daemon.terminate()
-
-        def refused() -> bool:
-            try:
-                client.infer(frame())
-            except (ShuttingDown, TransportError):
-                return True
-            return False
-
-        until("a refusal", refused)
+def test_a_stop_answers_every_open_frame_and_refuses_later_ones_with_a_code(daemon: Daemon) -> None:
+    wire = RawApp(daemon.runtime)
+    wire.send(Register(1, MODEL, 1000.0, 10.0))
+    assert isinstance(wire.answer(), Registered)
+    opened = set(range(2, 14))
+    for message_id in opened:
+        wire.infer(message_id)
+    daemon.terminate()
+    refused = False
+    answered: set[int] = set()
+    for message_id in itertools.count(100):
+        wire.infer(message_id)
+        while reply := wire.answer(wait_ms=5):
+            assert isinstance(reply, Result) or (isinstance(reply, Failure) and reply.code is Code.SHUTTING_DOWN)
+            refused = refused or isinstance(reply, Failure)
+            answered.add(reply.id)
+        if daemon.ended():
+            break
+    wire.close()
+    assert opened <= answered
+    assert refused
     assert daemon.stop() == 0
     assert not list(daemon.runtime.glob("*.sock"))
 

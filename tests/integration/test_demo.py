@@ -1,0 +1,34 @@
+"""The demo from its command line: the real daemon, three client processes, the whole scene in a few seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_the_scene_is_played_and_nothing_is_lost(tmp_path: Path) -> None:
+    told, picture = tmp_path / "demo.json", tmp_path / "demo.png"
+    command = [sys.executable, "-m", "schedulerd", "demo", "--headless", "--seconds", "8", "--state", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "--json", str(told), "--plot", str(picture)], capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    happened = json.loads(told.read_text())
+    assert happened["lost"] == 0
+    assert happened["requests"] > 30
+    assert happened["swaps"] > 0
+    assert [phase["name"] for phase in happened["phases"]] == [
+        "calm",
+        "budget halved",
+        "CPU hog",
+        "memory cut",
+        "calm again",
+    ]
+    for phase in happened["phases"]:
+        assert set(phase["apps"]) == {"gate", "plates", "shelf"}
+    edited = happened["phases"][1]
+    assert any("budget" in sentence for sentence in edited["did"])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "0 lost" in done.stdout
