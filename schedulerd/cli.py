@@ -24,9 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))
-    except (SchedulerdError, BlockStoreError, BlockProfilesError) as error:
-        print(f"schedulerd: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("schedulerd: interrupted", file=sys.stderr)
         return 130
@@ -34,3 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `schedulerd store ls | head`: the reader has left; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (SchedulerdError, BlockStoreError, BlockProfilesError, OSError) as error:
+        # An OSError says what and which file: a directory that may not be written, a disk that is full.
+        print(f"schedulerd: {error}", file=sys.stderr)
+        return 1

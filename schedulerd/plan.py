@@ -54,7 +54,7 @@ class AppPlan:
     latency_ms: float
     """Predicted median time of the route alone under the present load."""
     latency_p95_ms: float
-    """Predicted 95th percentile, with blocking by one block of another app and the serving overhead."""
+    """Predicted 95th percentile, with the serving overhead and the longest wait for other apps."""
     accuracy: float
     memory_bytes: int
     """Resident bytes of this route alone; blobs shared with other apps are counted in full here."""

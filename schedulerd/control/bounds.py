@@ -9,11 +9,14 @@ from schedulerd.control.choice import (
     TOLERANCE,
     UTILISATION_RANK,
     Choice,
+    RouteCost,
     budget_rank,
     choose,
     memory_scale,
+    wait_ms,
 )
-from schedulerd.control.problem import Problem
+from schedulerd.control.contention import contention_of
+from schedulerd.control.problem import AppOptions, Problem
 
 
 def fastest(problem: Problem) -> Choice:
@@ -40,8 +43,11 @@ def least_excesses(problem: Problem) -> dict[int, float]:
         MEMORY_RANK: (_least_memory_bytes(problem) - limits.memory_bytes) / memory_scale(limits),
         UTILISATION_RANK: _least_utilisation(problem) / limits.utilisation_cap - 1.0,
     }
-    for position, app in enumerate(problem.apps):
-        over = _least_p95_ms(problem, position) / app.app.budget_ms - 1.0
+    costs = [_least_cost(app, problem.slowdown) for app in problem.apps]
+    contention = contention_of([a.app for a in problem.apps], limits.lanes)
+    for app, cost, windows in zip(problem.apps, costs, contention, strict=True):
+        p95_ms = cost.p95_ms + limits.overhead_ms + wait_ms(windows, costs)
+        over = p95_ms / app.app.budget_ms - 1.0
         found[budget_rank(app)] = found.get(budget_rank(app), 0.0) + max(0.0, over)
     return {rank: share for rank, share in found.items() if share > TOLERANCE}
 
@@ -57,15 +63,11 @@ def _least_utilisation(problem: Problem) -> float:
     return problem.slowdown * busy / 1000.0 / problem.limits.lanes
 
 
-def _least_p95_ms(problem: Problem, position: int) -> float:
-    own = sum(min(o.latency_p95_ms for o in block) for block in problem.apps[position].blocks)
-    wait = max(
-        (
-            min(o.latency_ms for o in block)
-            for other, app in enumerate(problem.apps)
-            if other != position
-            for block in app.blocks
-        ),
-        default=0.0,
+def _least_cost(app: AppOptions, slowdown: float) -> RouteCost:
+    """What no route of an app undercuts: waits grow with each of these, so they give the least ones."""
+    return RouteCost(
+        median_ms=slowdown * sum(min(o.latency_ms for o in block) for block in app.blocks),
+        p95_ms=slowdown * sum(min(o.latency_p95_ms for o in block) for block in app.blocks),
+        longest_ms=slowdown * max(min(o.latency_ms for o in block) for block in app.blocks),
+        accuracy_drop=sum(min(o.accuracy_drop for o in block) for block in app.blocks),
     )
-    return problem.slowdown * (own + wait) + problem.limits.overhead_ms

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from blockprofiles.compose import compose
 from blockprofiles.record import Row
 from blockprofiles.table import Table
 from blockstore.block import Block, Model, Variant
@@ -29,7 +30,7 @@ class Catalogue:
 
     def expected_p95_ms(self, route: Route) -> float:
         """The profile's sum of 95th percentiles over the blocks of a route, on a quiet board."""
-        return sum(self.table.row(digest).latency_p95_ms for digest in route.digests)
+        return compose([self.table.row(digest) for digest in route.digests]).latency_p95_ms
 
     def size_bytes(self, digest: str) -> int:
         """Resident bytes of one blob."""

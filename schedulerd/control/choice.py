@@ -2,16 +2,22 @@
 
 Everything that decides or reports predicts with the formulas of this file; `recheck` has its own.
 
-A request's latency is the sum of its blocks, plus the serving overhead, plus the wait for the one block of another
-app that may be running when it arrives: the queue decides again at every block boundary, so an urgent request
-waits for one block and no more.
+The 95th percentile of an app's latency is predicted as
+
+    own blocks' p95 + overhead
+    + max over windows of (sum over apps ahead of n * route + longest block in the way - time elapsed)
+
+where the windows and the n of each are constants of budgets and rates (`contention`, with the theory and its papers),
+so that the prediction is linear in the choice but for the two maxima, which an integer program can hold down as well.
+The queue is by earliest deadline and decides again at every block boundary: an urgent request waits for one block of
+the less urgent ones, a less urgent request for whole requests of the more urgent ones.
 
 The 95th percentile of the sum of blocks is bounded by the sum of the blocks' 95th percentiles. The bound has to be
 linear for the integer program. It is exact when the blocks of one request are slow together (comonotone), and
 that is the rule, because what makes them slow (clock, cache, another process) outlasts a block; for independent
 blocks it errs on the safe side, since the root of summed squares is at most the sum. Sum of medians times the largest
-ratio is linear too, and never below it. The wait counts the other block's median: that a request arrives just as the
-longest block starts is already the worst case.
+ratio is linear too, and never below it. Waits count the medians of others: that they all arrive together, and just
+after the longest block has started, is already the worst case.
 """
 
 from __future__ import annotations
@@ -20,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from schedulerd.control.contention import Contention, Window, contention_of
 from schedulerd.control.problem import AppOptions, Limits, Option, Problem
 from schedulerd.plan import Excess
 
@@ -75,10 +82,16 @@ def route_cost(options: Sequence[Option], slowdown: float) -> RouteCost:
     )
 
 
-def blocking_ms(costs: Sequence[RouteCost]) -> list[float]:
-    """For each app, the longest block of any other one; with several lanes this is an upper bound."""
-    first, second = [0.0, 0.0, *sorted(c.longest_ms for c in costs)][-1:-3:-1]
-    return [second if c.longest_ms == first else first for c in costs]
+def wait_in_ms(window: Window, costs: Sequence[RouteCost]) -> float:
+    """What a request waits in one window, with what each app's route costs; below 0 where all is done before it."""
+    ahead_ms = sum(requests * costs[other].median_ms for other, requests in window.ahead)
+    block_ms = max((costs[other].longest_ms for other in window.blockers), default=0.0)
+    return ahead_ms + block_ms - window.elapsed_ms
+
+
+def wait_ms(windows: Sequence[Window], costs: Sequence[RouteCost]) -> float:
+    """The longest that an app's request waits for others; `windows` are its part of the contention."""
+    return max(wait_in_ms(window, costs) for window in windows)
 
 
 def utilisation_of(problem: Problem, costs: Sequence[RouteCost]) -> float:
@@ -100,6 +113,8 @@ class Choice:
     memory_bytes: int
     floors: tuple[float, ...]
     """`floor_of` each app."""
+    contention: Contention
+    """`contention_of` the apps: what each has to wait for."""
     excesses: tuple[Excess, ...]
     """Every limit that is exceeded, be it by rounding, in order of rank."""
 
@@ -133,7 +148,8 @@ class Choice:
             users=users,
             memory_bytes=memory_bytes,
             floors=self.floors,
-            excesses=_excesses(self.problem, costs, memory_bytes, self.floors),
+            contention=self.contention,
+            excesses=_excesses(self.problem, costs, memory_bytes, self.floors, self.contention),
         )
 
     @property
@@ -143,8 +159,8 @@ class Choice:
 
     def p95_ms(self, position: int) -> float:
         """Predicted 95th percentile of one app's latency."""
-        waits_ms = blocking_ms(self.costs)
-        return self.costs[position].p95_ms + self.problem.limits.overhead_ms + waits_ms[position]
+        waiting_ms = wait_ms(self.contention[position], self.costs)
+        return self.costs[position].p95_ms + self.problem.limits.overhead_ms + waiting_ms
 
     def broken(self) -> tuple[Excess, ...]:
         """The limits that are exceeded by more than rounding, in order of rank."""
@@ -161,6 +177,7 @@ def choose(problem: Problem, picks: Sequence[Sequence[int]]) -> Choice:
         users[option.digest] = users.get(option.digest, 0) + 1
     costs = tuple(route_cost(options, problem.slowdown) for options in chosen)
     floors = tuple(floor_of(app) for app in problem.apps)
+    contention = contention_of([a.app for a in problem.apps], problem.limits.lanes)
     return Choice(
         problem=problem,
         picks=tuple(tuple(row) for row in picks),
@@ -168,26 +185,27 @@ def choose(problem: Problem, picks: Sequence[Sequence[int]]) -> Choice:
         users=users,
         memory_bytes=memory_bytes,
         floors=floors,
-        excesses=_excesses(problem, costs, memory_bytes, floors),
+        contention=contention,
+        excesses=_excesses(problem, costs, memory_bytes, floors, contention),
     )
 
 
 def _excesses(
-    problem: Problem, costs: Sequence[RouteCost], memory_bytes: int, floors: Sequence[float]
+    problem: Problem, costs: Sequence[RouteCost], memory_bytes: int, floors: Sequence[float], contention: Contention
 ) -> tuple[Excess, ...]:
-    found = [e for e in _uses(problem, costs, memory_bytes, floors) if e[1] > 0]
+    found = [e for e in _uses(problem, costs, memory_bytes, floors, contention) if e[1] > 0]
     return tuple(Excess(*e) for e in sorted(found, key=lambda e: (e[2], e[0])))
 
 
 def _uses(
-    problem: Problem, costs: Sequence[RouteCost], memory_bytes: int, floors: Sequence[float]
+    problem: Problem, costs: Sequence[RouteCost], memory_bytes: int, floors: Sequence[float], contention: Contention
 ) -> Iterator[tuple[str, float, int]]:
     """Each limit, by what share of itself it is exceeded (negative within it), and its rank."""
     limits = problem.limits
     yield "memory", (memory_bytes - limits.memory_bytes) / memory_scale(limits), MEMORY_RANK
     yield "utilisation", utilisation_of(problem, costs) / limits.utilisation_cap - 1.0, UTILISATION_RANK
-    for app, cost, floor, wait_ms in zip(problem.apps, costs, floors, blocking_ms(costs), strict=True):
-        p95_ms = cost.p95_ms + limits.overhead_ms + wait_ms
+    for app, cost, floor, windows in zip(problem.apps, costs, floors, contention, strict=True):
+        p95_ms = cost.p95_ms + limits.overhead_ms + wait_ms(windows, costs)
         yield f"budget:{app.app.app_id}", p95_ms / app.app.budget_ms - 1.0, budget_rank(app)
         missing = floor - app.full_accuracy + cost.accuracy_drop
         yield f"floor:{app.app.app_id}", missing / (floor or 1.0), FLOOR_RANK

@@ -5,10 +5,10 @@ It stands in when the solver has no answer in time, and shows the optimizer whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from schedulerd.control.choice import TOLERANCE, Choice, most_accurate, weight_of
+from schedulerd.control.choice import TOLERANCE, Choice, most_accurate, wait_in_ms, weight_of
 from schedulerd.control.problem import Option, Problem
 from schedulerd.control.reduce import Kept, undominated
 from schedulerd.plan import relief
@@ -79,30 +79,21 @@ def _savings(choice: Choice) -> Callable[[int, int, Option], float]:
     limits, slowdown = problem.limits, problem.slowdown
     over = {e.limit: e.share for e in choice.broken()}
     memory_limit = max(limits.memory_bytes, 1)
-    longest = [c.longest_ms for c in choice.costs]
-    missing = [
-        (position, over[name])
-        for position, app in enumerate(problem.apps)
-        if (name := f"budget:{app.app.app_id}") in over
-    ]
+    ahead, in_the_way = _delays(choice, over)
 
     def of_limit(saved: float, exceeded: float) -> float:
         return min(saved, exceeded) + _THRIFT * saved
 
     def of_waits(position: int, block: int, new: Option) -> float:
-        """What other apps wait less, where this was the longest block of its app."""
-        if slowdown * choice.option(position, block).latency_ms < longest[position]:
-            return 0.0
-        rest = [o.latency_ms for b, o in enumerate(choice.options(position)) if b != block]
-        after = [*longest[:position], slowdown * max(new.latency_ms, *rest, 0.0), *longest[position + 1 :]]
-        return sum(
-            min(
-                exceeded,
-                (_longest_but(longest, other) - _longest_but(after, other)) / problem.apps[other].app.budget_ms,
-            )
-            for other, exceeded in missing
-            if other != position
-        )
+        """What apps that miss their budgets wait less for this one."""
+        old = choice.option(position, block)
+        shorter_ms = slowdown * (old.latency_ms - new.latency_ms)
+        share = sum(min(exceeded, per_ms * shorter_ms) for exceeded, per_ms in ahead[position])
+        if in_the_way[position] and slowdown * old.latency_ms >= choice.costs[position].longest_ms:
+            rest = [o.latency_ms for b, o in enumerate(choice.options(position)) if b != block]
+            longest_ms = slowdown * max(new.latency_ms, *rest, 0.0)
+            share += sum(way.saved(longest_ms) for way in in_the_way[position])
+        return share
 
     def saved(position: int, block: int, new: Option) -> float:
         app = problem.apps[position].app
@@ -115,14 +106,49 @@ def _savings(choice: Choice) -> Callable[[int, int, Option], float]:
             of_limit((freed - added) / memory_limit, over.get("memory", 0.0))
             + of_limit(busy / limits.utilisation_cap, over.get("utilisation", 0.0))
             + of_limit(p95 / app.budget_ms, over.get(f"budget:{app.app_id}", 0.0))
-            + (of_waits(position, block, new) if missing else 0.0)
+            + of_waits(position, block, new)
         )
 
     return saved
 
 
-def _longest_but(longest: Sequence[float], position: int) -> float:
-    return max((ms for p, ms in enumerate(longest) if p != position), default=0.0)
+@dataclass(frozen=True, slots=True)
+class _InTheWay:
+    """An app whose longest block is in the way of one that misses its budget."""
+
+    exceeded: float
+    """Share by which that budget is missed."""
+    budget_ms: float
+    block_ms: float
+    other_block_ms: float
+    """The longest block of the other apps that could be in the way."""
+
+    def saved(self, longest_ms: float) -> float:
+        """Share of the budget that is gained when the app's longest block takes `longest_ms`."""
+        return min(self.exceeded, (self.block_ms - max(self.other_block_ms, longest_ms)) / self.budget_ms)
+
+
+def _delays(choice: Choice, over: Mapping[str, float]) -> tuple[list[list[tuple[float, float]]], list[list[_InTheWay]]]:
+    """How each app delays those whose budgets are in `over`, in the window that decides there now.
+
+    First, where its requests come first: by what share that budget is missed, and what share each ms less of the whole
+    route is. Second, where its longest block is in the way.
+    """
+    ahead: list[list[tuple[float, float]]] = [[] for _ in choice.costs]
+    in_the_way: list[list[_InTheWay]] = [[] for _ in choice.costs]
+    for position, app in enumerate(choice.problem.apps):
+        exceeded, budget_ms = over.get(f"budget:{app.app.app_id}"), app.app.budget_ms
+        if exceeded is None:
+            continue
+        window = max(choice.contention[position], key=lambda w: wait_in_ms(w, choice.costs))
+        for other, requests in window.ahead:
+            ahead[other].append((exceeded, requests / budget_ms))
+        blocks = {b: choice.costs[b].longest_ms for b in window.blockers}
+        for other, block_ms in blocks.items():
+            other_block_ms = max((ms for b, ms in blocks.items() if b != other), default=0.0)
+            if block_ms >= other_block_ms:
+                in_the_way[other].append(_InTheWay(exceeded, budget_ms, block_ms, other_block_ms))
+    return ahead, in_the_way
 
 
 def taken_back(choice: Choice, kept: Kept) -> Choice:

@@ -20,7 +20,17 @@ from schedulerd.clock import Clock
 from schedulerd.config import LimitsConfig
 from schedulerd.control import report
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.correction import Correction, CorrectionSettings, corrected, drifted, settled
+from schedulerd.control.correction import (
+    Belief,
+    Correction,
+    CorrectionSettings,
+    better,
+    corrected,
+    replanned,
+    settled,
+    watched,
+    worse,
+)
 from schedulerd.control.damping import DampingSettings, keep_or_change
 from schedulerd.control.events import Asked, Event, Joined, Left
 from schedulerd.control.explain import sentence
@@ -119,6 +129,7 @@ class ControlLoop:
         self._facts = facts
         """What `status` says that never changes: version, pid, engine, lanes."""
         self.plan = EMPTY_PLAN
+        self._belief = Belief()
         self._planned_slowdown = 1.0
         self._planned_limit_bytes = 0
         """What the last solved problem assumed, whether or not its plan was taken."""
@@ -161,7 +172,9 @@ class ControlLoop:
     def _look(self) -> None:
         self._snapshot = self._monitor.look()
         now_s = self._clock.now_s()
-        self._correction = corrected(self._correction, self._ratios(now_s), now_s, self._settings.correction)
+        settings = self._settings.correction
+        self._correction = corrected(self._correction, self._ratios(now_s), now_s, settings)
+        self._belief = watched(self._belief, self._planned_slowdown, self._correction, settings)
 
     def _ratios(self, now_s: float) -> list[float]:
         """Measured over profiled time of the newest requests, since the routes changed."""
@@ -252,7 +265,10 @@ class ControlLoop:
             yield f"memory pressure: {(self.plan.memory_bytes - now) / 1e6:.1f} MB over what is available"
         elif "memory" in self.plan.binding and now > ROOM_TO_GROW * before:
             yield "memory is available again"
-        if drifted(self._planned_slowdown, self._correction, self._settings.correction):
+        settings = self._settings.correction
+        if worse(self._planned_slowdown, self._correction, settings) or better(
+            self._belief, self._correction, settings
+        ):
             slowdown = settled(self._correction).slowdown
             yield f"blocks run {slowdown:g} times their profile" if slowdown > 1 else "blocks run as profiled again"
 
@@ -297,6 +313,8 @@ class ControlLoop:
             settings=self._settings.damping,
         )
         # What was planned for is noted even when the routes stay, or the same drift would ask again every tick.
+        settings = self._settings.correction
+        self._belief = replanned(self._belief, self._planned_slowdown, slowdown, solved_s, settings)
         self._planned_slowdown, self._planned_limit_bytes = slowdown, limits.memory_bytes
         self._reconsider_at_s = math.inf
         if not decision.change:

@@ -1,7 +1,7 @@
 """The integer program over all apps: a binary per option, rows named after the limits, minimised in stages.
 
 Formulation after LegoDNN (MobiCom'21): one descendant per block under limits on latency and memory; here for all apps
-in one program, with equal blobs counted once and with the wait for another app's block.
+in one program, with equal blobs counted once and with the waits for other apps.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from schedulerd.control.choice import (
     excess_of,
     floor_of,
     memory_scale,
+    route_cost,
+    wait_in_ms,
     weight_of,
 )
+from schedulerd.control.contention import Window, contention_of
 from schedulerd.control.problem import Option, Problem
 from schedulerd.control.reduce import Kept
 
@@ -58,7 +61,9 @@ class Program:
             [self._binaries(f"take_{a}_{b}", len(options)) for b, options in enumerate(blocks)]
             for a, blocks in enumerate(self._options)
         ]
+        self._routes: dict[int, pulp.LpVariable] = {}
         self._longest: dict[int, pulp.LpVariable] = {}
+        self._blocks: dict[tuple[int, ...], pulp.LpVariable] = {}
         self._held: dict[int, pulp.LpConstraint] = {}
         self._add_choice()
         self._add_memory()
@@ -71,10 +76,17 @@ class Program:
     def _binaries(self, name: str, count: int) -> list[pulp.LpVariable]:
         return [self.lp.add_variable(f"{name}_{i}", 0, 1, pulp.LpInteger) for i in range(count)]
 
+    def _route_of(self, a: int) -> pulp.LpVariable:
+        """At least the time of the whole route of app `a`."""
+        if a not in self._routes:
+            self._routes[a] = self.lp.add_variable(f"route_{a}", 0)
+            self._at_most([*self._terms(a, self._times_ms(a)), (self._routes[a], -1.0)], 0.0, f"route:{a}")
+        return self._routes[a]
+
     def _longest_of(self, a: int) -> pulp.LpVariable:
         """At least the time of every block of app `a`; what a request of another app may have to wait."""
         if a not in self._longest:
-            times = [[self.problem.slowdown * o.latency_ms for o in options] for options in self._options[a]]
+            times = self._times_ms(a)
             least = max(min(row) for row in times)
             self._longest[a] = self.lp.add_variable(f"longest_{a}", least)
             for b, row in enumerate(times):
@@ -83,15 +95,22 @@ class Program:
                     self._at_most([*terms, (self._longest[a], -1.0)], 0.0, f"longest:{a}:{b}")
         return self._longest[a]
 
-    def _wait_of(self, a: int) -> Terms:
-        """The longest block of any other app than `a`."""
-        others = [self._longest_of(other) for other in range(len(self._options)) if other != a]
-        if len(others) < 2:
-            return [(longest, 1.0) for longest in others]
-        wait = self.lp.add_variable(f"wait_{a}", 0)
-        for other, longest in enumerate(others):
-            self._at_most([(longest, 1.0), (wait, -1.0)], 0.0, f"wait:{a}:{other}")
-        return [(wait, 1.0)]
+    def _block_of(self, blockers: tuple[int, ...]) -> Terms:
+        """The longest block of any of these apps."""
+        if len(blockers) < 2:
+            return [(self._longest_of(a), 1.0) for a in blockers]
+        if blockers not in self._blocks:
+            block = self._blocks[blockers] = self.lp.add_variable(f"block_{len(self._blocks)}", 0)
+            for a in blockers:
+                self._at_most([(self._longest_of(a), 1.0), (block, -1.0)], 0.0, f"{block.name}:{a}")
+        return [(self._blocks[blockers], 1.0)]
+
+    def _wait_in(self, window: Window) -> Terms:
+        """The requests that come before one of a window, and the block in its way; `elapsed_ms` goes to the limit."""
+        return [*((self._route_of(a), requests) for a, requests in window.ahead), *self._block_of(window.blockers)]
+
+    def _times_ms(self, a: int) -> Coefficients:
+        return [[self.problem.slowdown * o.latency_ms for o in options] for options in self._options[a]]
 
     # Constraints.
 
@@ -137,17 +156,24 @@ class Program:
             self._limit(terms, 1.0, "utilisation", UTILISATION_RANK)
 
     def _add_budgets(self) -> None:
-        """Each app's 95th percentile relative to its budget: own blocks, overhead, one block of another app."""
-        slowdown = self.problem.slowdown
-        worst_ms = [slowdown * max(o.latency_ms for b in blocks for o in b) for blocks in self._options]
+        """Each app's 95th percentile relative to its budget: own blocks, overhead, and the wait in every window."""
+        limits, slowdown = self.problem.limits, self.problem.slowdown
+        slowest = [
+            route_cost([max(options, key=lambda o: o.latency_ms) for options in blocks], slowdown)
+            for blocks in self._options
+        ]
+        contention = contention_of([app.app for app in self.problem.apps], limits.lanes)
         for a, app in enumerate(self.problem.apps):
-            budget_ms = app.app.budget_ms
-            left = 1.0 - self.problem.limits.overhead_ms / budget_ms
+            budget_ms, name = app.app.budget_ms, f"budget:{a}:{app.app.app_id}"
             own = [[slowdown * o.latency_p95_ms / budget_ms for o in options] for options in self._options[a]]
-            wait_ms = max((ms for other, ms in enumerate(worst_ms) if other != a), default=0.0)
-            if _most(own) + wait_ms / budget_ms > left:
-                waits = [(wait, 1.0 / budget_ms) for wait, _ in self._wait_of(a)]
-                self._limit([*self._terms(a, own), *waits], left, f"budget:{a}:{app.app.app_id}", budget_rank(app))
+            left = 1.0 - limits.overhead_ms / budget_ms
+            windows = [w for w in contention[a] if _most(own) + wait_in_ms(w, slowest) / budget_ms > left]
+            over = self._over(name, budget_rank(app)) if windows else []
+            for number, window in enumerate(windows):
+                waits = [(wait, times / budget_ms) for wait, times in self._wait_in(window)]
+                self._at_most(
+                    [*self._terms(a, own), *waits, *over], left + window.elapsed_ms / budget_ms, f"{name}:{number}"
+                )
 
     def _add_floors(self) -> None:
         """Accuracy drops in points. Never elastic: some choice always keeps them."""
@@ -158,11 +184,15 @@ class Program:
                 self._at_most(self._terms(a, drops), allowed, f"floor:{a}:{app.app.app_id}")
 
     def _limit(self, terms: Terms, limit: float, name: str, rank: int) -> None:
-        if self._elastic:
-            slack = self.lp.add_variable(f"over_{name}", 0)
-            self.slacks.setdefault(rank, []).append(slack)
-            terms = [*terms, (slack, -1.0)]
-        self._at_most(terms, limit, name)
+        self._at_most([*terms, *self._over(name, rank)], limit, name)
+
+    def _over(self, name: str, rank: int) -> Terms:
+        """The slack of a limit, taken off what is held against it."""
+        if not self._elastic:
+            return []
+        slack = self.lp.add_variable(f"over_{name}", 0)
+        self.slacks.setdefault(rank, []).append(slack)
+        return [(slack, -1.0)]
 
     def _at_most(self, terms: Terms, limit: float, name: str) -> pulp.LpConstraint:
         row = pulp.LpConstraint(pulp.LpAffineExpression(terms), pulp.LpConstraintLE, name, limit)

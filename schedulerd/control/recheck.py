@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from schedulerd.control.problem import AppOptions, Option, Problem
-from schedulerd.plan import AppPlan, Plan
+from schedulerd.plan import App, AppPlan, Plan
 
 _CLOSE = 2e-6
 """Relative difference that is rounding."""
+_SLIGHT = 1e-9
+"""The same for times and counts on which the number of requests depends."""
 
 
 def violations(problem: Problem, plan: Plan) -> tuple[str, ...]:
@@ -59,10 +61,55 @@ def _chosen(app: AppOptions, planned: AppPlan) -> list[Option]:
 
 
 def _p95_ms(problem: Problem, chosen: list[list[Option]], position: int) -> float:
-    """Own blocks, overhead, and the longest block of anybody else."""
+    """Own blocks, overhead, and the longest wait for others.
+
+    The request waits for others when it arrives together with them, or just so much later that one more request, of
+    another app or an earlier one of its own, is due no later than it is.
+    """
     own = sum(o.latency_p95_ms for o in chosen[position])
-    others = [o.latency_ms for p, options in enumerate(chosen) if p != position for o in options]
-    return problem.slowdown * (own + max(others, default=0.0)) + problem.limits.overhead_ms
+    others = _regulars(problem, position)
+    budget_ms = problem.apps[position].app.budget_ms
+    lags_ms = {0.0, *(_lag_ms(problem.apps[p].app, budget_ms) for p in (position, *others))}
+    wait_ms = max(_work_ms(problem, chosen, position, others, budget_ms + lag) - lag for lag in lags_ms)
+    return problem.slowdown * own + wait_ms + problem.limits.overhead_ms
+
+
+def _lag_ms(app: App, due_ms: float) -> float:
+    """From `due_ms` to the deadline of the first request after it."""
+    return _count(app, due_ms) * (1000.0 / app.rate_hz) + app.budget_ms - due_ms
+
+
+def _count(app: App, due_ms: float) -> int:
+    """Requests that are due by `due_ms`, the first of them having come at 0."""
+    spare_periods = (due_ms - app.budget_ms) / (1000.0 / app.rate_hz) + _SLIGHT
+    return 0 if spare_periods < 0 else 1 + int(spare_periods)
+
+
+def _regulars(problem: Problem, position: int) -> list[int]:
+    """The other apps, but for the rarest: those that together delay fewer than one request in twenty."""
+    budget_ms = problem.apps[position].app.budget_ms
+    shares = {
+        other: max(budget_ms, a.app.budget_ms) / (1000.0 / a.app.rate_hz)
+        for other, a in enumerate(problem.apps)
+        if other != position
+    }
+    return [
+        other
+        for other, share in shares.items()
+        if sum(rarer for rarer in shares.values() if rarer < share + _SLIGHT) > 0.05 - _SLIGHT
+    ]
+
+
+def _work_ms(problem: Problem, chosen: list[list[Option]], position: int, others: list[int], due_ms: float) -> float:
+    """What is done before a request of the app at `position` that is due at `due_ms`, the first of all coming at 0."""
+    whole_ms, block_ms = 0.0, 0.0
+    for p in (position, *others):
+        times_ms = [problem.slowdown * o.latency_ms for o in chosen[p]]
+        count = _count(problem.apps[p].app, due_ms) - (p == position)
+        whole_ms += count * sum(times_ms)
+        if count == 0 and p != position:
+            block_ms = max(block_ms, *times_ms)
+    return whole_ms / problem.limits.lanes + block_ms
 
 
 def _memory_bytes(chosen: list[list[Option]]) -> int:

@@ -11,8 +11,11 @@ from typing import Any
 
 NAMES = ("gate", "plates", "shelf")
 PRIORITIES = (8, 5, 2)
-BUDGET_OVER_LOSSLESS = 2.2
-"""Budget over the p95 of the quickest route that loses no accuracy: half of it has no room for waiting any more."""
+BUDGETS_OVER_LOSSLESS = (4.5, 2.5, 4.5)
+"""Budget over the p95 of the quickest route that loses no accuracy: room for frames of more urgent apps in front."""
+HURRIED = "plates"
+"""Whose budget the operator cuts by half: the most urgent app, so that half of its budget is hardly more than its
+route and the one block that it may have to wait for."""
 LANE_SHARE = 0.2
 """Share of one lane that each app asks for on that route: 60% in all, so calm is calm."""
 CAMERA_HZ = (30.0, 25.0, 20.0)
@@ -38,19 +41,20 @@ class Role:
 
 def cast(models: Sequence[Mapping[str, Any]]) -> tuple[Role, ...]:
     """Roles for the first three models of the daemon's answer to `models`, in order of name."""
-    chosen = sorted(models, key=lambda m: str(m["model"]))[: len(NAMES)]
+    usable = [m for m in models if m["lossless_p95_ms"] is not None]
+    chosen = sorted(usable, key=lambda m: str(m["model"]))[: len(NAMES)]
     return tuple(
         Role(
             app=name,
             model=model["model"],
-            budget_ms=max(1.0, round(BUDGET_OVER_LOSSLESS * model["lossless_p95_ms"])),
+            budget_ms=max(1.0, round(over_lossless * model["lossless_p95_ms"])),
             rate_hz=max(1.0, min(camera_hz, round(LANE_SHARE * 1e3 / model["lossless_p95_ms"]))),
             priority=priority,
             accuracy_floor=round(max(0.0, model["accuracy"] - FLOOR_BELOW_FULL), 2),
             least_memory_bytes=model["least_memory_bytes"],
             seed=number,
         )
-        for number, (name, priority, camera_hz, model) in enumerate(
-            zip(NAMES, PRIORITIES, CAMERA_HZ, chosen, strict=False)
+        for number, (name, priority, over_lossless, camera_hz, model) in enumerate(
+            zip(NAMES, PRIORITIES, BUDGETS_OVER_LOSSLESS, CAMERA_HZ, chosen, strict=False)
         )
     )

@@ -29,7 +29,7 @@ class DemoFailed(SchedulerdError):
 def profile(store: Path, state: Path) -> None:
     """Measure the store on this board where that was not done before; the progress bar goes to standard error."""
     command = [sys.executable, "-m", "schedulerd", "profile", "--store", str(store), "--state", str(state)]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, timeout=PROFILE_TIMEOUT_S, check=False)
+    done = _finished(command, PROFILE_TIMEOUT_S, stdout=subprocess.DEVNULL)
     if done.returncode != 0:
         raise DemoFailed(f"the store {store} could not be measured whole; `schedulerd store verify --store {store}`")
 
@@ -142,12 +142,19 @@ class Hog:
 def schedctl(runtime: Path, *arguments: str) -> dict[str, Any]:
     """Run the operator's program for real, and read its JSON."""
     command = [sys.executable, "-m", "schedulerd.ctl", "--runtime", str(runtime), *arguments, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=OPERATOR_TIMEOUT_S, check=False)
+    done = _finished(command, OPERATOR_TIMEOUT_S, capture_output=True)
     if done.returncode != 0:
         raise DemoFailed(f"schedctl {' '.join(arguments)} exited {done.returncode}: {done.stderr.strip()}")
     answer = json.loads(done.stdout)
     assert isinstance(answer, dict)
     return answer
+
+
+def _finished(command: list[str], timeout_s: float, **streams: Any) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, text=True, timeout=timeout_s, check=False, **streams)
+    except subprocess.TimeoutExpired as error:
+        raise DemoFailed(f"`{' '.join(command[1:])}` was not done within {timeout_s:g} s") from error
 
 
 def _end(process: subprocess.Popen[Any]) -> int:

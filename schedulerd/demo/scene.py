@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schedulerd.demo.cast import Role
+from schedulerd.demo.cast import HURRIED, Role
 from schedulerd.demo.processes import Hog, schedctl
 
 SQUEEZE = 0.4
@@ -37,8 +37,7 @@ class Scene:
 
     def phases(self) -> tuple[Phase, ...]:
         """In order of play."""
-        # The slowest model has the most to give.
-        hurried = max(self._roles, key=lambda role: role.budget_ms)
+        hurried = next((role for role in self._roles if role.app == HURRIED), self._roles[0])
         half_ms = hurried.budget_ms / 2
         hogs = "a CPU hog" if self._cores == 1 else f"{self._cores} CPU hogs"
         return (

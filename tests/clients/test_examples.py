@@ -12,9 +12,10 @@ from tests.clients.fakedaemon import FakeDaemon
 EXAMPLES = Path(__file__).parents[2] / "clients" / "examples"
 
 
-def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(example: str, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, EXAMPLES / example, *arguments],
+        input=given,
         env={"PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
@@ -43,3 +44,18 @@ def test_the_load_generator_says_what_is_wrong(runtime: Path) -> None:
     done = run("load_generator.py", "digits", "--timeout-s", "0.1", "--runtime", str(runtime / "nowhere"))
     assert done.returncode == 1
     assert "no daemon at" in done.stdout
+
+
+def test_the_camera_sends_whole_frames_of_its_standard_input(runtime: Path) -> None:
+    three_frames_and_a_torn_one = bytes([0, 1, 2, 3, 9, 1, 2, 3, 0, 0, 7, 0, 5]).decode("latin-1")
+    with FakeDaemon(runtime) as daemon:
+        done = run("camera.py", "digits", "--runtime", str(runtime), given=three_frames_and_a_torn_one)
+        assert daemon.count(Infer) == 3
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["three", "zero", "two"]
+
+
+def test_the_camera_says_what_is_wrong(runtime: Path) -> None:
+    done = run("camera.py", "digits", "--runtime", str(runtime / "nowhere"))
+    assert done.returncode == 1
+    assert "no daemon at" in done.stderr

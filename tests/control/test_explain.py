@@ -88,6 +88,17 @@ def test_why_names_the_app_that_another_ones_gain_would_cost() -> None:
     assert answer.binding == ("budget:cam",)
 
 
+def test_why_names_the_less_urgent_app_that_a_longer_route_would_hold_up() -> None:
+    """plates waits for the whole of gate: 2 + 0.3 + 6 of 8 ms; and gate for what is left of a plates just before it."""
+    plates = app_options("plates", ((option("a", 1.0, 0.0),), (option("b", 1.0, 0.0),)), budget_ms=8.0, priority=9)
+    blocks = ((option("long", 4.0, 0.0), option("short", 3.0, 0.05)), (option("tail", 2.0, 0.0),))
+    problem = Problem((plates, app_options("gate", blocks, budget_ms=7.9)), ROOMY)
+    answer = why(problem, planned(problem), "gate")
+    forbidden = [(e.limit, round(e.share, 4)) for e in answer.forbidden_by]
+    assert forbidden == [("budget:plates", round(0.3 / 8.0, 4)), ("budget:gate", round(0.3 / 7.9, 4))]
+    assert answer.binding == ("budget:gate", "budget:plates")
+
+
 def test_why_of_an_app_that_has_everything() -> None:
     problem = board()
     answer = why(problem, planned(problem), "gate")

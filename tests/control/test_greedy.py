@@ -51,6 +51,17 @@ def test_another_apps_longest_block_is_shortened_where_that_is_cheaper() -> None
     assert choice.broken() == ()
 
 
+def test_an_urgent_apps_whole_route_is_shortened_where_that_is_cheaper() -> None:
+    """cam misses by 0.9 ms and waits for all of the urgent door; a block that is not door's longest costs least."""
+    fixed = (option("fixed", 2.0, 0.0),)
+    cam = app_options("cam", ((option("own", 2.0, 0.0), option("poor", 1.0, 0.2)), fixed), budget_ms=12.4, priority=9)
+    blocks = ((option("long", 6.0, 0.0),), (option("tail", 3.0, 0.0), option("short", 1.0, 0.05)))
+    choice = greedy(Problem((cam, app_options("door", blocks, budget_ms=11.5)), ROOMY))
+    assert [o.variant for o in choice.options(0)] == ["own", "fixed"]
+    assert [o.variant for o in choice.options(1)] == ["long", "short"]
+    assert choice.broken() == ()
+
+
 def test_removing_one_user_of_a_shared_blob_frees_nothing() -> None:
     """Only the step that gives up a blob of its own helps under the limit on memory."""
     shared = option("shared", 4.0, 0.0, memory_bytes=5_000_000, digest="same")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -36,6 +37,21 @@ def test_predictions_agree_with_the_second_opinion(seed: int) -> None:
     problem = random_problem(seed, apps=3, tightness=(seed % 11) / 10)
     for pick in range(3):
         assert violations(problem, plan_of(choose(problem, [[pick] * 3] * 3))) == ()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_they_agree_where_deadlines_coincide(seed: int) -> None:
+    """Budgets are multiples of periods that no binary fraction is, so that rounding could count a request more."""
+    rng = random.Random(seed)  # noqa: S311 - draws test data, not secrets
+    rates_hz = [rng.choice([3.0, 7.0, 15.0, 30.0, 60.0]) for _ in range(3)]
+    apps = tuple(
+        app_options(
+            f"a{a}", graded(f"a{a}"), rate_hz=rate_hz, budget_ms=rng.randint(1, 9) * 1000 / rng.choice(rates_hz)
+        )
+        for a, rate_hz in enumerate(rates_hz)
+    )
+    problem = Problem(apps, replace(ROOMY, lanes=rng.choice([1, 2])))
+    assert violations(problem, plan_of(choose(problem, [[0, 1, 2]] * 3))) == ()
 
 
 @pytest.mark.parametrize(
