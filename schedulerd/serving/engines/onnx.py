@@ -18,6 +18,7 @@ from schedulerd.errors import EngineError
 from schedulerd.serving.engines.base import Array
 from schedulerd.serving.engines.heap import return_freed_memory
 
+FIRST_REGION_BYTES = 16 * 2**20
 QUIET = 3
 """Log severity: errors only (0 verbose, 1 info, 2 warning, 3 error, 4 fatal)."""
 
@@ -98,10 +99,16 @@ def _options(threads: int) -> ort.SessionOptions:
 
 @functools.cache
 def _share_one_arena() -> None:
-    """Register the process-wide arena for activations, once; it grows by what is asked for."""
+    """Register the process-wide arena for activations, once.
+
+    It grows in regions that double. Regions of just what is asked for break up: a block's output lies in what the
+    next block's inner tensor needs whole. Nine routes of the demo's networks took 53 MB so, and 21 MB from one
+    region of 16 MB, of which only the pages that are used are resident.
+    """
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    same_as_requested = 1
-    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"arena_extend_strategy": same_as_requested}))
+    doubling = 0
+    settings = {"arena_extend_strategy": doubling, "initial_chunk_size_bytes": FIRST_REGION_BYTES}
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(settings))
 
 
 def _only(side: str, nodes: list[Any], path: Path) -> str:
