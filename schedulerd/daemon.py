@@ -127,6 +127,7 @@ class Daemon:
         self._gateway = Gateway(
             self._endpoints,
             Handlers(self._front.on_infer, self._front.on_control, self._front.on_gone),
+            clock,
         )
         self._front.attach(self._gateway)
         executor = Executor(engine, clock)

@@ -5,7 +5,7 @@ sockets itself, so that on a board with one lane a request crosses no thread bet
 (leader/followers, Schmidt et al., "Pattern-Oriented Software Architecture 2", 2000). ZeroMQ allows a socket to move
 between threads with a full fence (zmq_socket(3), "Thread safety"), which acquiring the baton is.
 
-Everybody else says what should be sent with `post`, from any thread.
+Everybody else says what should be sent, from any thread (`reply`, `answer`, `publish`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from typing import NamedTuple
 import structlog
 import zmq
 
+from schedulerd.clock import Clock
 from schedulerd.errors import SchedulerdError
+from schedulerd.serving.spin import SpinningWait
 from schedulerd.wire.codec import encode
 from schedulerd.wire.endpoints import Endpoints
 from schedulerd.wire.messages import MAX_TENSOR_BYTES, MAX_TENSORS, Ping
@@ -65,7 +67,7 @@ class Handlers(NamedTuple):
 class Gateway:
     """Three sockets (infer, control, events) and an outbox that any thread may fill."""
 
-    def __init__(self, endpoints: Endpoints, handlers: Handlers) -> None:
+    def __init__(self, endpoints: Endpoints, handlers: Handlers, clock: Clock) -> None:
         self.baton = threading.Lock()
         self._handlers = handlers
         self._outbox: deque[tuple[zmq.Socket[bytes], Sequence[Frame]]] = deque()
@@ -77,9 +79,10 @@ class Gateway:
         self._infer = self._bind(zmq.ROUTER, endpoints.infer)
         self._control = self._bind(zmq.ROUTER, endpoints.control)
         self._events = self._bind(zmq.PUB, endpoints.events)
-        self._poller = zmq.Poller()
+        poller = zmq.Poller()
         for readable in (self._infer, self._control, self._wake):
-            self._poller.register(readable, zmq.POLLIN)
+            poller.register(readable, zmq.POLLIN)
+        self._arrivals = SpinningWait(poller.poll, clock)
 
     def _bind(self, kind: int, endpoint: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -129,10 +132,7 @@ class Gateway:
         """
         if self._outbox or self._backlogs:
             self._send_all()
-        ready = self._poller.poll(round(wait_s * 1e3))
-        if not ready:
-            return
-        for readable, _ in ready:
+        for readable, _ in self._arrivals.wait(wait_s):
             if readable is self._infer:
                 for identity, frames in self._arrived(self._infer):
                     self._handlers.infer(identity.bytes, frames)
@@ -141,7 +141,8 @@ class Gateway:
                     self._handlers.control(identity.bytes, _peer(identity), frames)
             else:
                 os.eventfd_read(self._wake)
-        self._send_all()
+        if self._outbox:
+            self._send_all()
 
     def reachable(self, identity: bytes) -> bool:
         """Whether a client of the inference socket is still connected: a send to one that is not fails."""

@@ -58,7 +58,7 @@ class Board:
         self.front = Front({"m": MODEL}, self.registry, self.queue, self.events.put, frozenset({0, _uid()}), clock)
         self.endpoints = Endpoints.within(directory)
         handlers = Handlers(self.front.on_infer, self.front.on_control, self.front.on_gone)
-        self.gateway = Gateway(self.endpoints, handlers)
+        self.gateway = Gateway(self.endpoints, handlers, clock)
         self.front.attach(self.gateway)
         executor = Executor(NumpyEngine(), clock)
         self.lanes = [Lane(n, self.gateway, self.queue, executor, clock) for n in range(lanes)]
