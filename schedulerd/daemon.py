@@ -50,9 +50,10 @@ from schedulerd.wire.endpoints import EndpointError, Endpoints
 
 log = structlog.get_logger(__name__)
 
-SWITCH_INTERVAL_S = 0.0002
-"""How long a thread may hold the interpreter while another one wants it. Python's 5 ms would let a re-plan delay a
-frame by more than many budgets; a lane gives the interpreter up in every block anyway."""
+SWITCH_INTERVAL_S = 0.000_02
+"""How long a thread may hold the interpreter while another one wants it. A lane gives it up in every block and asks for
+it back at every boundary: with Python's 5 ms a re-plan would delay a frame by more than many budgets, and with 0.2 ms
+the slowest percent of the requests still took 0.2 ms longer than with this, at ten route changes a second."""
 DRAIN_S = 5.0
 """How long a stop waits for requests in flight."""
 BEAT_S = 0.5
