@@ -94,10 +94,12 @@ def _move(before: AppPlan, after: AppPlan) -> str:
 
 
 def _kind(before: AppPlan, after: AppPlan) -> str:
-    """Smaller or larger by what they take to hold: times also follow the load."""
-    if after.memory_bytes == before.memory_bytes:
-        return "other"
-    return "smaller" if after.memory_bytes < before.memory_bytes else "larger"
+    """Smaller or larger where what they take to hold and the accuracy agree (times also follow the load), else other."""
+    if after.memory_bytes < before.memory_bytes and after.accuracy <= before.accuracy:
+        return "smaller"
+    if after.memory_bytes > before.memory_bytes and after.accuracy >= before.accuracy:
+        return "larger"
+    return "other"
 
 
 def _shortfalls(plan: Plan) -> Iterator[str]:

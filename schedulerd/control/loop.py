@@ -177,8 +177,8 @@ class ControlLoop:
         self._belief = watched(self._belief, self._planned_slowdown, self._correction, settings)
 
     def _ratios(self, now_s: float) -> list[float]:
-        """Measured over profiled time of the newest requests, since the routes changed."""
-        since_s = max(now_s - REMEMBERED_S, self._changed_at_s)
+        """Measured over profiled time of the newest requests, each on the route that it ran."""
+        since_s = now_s - REMEMBERED_S
         seen = sorted((o for app in self._registry.all() for o in app.meter.since(since_s)), key=lambda o: o.at_s)
         recent = [o for o in seen if o.at_s > now_s - OBSERVED_S]
         if len(recent) < self._settings.correction.least_samples:
@@ -255,7 +255,7 @@ class ControlLoop:
             self._tell_pressure(limits)
         causes = [Cause(text, urgent=False) for text in pressed]
         if self._clock.now_s() >= self._reconsider_at_s:
-            causes.append(Cause("a better plan had been put off", urgent=False))
+            causes.append(Cause("a change held back against flapping is due", urgent=False))
         return causes
 
     def _pressing(self, limits: Limits) -> Iterator[str]:

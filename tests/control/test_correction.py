@@ -31,6 +31,17 @@ def test_a_single_outlier_is_not_followed() -> None:
     assert corrected(Correction(1.0, 0.0), [0.9] * 14 + [30.0], 0.2, SETTINGS).slowdown == 1.0
 
 
+@pytest.mark.parametrize(("slow", "followed"), [(15, False), (30, False), (45, True), (60, True)])
+def test_a_burst_in_half_of_the_window_is_not_a_load(slow: int, followed: bool) -> None:
+    after = corrected(Correction(1.0, 0.0), [0.9] * (60 - slow) + [2.0] * slow, 0.2, SETTINGS)
+    assert after.slowdown == (2.0 if followed else 1.0)
+
+
+def test_a_load_that_slows_some_of_the_requests_is_followed() -> None:
+    """Of every five requests one shares its core with the hog."""
+    assert corrected(Correction(1.0, 0.0), [0.9, 0.9, 1.9, 0.9, 0.9] * 12, 0.2, SETTINGS).slowdown == 1.9
+
+
 def test_few_samples_say_nothing() -> None:
     assert corrected(Correction(1.0, 0.0), [5.0] * 3, 0.2, SETTINGS).slowdown == 1.0
 

@@ -226,12 +226,24 @@ def test_a_better_plan_that_was_put_off_comes_when_the_running_one_has_stood_lon
     stage.loop.turn([])
     assert route(app) != "AB"
     # All at once the board is quiet; from then on nothing drifts any more, and nobody asks for anything.
+    stage.frames(app, run_ms=1.0, count=40)
     stage.loop._correction = Correction(1.0, stage.clock.now_s())
     stage.loop.turn([])
     assert route(app) != "AB"
     stage.clock.advance(2.1)
     stage.loop.turn([])
     assert route(app) == "AB"
+
+
+def test_a_burst_after_a_change_of_routes_is_seen_against_what_ran_before(stage: Stage) -> None:
+    """The few requests since the change fell into the start of the program that asked for it."""
+    app = stage.join(budget_ms=40.0)
+    stage.frames(app, run_ms=5.0, count=60)
+    stage.ask(SetBudget(3, "cam", 20.0))
+    numbered = stage.loop.plan.number
+    stage.frames(app, run_ms=25.0, count=20)
+    stage.loop.turn([])
+    assert stage.loop.plan.number == numbered
 
 
 def test_totals_do_not_fall_when_an_app_leaves(stage: Stage) -> None:
