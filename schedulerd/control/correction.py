@@ -3,11 +3,13 @@
 Each answered request gives a ratio: measured time inside its blocks over the profile's sum of their 95th percentiles. A
 plan promises a 95th percentile, so the estimate is a high quantile of the recent ratios: above 1 the promise is being
 broken, at or below 1 it holds. The ratios are split by age into groups and the lower median of the groups' quantiles
-counts: a burst that lies in half of them, such as another program's start, is no reason to plan anew, a load that stays
-is one as soon as it fills most of them. From there the way up is immediate, the way down slow, so that a load that
-comes and goes does not make routes flap. Smaller routes often run nearer to their profile than the larger ones that they replace, so a plan
-can bring about the very readings that speak against it: each time that a better board was believed in too early, it has
-to look better for twice as long before it is believed in again (exponential backoff).
+counts: a burst that lies in half of them, such as another program's start, is no reason to plan anew; a load that stays
+is one as soon as it fills most of them.
+
+From there the way up is immediate, the way down slow, so that a load that comes and goes does not make routes flap.
+Smaller routes often run nearer to their profile than the larger ones that they replace, so a plan can bring about the
+very readings that speak against it: each time that a better board was believed in too early, it has to look better for
+twice as long before it is believed in again (exponential backoff).
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def _move(before: AppPlan, after: AppPlan) -> str:
 
 
 def _kind(before: AppPlan, after: AppPlan) -> str:
-    """Smaller or larger where what they take to hold and the accuracy agree (times also follow the load), else other."""
+    """Smaller or larger where memory and accuracy agree (times also follow the load), else other."""
     if after.memory_bytes < before.memory_bytes and after.accuracy <= before.accuracy:
         return "smaller"
     if after.memory_bytes > before.memory_bytes and after.accuracy >= before.accuracy:
