@@ -30,7 +30,6 @@ from schedulerd.clock import Clock, SystemClock
 from schedulerd.config import Config, service_manager
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.damping import DampingSettings
-from schedulerd.control.events import Event
 from schedulerd.control.loop import ControlLoop, ControlThread, LoopSettings, Outlets
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.solvers import make_solver
@@ -41,6 +40,7 @@ from schedulerd.plan import EMPTY_PLAN
 from schedulerd.serving.apps import Registry
 from schedulerd.serving.engines.base import Engine
 from schedulerd.serving.engines.factory import make_engine
+from schedulerd.serving.events import Event
 from schedulerd.serving.executor import Executor
 from schedulerd.serving.front import Front
 from schedulerd.serving.gateway import Gateway, Handlers

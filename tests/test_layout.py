@@ -23,6 +23,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "blockprofiles": ("blockprofiles", "blockstore"),
     "schedulerd": ("schedulerd", "blockprofiles", "blockstore"),
     "schedulerd.wire": ("schedulerd.wire",),
+    # The request path knows nothing of who decides: it tells by events, and is told by `app.route`.
+    "schedulerd.serving": (
+        "schedulerd.serving",
+        "schedulerd.wire",
+        "schedulerd.clock",
+        "schedulerd.errors",
+        "schedulerd.plan",
+        "blockstore",
+    ),
     "schedulerd_client": ("schedulerd_client", "schedulerd.wire"),
     # Programs that are clients of the daemon, shipped in its package.
     "schedulerd.ctl": ("schedulerd", "schedulerd_client"),

@@ -32,7 +32,6 @@ from schedulerd.control.correction import (
     worse,
 )
 from schedulerd.control.damping import DampingSettings, keep_or_change
-from schedulerd.control.events import Asked, Event, Joined, Left
 from schedulerd.control.explain import sentence
 from schedulerd.control.limits import LimitsNow, limits_now
 from schedulerd.control.monitor import Monitor
@@ -46,6 +45,7 @@ from schedulerd.errors import BadValue, InternalError, SchedulerdError, StoreFau
 from schedulerd.plan import EMPTY_PLAN, Plan, RouteChange, difference
 from schedulerd.serving.admission import check_budget_ms
 from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.events import Asked, Event, Joined, Left
 from schedulerd.wire.codec import encode, encode_event
 from schedulerd.wire.messages import (
     Answer,

@@ -13,11 +13,11 @@ import structlog
 
 from blockstore.block import Model
 from schedulerd.clock import Clock
-from schedulerd.control.events import Asked, Event, Joined, Left
 from schedulerd.errors import BadValue, NotPermitted, SchedulerdError, ShuttingDown
 from schedulerd.serving.admission import admit_app, admit_frame
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.engines.base import as_batch
+from schedulerd.serving.events import Asked, Event, Joined, Left
 from schedulerd.serving.gateway import Frame, Gateway, Peer
 from schedulerd.serving.job import Job
 from schedulerd.serving.queue import DeadlineQueue

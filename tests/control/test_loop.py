@@ -15,7 +15,6 @@ from schedulerd.config import LimitsConfig
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.correction import Correction
 from schedulerd.control.damping import DampingSettings
-from schedulerd.control.events import Asked, Joined, Left
 from schedulerd.control.loop import RETRY_S, ControlLoop, LoopSettings, Outlets
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.solvers import Answer as SolverAnswer
@@ -23,6 +22,7 @@ from schedulerd.control.solvers import make_solver
 from schedulerd.control.switcher import LOAD_TIMEOUT_S, Switcher
 from schedulerd.plan import App
 from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.events import Asked, Joined, Left
 from schedulerd.serving.meter import Observation
 from schedulerd.wire.codec import decode_event, decode_reply
 from schedulerd.wire.messages import (

@@ -15,8 +15,8 @@ import zmq
 
 from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
 from schedulerd.clock import SystemClock
-from schedulerd.control.events import Asked, Event, Joined, Left
 from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.events import Asked, Event, Joined, Left
 from schedulerd.serving.executor import Executor
 from schedulerd.serving.front import Front
 from schedulerd.serving.gateway import HARD_FRAME_BYTES, Gateway, Handlers

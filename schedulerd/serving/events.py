@@ -1,4 +1,4 @@
-"""What makes the control loop think: apps that come and go, and what operators ask."""
+"""What the request path tells the control loop: apps that come and go, and what operators ask."""
 
 from __future__ import annotations
 
