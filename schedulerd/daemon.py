@@ -51,9 +51,9 @@ from schedulerd.wire.endpoints import EndpointError, Endpoints
 log = structlog.get_logger(__name__)
 
 SWITCH_INTERVAL_S = 0.000_02
-"""How long a thread may hold the interpreter while another one wants it. A lane gives it up in every block and asks for
-it back at every boundary: with Python's 5 ms a re-plan would delay a frame by more than many budgets, and with 0.2 ms
-the slowest percent of the requests still took 0.2 ms longer than with this, at ten route changes a second."""
+"""After how long a thread that waits for the interpreter asks the holder for it. A lane gives it up in every block and
+wants it back at every boundary: with Python's 5 ms a re-plan would delay a frame by more than many budgets, and with
+0.2 ms the slowest percent of the requests took up to 0.2 ms longer than with this, at ten route changes a second."""
 DRAIN_S = 5.0
 """How long a stop waits for requests in flight."""
 BEAT_S = 0.5
@@ -129,6 +129,7 @@ class Daemon:
             self._endpoints,
             Handlers(self._front.on_infer, self._front.on_control, self._front.on_gone),
             clock,
+            may_spin=config.engine.lanes == 1 and usable_cores() > 1,
         )
         self._front.attach(self._gateway)
         executor = Executor(engine, clock)

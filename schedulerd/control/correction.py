@@ -2,9 +2,9 @@
 
 Each answered request gives a ratio: measured time inside its blocks over the profile's sum of their 95th percentiles. A
 plan promises a 95th percentile, so the estimate is a high quantile of the recent ratios: above 1 the promise is being
-broken, at or below 1 it holds. The ratios are split by age into groups and the lower median of the groups' quantiles
-counts: a burst that lies in half of them, such as another program's start, is no reason to plan anew; a load that stays
-is one as soon as it fills most of them.
+broken, at or below 1 it holds. The ratios are split by age into four groups and the lower median of the groups'
+quantiles counts: a burst no longer than a group, such as another program's start, touches two of them at most and is no
+reason to plan anew; a load that stays is one as soon as it touches three.
 
 From there the way up is immediate, the way down slow, so that a load that comes and goes does not make routes flap.
 Smaller routes often run nearer to their profile than the larger ones that they replace, so a plan can bring about the
@@ -28,11 +28,11 @@ class CorrectionSettings:
     """How eagerly live timings are believed."""
 
     quantile: float = 0.9
-    """Of the ratios in a group; a single outlier among ten or more does not move it."""
+    """Of the ratios in a group."""
+    groups: int = 4
+    """Into which the ratios are split, equal in number."""
     least_samples: int = 10
-    """Fewer ratios than this say nothing, and are no group."""
-    most_groups: int = 4
-    """Into which the ratios are split: of a window of 1 s, each is the ratios of 0.25 s."""
+    """Fewer ratios than this say nothing."""
     ceiling: float = 8.0
     """A board slower than this is not described by scaling any more."""
     half_life_s: float = 2.0
@@ -65,8 +65,7 @@ def corrected(before: Correction, ratios: Sequence[float], now_s: float, setting
 
 def _lasting(ratios: Sequence[float], settings: CorrectionSettings) -> float:
     """What most of the groups of the ratios exceed one time in ten."""
-    count = min(settings.most_groups, len(ratios) // settings.least_samples)
-    edges = [len(ratios) * number // count for number in range(count + 1)]
+    edges = [len(ratios) * number // settings.groups for number in range(settings.groups + 1)]
     groups = (ratios[start:end] for start, end in itertools.pairwise(edges))
     return statistics.median_low(percentile(group, settings.quantile) or 1.0 for group in groups)
 

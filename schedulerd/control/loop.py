@@ -134,7 +134,8 @@ class ControlLoop:
         self._planned_limit_bytes = 0
         """What the last solved problem assumed, whether or not its plan was taken."""
         self._reconsider_at_s = math.inf
-        """When to ask again after a better plan was put off."""
+        """When to plan again although nothing has happened."""
+        self._reconsider_why = ""
         self._pressed: tuple[str, ...] = ()
         """The pressure that was told last."""
         self._decision = report.Decision(cause="start", sentence="no app has joined yet", apply_ms=0.0)
@@ -255,7 +256,7 @@ class ControlLoop:
             self._tell_pressure(limits)
         causes = [Cause(text, urgent=False) for text in pressed]
         if self._clock.now_s() >= self._reconsider_at_s:
-            causes.append(Cause("a change held back against flapping is due", urgent=False))
+            causes.append(Cause(self._reconsider_why, urgent=False))
         return causes
 
     def _pressing(self, limits: Limits) -> Iterator[str]:
@@ -295,7 +296,7 @@ class ControlLoop:
         except Exception as error:
             log.exception("plan_failed", cause=cause)
             fault = InternalError(f"no plan could be made: {type(error).__name__}; see the daemon's log")
-        self._reconsider_at_s = self._clock.now_s() + RETRY_S
+        self._reconsider(self._clock.now_s() + RETRY_S, "another try after a plan that failed")
         return fault
 
     def _plan_once(self, cause: str, urgent: bool, limits: Limits) -> None:
@@ -320,7 +321,8 @@ class ControlLoop:
         if not decision.change:
             log.debug("plan_kept", cause=cause, reason=decision.reason)
             if difference(self.plan, candidate):
-                self._reconsider_at_s = solved_s + self._settings.damping.min_dwell_s
+                at_s = solved_s + self._settings.damping.min_dwell_s
+                self._reconsider(at_s, "a change held back against flapping is due")
             return
         before = self.plan
         changes = difference(before, candidate)
@@ -331,6 +333,9 @@ class ControlLoop:
         self._decision = report.Decision(cause, sentence(before, candidate, cause), (applied_s - solved_s) * 1e3)
         self._count_swaps(changes)
         self._tell_plan(changes)
+
+    def _reconsider(self, at_s: float, why: str) -> None:
+        self._reconsider_at_s, self._reconsider_why = at_s, why
 
     def _options(self) -> tuple[AppOptions, ...]:
         """The choices of every live app. An app with no usable block left for it is left out."""

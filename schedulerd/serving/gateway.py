@@ -67,7 +67,8 @@ class Handlers(NamedTuple):
 class Gateway:
     """Three sockets (infer, control, events) and an outbox that any thread may fill."""
 
-    def __init__(self, endpoints: Endpoints, handlers: Handlers, clock: Clock) -> None:
+    def __init__(self, endpoints: Endpoints, handlers: Handlers, clock: Clock, *, may_spin: bool = False) -> None:
+        """Args: endpoints; handlers; clock; may_spin: whether the waiting lane may spin (see `spin`)."""
         self.baton = threading.Lock()
         self._handlers = handlers
         self._outbox: deque[tuple[zmq.Socket[bytes], Sequence[Frame]]] = deque()
@@ -82,7 +83,7 @@ class Gateway:
         poller = zmq.Poller()
         for readable in (self._infer, self._control, self._wake):
             poller.register(readable, zmq.POLLIN)
-        self._arrivals = SpinningWait(poller.poll, clock)
+        self._arrivals = SpinningWait(poller.poll, clock, may_spin=may_spin, wake=self._wake)
 
     def _bind(self, kind: int, endpoint: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -128,7 +129,7 @@ class Gateway:
     def turn(self, wait_s: float = 0.0) -> None:
         """Send what is queued, then take in what has arrived, waiting at most `wait_s` for the first of either.
 
-        Runs at every block boundary, so the case of nothing to do is one call of zmq_poll(3).
+        Runs between blocks, so the case of nothing to do is one call of zmq_poll(3).
         """
         if self._outbox or self._backlogs:
             self._send_all()
@@ -143,6 +144,15 @@ class Gateway:
                 os.eventfd_read(self._wake)
         if self._outbox:
             self._send_all()
+
+    def pass_baton(self) -> None:
+        """Release the baton. What somebody wanted to send who found it taken leaves first."""
+        self.baton.release()
+        while self._outbox and self.baton.acquire(blocking=False):
+            try:
+                self._send_all()
+            finally:
+                self.baton.release()
 
     def reachable(self, identity: bytes) -> bool:
         """Whether a client of the inference socket is still connected: a send to one that is not fails."""

@@ -1,4 +1,4 @@
-"""The lane: take the most urgent job, run one block, look at the sockets, decide again.
+"""The lane: take the most urgent job, run one block, glance at the sockets, decide again.
 
 A lane is one thread. While it has work it runs blocks; while it has none it takes the gateway's baton and waits on the
 sockets (see `gateway`). With several lanes the idle ones stand in line for the baton, so a message waits for a block to
@@ -73,7 +73,7 @@ class Lane(threading.Thread):
                 job = self._queue.take()
             return job
         finally:
-            self._gateway.baton.release()
+            self._gateway.pass_baton()
 
     def _advance(self, job: Job) -> Job | None:
         """Run one block of `job`; returns the job to go on with, which is another one if that is more urgent."""
@@ -108,7 +108,7 @@ class Lane(threading.Thread):
                 # The job in hand must not be lost to somebody else's message.
                 log.exception("gateway_fault", lane=self.name)
             finally:
-                self._gateway.baton.release()
+                self._gateway.pass_baton()
         elif replied:
             # The lane that waits on the sockets sends our reply.
             self._gateway.wake()

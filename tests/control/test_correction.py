@@ -31,10 +31,19 @@ def test_a_single_outlier_is_not_followed() -> None:
     assert corrected(Correction(1.0, 0.0), [0.9] * 14 + [30.0], 0.2, SETTINGS).slowdown == 1.0
 
 
-@pytest.mark.parametrize(("slow", "followed"), [(15, False), (30, False), (45, True), (60, True)])
-def test_a_burst_in_half_of_the_window_is_not_a_load(slow: int, followed: bool) -> None:
-    after = corrected(Correction(1.0, 0.0), [0.9] * (60 - slow) + [2.0] * slow, 0.2, SETTINGS)
-    assert after.slowdown == (2.0 if followed else 1.0)
+@pytest.mark.parametrize("seen", [10, 15, 25, 35, 60, 200])
+def test_a_burst_of_a_quarter_of_the_window_is_not_a_load_wherever_it_lies(seen: int) -> None:
+    long = seen // SETTINGS.groups
+    for start in range(seen - long + 1):
+        ratios = [0.9] * start + [2.0] * long + [0.9] * (seen - long - start)
+        assert corrected(Correction(1.0, 0.0), ratios, 0.2, SETTINGS).slowdown == 1.0
+
+
+@pytest.mark.parametrize("seen", [10, 15, 25, 35, 60, 200])
+def test_a_load_that_has_filled_three_quarters_of_the_window_is_followed(seen: int) -> None:
+    slow = -(-3 * seen // SETTINGS.groups)
+    ratios = [0.9] * (seen - slow) + [2.0] * slow
+    assert corrected(Correction(1.0, 0.0), ratios, 0.2, SETTINGS).slowdown == 2.0
 
 
 def test_a_load_that_slows_some_of_the_requests_is_followed() -> None:

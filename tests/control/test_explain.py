@@ -54,6 +54,17 @@ def test_busy_lanes_are_said() -> None:
     assert told.endswith("the lanes are 10% busy, 25% over their cap")
 
 
+def test_blocks_that_hold_more_and_recognise_less_are_neither_smaller_nor_larger() -> None:
+    old = planned(board(apps=("plates",)))
+    (app,) = old.apps
+    route = replace(app.route, variants=("other", *app.route.variants[1:]))
+    new = replace(
+        old, apps=(replace(app, route=route, memory_bytes=app.memory_bytes + 1, accuracy=app.accuracy - 0.01),)
+    )
+    assert "plates moves to 1 other block (" in sentence(old, new, "tick")
+    assert "plates moves to 1 other block (" in sentence(new, old, "tick")
+
+
 def test_joining_leaving_and_growing_back() -> None:
     both, alone = planned(board()), planned(board(apps=("gate",)))
     assert sentence(EMPTY_PLAN, alone, "gate joins") == "gate joins: gate starts at 4.7 ms and accuracy 90.0%"

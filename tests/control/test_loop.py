@@ -225,21 +225,25 @@ def test_a_better_plan_that_was_put_off_comes_when_the_running_one_has_stood_lon
     stage.frames(app, run_ms=25.0)
     stage.loop.turn([])
     assert route(app) != "AB"
-    # All at once the board is quiet; from then on nothing drifts any more, and nobody asks for anything.
+    # All at once the board is quiet; once that is believed nothing drifts any more, and nobody asks for anything.
     stage.frames(app, run_ms=1.0, count=40)
     stage.loop._correction = Correction(1.0, stage.clock.now_s())
+    stage.loop.turn([])
+    stage.clock.advance(1.1)
     stage.loop.turn([])
     assert route(app) != "AB"
     stage.clock.advance(2.1)
     stage.loop.turn([])
     assert route(app) == "AB"
+    assert stage.ask(ShowPlan(9)).result["cause"] == "a change held back against flapping is due"
 
 
 def test_a_burst_after_a_change_of_routes_is_seen_against_what_ran_before(stage: Stage) -> None:
     """The few requests since the change fell into the start of the program that asked for it."""
     app = stage.join(budget_ms=40.0)
     stage.frames(app, run_ms=5.0, count=60)
-    stage.ask(SetBudget(3, "cam", 20.0))
+    stage.ask(SetBudget(3, "cam", 8.0))
+    assert route(app) == "aB"
     numbered = stage.loop.plan.number
     stage.frames(app, run_ms=25.0, count=20)
     stage.loop.turn([])
@@ -313,6 +317,7 @@ def test_a_slow_loader_puts_a_plan_off_and_whoever_asked_is_told(stage: Stage) -
     stage.clock.advance(RETRY_S)
     stage.loop.turn([])
     assert route(app) == "ab"
+    assert stage.ask(ShowPlan(9)).result["cause"] == "another try after a plan that failed"
 
 
 def test_a_solver_with_a_fault_costs_nobody_a_route(stage: Stage) -> None:

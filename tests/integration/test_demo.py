@@ -28,6 +28,9 @@ def test_the_scene_is_played_and_nothing_is_lost(tmp_path: Path) -> None:
     ]
     for phase in happened["phases"]:
         assert set(phase["apps"]) == {"gate", "plates", "shelf"}
+        for app in phase["apps"].values():
+            assert 0 < app["served_p50_ms"] <= app["served_p95_ms"]
+            assert 0.5 < app["accuracy"] <= 1.0
     edited = happened["phases"][1]
     assert any("budget" in sentence for sentence in edited["did"])
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -142,6 +142,22 @@ def test_a_frame_runs_through_all_blocks(board: Board, peer: Peer) -> None:
     np.testing.assert_array_equal(np.frombuffer(buffers[0], np.float32), np.full(4, 3.0))
 
 
+def test_what_is_queued_while_the_baton_is_taken_leaves_when_it_is_passed(tmp_path: Path) -> None:
+    """Another lane finds the baton taken and goes on with its next block; its reply must not wait for that."""
+    board = Board(tmp_path, lanes=0)
+    peer = Peer(board.endpoints.infer)
+    board.gateway.baton.acquire()
+    peer.socket.send_multipart(encode(Ping(1)))
+    board.gateway.turn(10.0)
+    assert peer.answer() == Pong(1)
+    board.gateway.reply(b"peer", encode(Pong(2)))
+    board.gateway.pass_baton()
+    assert peer.answer() == Pong(2)
+    assert not board.gateway.baton.locked()
+    peer.close()
+    board.close()
+
+
 @pytest.mark.parametrize(
     ("frames", "code"),
     [

@@ -13,24 +13,25 @@ class Socket:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
+        self.name = "client"
         self.arrives_s = 0.0
         self.sleeps = 0
         self.looks = 0
 
-    def poll(self, milliseconds: int) -> list[str]:
+    def poll(self, milliseconds: int) -> list[tuple[str, int]]:
         self.clock.advance(POLL_S)
         if milliseconds == 0:
             self.looks += 1
         else:
             self.sleeps += 1
             self.clock.advance(min(max(0.0, self.arrives_s - self.clock.now_s()), milliseconds / 1e3))
-        return ["ready"] if self.clock.now_s() >= self.arrives_s else []
+        return [(self.name, 1)] if self.clock.now_s() >= self.arrives_s else []
 
 
 class Waits:
-    def __init__(self, cores: int = 2) -> None:
+    def __init__(self, *, may_spin: bool = True) -> None:
         self.socket = Socket()
-        self.waiting = SpinningWait(self.socket.poll, self.socket.clock, cores)
+        self.waiting = SpinningWait(self.socket.poll, self.socket.clock, may_spin=may_spin, wake="wake")
 
     def __call__(self, after_s: float, wait_s: float = 0.5) -> tuple[bool, int, int]:
         """Whether something was ready, and how often the wait slept and looked."""
@@ -62,7 +63,7 @@ def test_a_spin_in_vain_is_the_last_and_bounded() -> None:
     ready, sleeps, looks = waits(0.033)
     assert ready
     assert sleeps == 1
-    assert looks <= SPIN_S / POLL_S + 1
+    assert 0 < looks <= SPIN_S / POLL_S + 1
     assert waits(0.033) == (True, 1, 0)
 
 
@@ -72,8 +73,29 @@ def test_a_wait_that_ends_empty_is_no_reason_to_spin() -> None:
     assert waits(0.01)[2] == 0
 
 
-def test_a_single_core_never_spins() -> None:
-    waits = Waits(cores=1)
+def test_a_wake_of_another_thread_is_no_arrival() -> None:
+    waits = Waits()
+    waits.socket.name = "wake"
+    assert waits(0.000_1) == (True, 1, 0)
+    assert waits(0.000_1) == (True, 1, 0)
+
+
+def test_a_wake_does_not_hide_that_clients_ask_at_once() -> None:
+    waits = Waits()
+    waits(0.000_1)
+    waits.socket.name = "wake"
+    waits(0.033)
+    waits.socket.name = "client"
+    assert waits(0.000_1)[1] == 0
+
+
+def test_a_wait_is_never_shorter_than_asked() -> None:
+    waits = Waits()
+    assert waits(0.000_3, wait_s=0.000_4) == (True, 1, 0)
+
+
+def test_where_it_may_not_it_never_spins() -> None:
+    waits = Waits(may_spin=False)
     for _ in range(3):
         assert waits(0.000_1) == (True, 1, 0)
 
