@@ -325,10 +325,11 @@ def parse(text: str, source: str) -> Config:
         raise ConfigError(f"{source}: is not TOML: {error}") from error
     for name, table in document.items():
         if name not in SECTIONS:
-            raise ConfigError(
-                f"{source}: unknown section [{name}]{did_you_mean(name, SECTIONS)}; "
-                f"the sections are {', '.join(SECTIONS)}"
-            )
+            homes = [s.section for s in settings() if s.key == name]
+            if homes and not isinstance(table, dict):
+                raise ConfigError(f"{source}: {name!r} stands outside of a section; write it below [{homes[0]}]")
+            hint = did_you_mean(name, SECTIONS) or ";"
+            raise ConfigError(f"{source}: unknown section [{name}]{hint} the sections are {', '.join(SECTIONS)}")
         if not isinstance(table, dict):
             raise ConfigError(f"{source}: {name} must be a section: write [{name}] on a line of its own")
     parsed = {name: _values(name, table, source) for name, table in document.items()}
@@ -341,9 +342,8 @@ def _values(section: str, table: Mapping[str, object], source: str) -> dict[str,
     values = {}
     for key, value in table.items():
         if key not in known:
-            raise ConfigError(
-                f"{source}: [{section}] has no key {key!r}{did_you_mean(key, known)}; its keys are {', '.join(known)}"
-            )
+            hint = did_you_mean(key, known) or ";"
+            raise ConfigError(f"{source}: [{section}] has no key {key!r}{hint} its keys are {', '.join(known)}")
         try:
             values[known[key].name] = known[key].kind.parse(value)
         except ConfigError as error:

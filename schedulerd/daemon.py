@@ -82,7 +82,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         runtime = self._config.paths.runtime
-        with Lock(runtime / "schedulerd.lock"), Store.open(self._config.paths.store) as store:
+        # The store comes first: without one nothing is left behind in the runtime directory.
+        with Store.open(self._config.paths.store) as store, Lock(runtime / "schedulerd.lock"):
             try:
                 self.start(store)
             except _EndedEarly:

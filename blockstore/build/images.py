@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blockstore.block import TensorSpec
-from blockstore.errors import CannotBuild
+from blockstore.errors import BlockStoreError, CannotBuild
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,11 +44,46 @@ class ImageSet(Protocol):
         ...
 
 
-def check(images: Labelled, expected: TensorSpec, which: str, any_size: bool = False) -> Labelled:
-    """`images`, if they are what a model of input `expected` takes; else `CannotBuild` says what they are.
+def training(data: ImageSet, expected: TensorSpec) -> Labelled:
+    """The images to retrain on, of the channels of a model that takes `expected`; else `CannotBuild`."""
+    return _check(_given(data, "train"), expected, "training", any_size=True)
 
-    With `any_size` only the number of channels must be that of the model.
-    """
+
+def held_out(data: ImageSet, expected: TensorSpec) -> Labelled:
+    """The images to measure on, with labels that `data.classes` has names for; else `CannotBuild`."""
+    images = _check(_given(data, "held_out"), expected, "held-out")
+    labels, classes = images.labels, len(data.classes)
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
+        raise CannotBuild(
+            f"the held-out labels are {labels.dtype} from {labels.min()} to {labels.max()}, "
+            f"for {classes} classes they are integers from 0 to {classes - 1}"
+        )
+    return images
+
+
+def _given(data: ImageSet, method: str) -> Labelled:
+    """What a method of the user's own provider gives."""
+    missing = [name for name in ("classes", "train", "held_out") if not hasattr(data, name)]
+    if missing:
+        raise CannotBuild(
+            f"the data is a {type(data).__name__} without {', '.join(missing)}; it needs `classes`, `train()` and "
+            f"`held_out()` (blockstore.build.images.ImageSet)"
+        )
+    try:
+        images: Labelled = getattr(data, method)()
+    except BlockStoreError:
+        raise
+    except Exception as error:
+        raise CannotBuild(f"{method}() of the data failed: {type(error).__name__}: {error}") from error
+    if not all(isinstance(getattr(images, name, None), np.ndarray) for name in ("images", "labels")):
+        raise CannotBuild(
+            f"{method}() of the data gives a {type(images).__name__}, it needs arrays `images` and `labels` "
+            f"(blockstore.build.images.Labelled)"
+        )
+    return images
+
+
+def _check(images: Labelled, expected: TensorSpec, which: str, any_size: bool = False) -> Labelled:
     array: npt.NDArray[Any] = images.images
     fits = array.ndim == 4 and (array.shape[3] == expected.shape[2] if any_size else array.shape[1:] == expected.shape)
     if array.dtype != np.uint8 or not fits:

@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 from urllib.parse import parse_qsl
 
-from blockstore.errors import CannotBuild
+from blockstore.errors import BlockStoreError, CannotBuild
 
 
 def call(spec: str) -> Any:
@@ -31,4 +31,10 @@ def call(spec: str) -> Any:
         inspect.signature(factory).bind(**arguments)
     except TypeError as error:
         raise CannotBuild(f"{location} takes {inspect.signature(factory)}: {error}") from error
-    return factory(**arguments)
+    try:
+        return factory(**arguments)
+    except BlockStoreError:
+        raise
+    # It is the user's own code, and may raise anything.
+    except Exception as error:
+        raise CannotBuild(f"{spec} failed: {type(error).__name__}: {error}") from error

@@ -56,10 +56,12 @@ def build(
     `network` takes float32 `[batch, c, h, w]` and gives logits `[batch, classes]`. `work` is a folder for what an
     interrupted build goes on from. Raises `CannotCut`, `UnsupportedOperator` or `CannotBuild`.
     """
-    training = images.check(data.train(), settings.input, "training", any_size=True)
-    held_out = images.check(data.held_out(), settings.input, "held-out")
+    _check_network(network)
+    training = images.training(data, settings.input)
+    held_out = images.held_out(data, settings.input)
     with _torch_threads(settings.threads):
         blocks = cut_network(network, settings, progress)
+        _check_outputs(blocks[-1], data.classes)
         checkpoint = Checkpoint(work, settings.key(_weights(blocks), training.images.tobytes()))
         candidates, skipped = make_variants(blocks, settings, progress)
         losses = retrain(blocks, candidates, training, settings, checkpoint, progress)
@@ -73,6 +75,7 @@ def build(
 
 def load_weights(network: nn.Module, path: Path) -> nn.Module:
     """`network` with the weights of a safetensors file; `CannotBuild` names what is missing or does not fit."""
+    _check_network(network)
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
@@ -96,6 +99,16 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
         )
     network.load_state_dict(given)
     return network
+
+
+def _check_network(network: object) -> None:
+    if not isinstance(network, nn.Module):
+        raise CannotBuild(f"the network is a {type(network).__name__}, not a torch.nn.Module")
+
+
+def _check_outputs(last: CutBlock, classes: Sequence[str]) -> None:
+    if last.output.shape != (len(classes),):
+        raise CannotBuild(f"the network gives {last.output}, the data has {len(classes)} classes")
 
 
 def cut_network(network: nn.Module, settings: BuildSettings, progress: Progress) -> tuple[CutBlock, ...]:

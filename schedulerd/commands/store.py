@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedulerd.commands.tables import count_text, size_text, table
+from schedulerd.commands.tables import RESTART_NOTE, count_text, size_text, table
 
 if TYPE_CHECKING:
     from blockstore.block import Model
@@ -211,7 +211,7 @@ def _gc(store: Store, args: argparse.Namespace) -> Answer:
 
 def _rm(store: Store, args: argparse.Namespace) -> Answer:
     store.remove_model(args.model)
-    return Answer({"removed": args.model}, [f"removed: {args.model}"])
+    return Answer({"removed": args.model}, [f"removed: {args.model}", RESTART_NOTE])
 
 
 def _rebuild_index(store: Store, _args: argparse.Namespace) -> Answer:
@@ -243,4 +243,6 @@ def _import(store: Store, args: argparse.Namespace) -> Answer:
         if names
     ]
     lines.append(f"{count_text(done.new_blobs, 'new blob')}, {size_text(done.new_bytes)}")
+    if done.added or done.replaced:
+        lines.append(RESTART_NOTE)
     return Answer(asdict(done), lines)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+RESTART_NOTE = "a daemon that serves this store takes it in when it is started again"
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> list[str]:
     """Lines of a table with aligned columns; the columns named in `numbers` are flush right."""

@@ -72,4 +72,4 @@ def _unknown_model(name: str, models: Mapping[str, Model]) -> str:
         return f"no model {name!r}: the store is empty; build one with `schedulerd build`, then restart the daemon"
     near = difflib.get_close_matches(name, models, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return f"no model {name!r} in the store{hint} it has {', '.join(sorted(models))}"
+    return f"no model {name!r}{hint} the daemon has {', '.join(sorted(models))} since it was started"

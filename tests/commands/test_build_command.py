@@ -49,6 +49,9 @@ def test_json_is_the_manifest_and_what_was_skipped(tmp_path: Path, capsys: pytes
         (("--model", "tests.blockstore.build.networks:absent"), "has no 'absent'"),
         (("--mean", "0.5"), "the input has 3 channels"),
         (("--weights", "absent.safetensors"), "cannot read weights"),
+        (("--model", "tests.blockstore.build.networks:Noise"), "the network is a Noise, not a torch.nn.Module"),
+        (("--model", "tests.blockstore.build.networks:residual?outputs=7"), "gives float32[7], the data has 4 classes"),
+        (("--data", "tests.blockstore.build.networks:residual"), "without classes, held_out"),
         (("--input", "16x16x3"), "held-out images are uint8[12x12x3]"),
     ],
 )

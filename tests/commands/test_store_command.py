@@ -13,7 +13,7 @@ import pytest
 from blockstore.errors import BadArchive, MissingModel, NotAStore
 from blockstore.store import Store
 from schedulerd.commands import store as command
-from schedulerd.commands.tables import count_text, size_text, table
+from schedulerd.commands.tables import RESTART_NOTE, count_text, size_text, table
 from tests.blockstore.samples import blob_file, flip_byte, put_sample, quick_folder
 
 
@@ -189,7 +189,7 @@ def test_models_travel_through_an_archive(shell: _Shell, folder: Path, capsys: p
         {"archive": str(archive), "models": ["alpha"], "bytes": archive.stat().st_size},
     )
     other = _Shell(folder / "board" / "store", capsys)
-    assert other.run("import", str(archive)) == (0, "added: alpha\n4 new blobs, 120 B\n")
+    assert other.run("import", str(archive)) == (0, f"added: alpha\n4 new blobs, 120 B\n{RESTART_NOTE}\n")
     assert other.run("import", str(archive)) == (0, "unchanged: alpha\n0 new blobs, 0 B\n")
 
 

@@ -46,7 +46,7 @@ def test_a_senseless_value_is_refused_by_name(change: dict[str, object], names: 
 
 
 def test_an_unknown_model_is_answered_with_the_nearest_and_the_list() -> None:
-    with pytest.raises(UnknownModel, match=r"did you mean 'digits'\? it has digits"):
+    with pytest.raises(UnknownModel, match=r"did you mean 'digits'\? the daemon has digits since it was started"):
         admit_app(replace(REQUEST, model="digit"), "cam", {"digits": MODEL})
 
 

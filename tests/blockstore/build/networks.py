@@ -69,7 +69,7 @@ class Branching(nn.Module):
         return -x
 
 
-def residual() -> nn.Module:
+def residual(outputs: int = 4) -> nn.Module:
     return _random(
         nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1, bias=False),
@@ -78,7 +78,7 @@ def residual() -> nn.Module:
             Unit(8, 8, 1),
             Unit(8, 16, 2),
             Unit(16, 16, 1),
-            *_head(16),
+            *_head(16, outputs),
         )
     )
 
@@ -125,8 +125,8 @@ class Noise:
         return Labelled(pictures.numpy()[:, : self._held_out_height], logits.argmax(1).numpy())
 
 
-def _head(channels: int) -> tuple[nn.Module, ...]:
-    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 4)
+def _head(channels: int, outputs: int = 4) -> tuple[nn.Module, ...]:
+    return nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, outputs)
 
 
 def _random(network: nn.Module) -> nn.Module:

@@ -12,6 +12,10 @@ def sample(path: str, count: int = 3, name: str = "x") -> tuple[str, int, str]:
     return path, count, name
 
 
+def broken() -> None:
+    raise RuntimeError("disk on fire")
+
+
 HERE = "tests.blockstore.build.test_named"
 
 
@@ -27,6 +31,7 @@ def test_arguments_follow_as_in_a_url() -> None:
         ("absent.module:sample", "cannot import 'absent.module'"),
         (f"{HERE}:absent", "has no 'absent'"),
         (f"{HERE}:sample?count=1", "missing a required argument: 'path'"),
+        (f"{HERE}:broken", "broken failed: RuntimeError: disk on fire"),
         (f"{HERE}:sample?path=a&speed=2", "unexpected keyword argument 'speed'"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from blockstore.block import TensorSpec
-from blockstore.build.images import check
+from blockstore.build.images import held_out, training
 from blockstore.errors import CannotBuild
 from blockstore.zoo import digit_scenes
 from blockstore.zoo.datasets import cifar10, digits
@@ -37,8 +37,8 @@ def test_scenes_differ_between_epochs_and_keep_their_labels() -> None:
 def test_digits_are_what_the_demo_networks_take() -> None:
     data = digits(train_limit=4, test_limit=4)
     expected = TensorSpec("uint8", (144, 144, 1))
-    check(data.train(), expected, "training")
-    check(data.held_out(), expected, "held-out")
+    training(data, expected)
+    held_out(data, expected)
 
 
 def test_a_seed_draws_the_same_scene_on_every_machine() -> None:
