@@ -49,7 +49,7 @@ class Monitor:
     def of_this_machine(clock: Clock, proc: Path = PROC, cgroup: Path = CGROUP) -> Monitor:
         """A monitor with the sources that every Linux board has."""
         sources = (
-            ProcessorSource(proc),
+            ProcessorSource(clock, proc),
             ProcessSource(clock),
             MemorySource(proc),
             CgroupSource(proc, cgroup),

@@ -20,9 +20,9 @@ class Snapshot:
     at_s: float
     cpu_count: int
     cpu_busy: float | None = None
-    """Share of all cores in use by anybody, 0 to 1, since the snapshot before."""
+    """Share of all cores in use by anybody, 0 to 1, during the last second or so."""
     cpu_own: float | None = None
-    """Share of all cores in use by this process, 0 to 1."""
+    """Share of all cores in use by this process, 0 to 1, during the same time."""
     memory_total_bytes: int | None = None
     memory_available_bytes: int | None = None
     """Minimum of /proc/meminfo's MemAvailable and what the ancestors' cgroup limits leave."""

@@ -9,6 +9,7 @@ import psutil
 
 from schedulerd.clock import Clock
 from schedulerd.control.sources.base import Readings
+from schedulerd.control.sources.window import Window
 
 
 class Usage(Protocol):
@@ -32,7 +33,7 @@ def own_usage() -> Usage:
 
 
 class ProcessSource:
-    """Own resident set, and own share of all cores since the reading before; that share is first None."""
+    """Own resident set, and own share of all cores during the last second or so; that share is first None."""
 
     name = "process"
 
@@ -40,13 +41,13 @@ class ProcessSource:
         self._clock = clock
         self._usage = usage or own_usage()
         self._cpu_count = cpu_count or os.cpu_count() or 1
-        self._before: tuple[float, float] | None = None
+        self._window: Window[float] = Window()
 
     def read(self) -> Readings:
         """`memory_own_bytes` and `cpu_own`."""
         resident_bytes, cpu_s = self._usage()
         now_s = self._clock.now_s()
-        before, self._before = self._before, (now_s, cpu_s)
+        before = self._window.before(now_s, cpu_s)
         return {"memory_own_bytes": resident_bytes, "cpu_own": self._share(before, now_s, cpu_s)}
 
     def _share(self, before: tuple[float, float] | None, now_s: float, cpu_s: float) -> float | None:

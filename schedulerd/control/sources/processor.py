@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from schedulerd.clock import Clock
 from schedulerd.control.sources.base import PROC, Readings
+from schedulerd.control.sources.window import Window
 
 # user nice system idle iowait irq softirq steal; the guest and guest_nice that follow are in user and nice.
 _COUNTED = 8
@@ -15,21 +17,22 @@ _IDLE, _IOWAIT = 3, 4
 
 
 class ProcessorSource:
-    """Share of all cores in use since the reading before; None on the first one."""
+    """Share of all cores in use during the last second or so; None on the first reading."""
 
     name = "processor"
 
-    def __init__(self, proc: Path = PROC) -> None:
+    def __init__(self, clock: Clock, proc: Path = PROC) -> None:
+        self._clock = clock
         self._path = proc / "stat"
-        self._before: tuple[int, ...] | None = None
+        self._window: Window[tuple[int, ...]] = Window()
 
     def read(self) -> Readings:
         """`cpu_count` and `cpu_busy`."""
         lines = self._path.read_text().splitlines()
         now = _jiffies(lines)
-        before, self._before = self._before, now
+        before = self._window.before(self._clock.now_s(), now)
         cores = sum(line.startswith("cpu") for line in lines) - 1
-        return {"cpu_count": cores or None, "cpu_busy": None if before is None else _busy(before, now)}
+        return {"cpu_count": cores or None, "cpu_busy": None if before is None else _busy(before[1], now)}
 
 
 def _jiffies(lines: list[str]) -> tuple[int, ...]:

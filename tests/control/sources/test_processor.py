@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from schedulerd.control.sources.processor import ProcessorSource
+from tests.fakes import FakeClock
 
 
 def stat_of(*counters: int, cores: int = 2) -> str:
@@ -16,20 +17,20 @@ def stat_of(*counters: int, cores: int = 2) -> str:
 
 
 def test_one_busy_core_of_two_is_half(proc: Path) -> None:
-    source = ProcessorSource(proc)
+    source = ProcessorSource(FakeClock(), proc)
     assert source.read() == {"cpu_count": 2, "cpu_busy": None}, "one reading has no share"
     (proc / "stat").write_text((proc / "stat.later").read_text())
     assert source.read()["cpu_busy"] == pytest.approx(0.5025, abs=1e-4)
 
 
 def test_no_jiffies_between_two_readings_leave_the_share_unread(proc: Path) -> None:
-    source = ProcessorSource(proc)
+    source = ProcessorSource(FakeClock(), proc)
     source.read()
     assert source.read()["cpu_busy"] is None
 
 
 def test_stolen_time_is_busy_and_waiting_for_a_disk_is_not(proc: Path) -> None:
-    source = ProcessorSource(proc)
+    source = ProcessorSource(FakeClock(), proc)
     (proc / "stat").write_text(stat_of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
     source.read()
     (proc / "stat").write_text(stat_of(0, 0, 0, 40, 20, 0, 0, 40, 0, 0))
@@ -37,7 +38,7 @@ def test_stolen_time_is_busy_and_waiting_for_a_disk_is_not(proc: Path) -> None:
 
 
 def test_a_guest_is_not_counted_twice(proc: Path) -> None:
-    source = ProcessorSource(proc)
+    source = ProcessorSource(FakeClock(), proc)
     (proc / "stat").write_text(stat_of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
     source.read()
     (proc / "stat").write_text(stat_of(50, 0, 0, 50, 0, 0, 0, 0, 50, 0))
@@ -45,7 +46,7 @@ def test_a_guest_is_not_counted_twice(proc: Path) -> None:
 
 
 def test_a_counter_that_steps_back_counts_nothing(proc: Path) -> None:
-    source = ProcessorSource(proc)
+    source = ProcessorSource(FakeClock(), proc)
     (proc / "stat").write_text(stat_of(100, 0, 0, 1000, 500, 0, 0, 0))
     source.read()
     (proc / "stat").write_text(stat_of(150, 0, 0, 1050, 400, 0, 0, 0))
@@ -54,11 +55,11 @@ def test_a_counter_that_steps_back_counts_nothing(proc: Path) -> None:
 
 def test_a_thousand_cores_are_counted(proc: Path) -> None:
     (proc / "stat").write_text(stat_of(1, 2, 3, 4, 5, 6, 7, 8, cores=1024))
-    assert ProcessorSource(proc).read()["cpu_count"] == 1024
+    assert ProcessorSource(FakeClock(), proc).read()["cpu_count"] == 1024
 
 
 @pytest.mark.parametrize("text", ["", "cpu\n", "cpu 1 2 3\n", "cpu a b c d e\n", "intr 5 5 5 5 5\n", "\x00\x00"])
 def test_garbage_raises(proc: Path, text: str) -> None:
     (proc / "stat").write_text(text)
     with pytest.raises(ValueError, match=r"expected|invalid literal"):
-        ProcessorSource(proc).read()
+        ProcessorSource(FakeClock(), proc).read()
