@@ -13,6 +13,7 @@ import schedulerd_client
 from schedulerd.wire.messages import Code, Infer, Register, Request, Unregister
 from schedulerd_client import AsyncClient
 from tests.clients.fakedaemon import PATIENCE_S, FakeDaemon, Twist, frame
+from tests.clients.tasks import begun
 
 LONG_S = 60.0
 SHORT_S = 0.4
@@ -161,9 +162,8 @@ def test_a_cancelled_call_leaves_the_others_alone(runtime: Path) -> None:
     async def test() -> None:
         async with AsyncClient(runtime, timeout_s=LONG_S) as client:
             await client.register("digits", 25, 30)
-            cancelled = asyncio.create_task(client.infer(frame(1)))
-            kept = asyncio.create_task(client.infer(frame(2)))
-            await asyncio.sleep(0)
+            cancelled = await begun(client.infer(frame(1)))
+            kept = await begun(client.infer(frame(2)))
             cancelled.cancel()
             assert (await kept).outputs[0, 0] == 2
             with pytest.raises(asyncio.CancelledError):
@@ -205,8 +205,7 @@ def test_what_was_given_up_is_not_carried_out_by_a_daemon_that_comes_later(runti
 def test_closing_ends_the_calls_that_wait(runtime: Path) -> None:
     async def test() -> None:
         client = AsyncClient(runtime, timeout_s=LONG_S)
-        waiting = asyncio.create_task(client.infer(frame(1)))
-        await asyncio.sleep(0)
+        waiting = await begun(client.infer(frame(1)))
         await client.close()
         await client.close()
         with pytest.raises(schedulerd_client.Closed):

@@ -12,6 +12,7 @@ import zmq
 
 from schedulerd_client._transport import Incoming, Silence, ZmqTransport
 from tests.clients.fakedaemon import PATIENCE_S
+from tests.clients.tasks import begun
 
 
 @contextmanager
@@ -86,8 +87,7 @@ def test_whoever_waits_in_an_event_loop_sees_the_connection_that_was_opened_mean
             pass
 
     async def test(transport: ZmqTransport) -> None:
-        waiting = asyncio.create_task(connected(transport))
-        await asyncio.sleep(0)
+        waiting = await begun(connected(transport))
         transport.open()
         with router(address):
             await asyncio.wait_for(waiting, PATIENCE_S)

@@ -5,33 +5,15 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from blockstore.block import TensorSpec
 from blockstore.build.images import Labelled
 from blockstore.build.trace import Traced, trace
 from blockstore.zoo.preprocess import Preprocess
+from blockstore.zoo.resnet import Unit
 
 FRAMES = TensorSpec("uint8", (12, 12, 3))
 PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-
-
-class Unit(nn.Module):
-    """A residual unit, with an option A shortcut where channels or resolution change."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.stride, self.missing = stride, outputs - inputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
-        if self.missing:
-            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
-        return functional.relu(y + x)
 
 
 class Inverted(nn.Module):
