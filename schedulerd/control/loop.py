@@ -6,7 +6,9 @@ but the one it was given and waits for nothing but the switcher. `ControlThread`
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -486,6 +488,17 @@ class ControlLoop:
         )
 
 
+def _preempt_nobody() -> None:
+    """Let this thread, and those that it starts, wait for a core when they wake instead of taking it from a frame.
+
+    SCHED_BATCH (sched(7)) keeps the thread's share of the processor. A lower priority would take from that as well, and
+    a thread that holds the interpreter and gets no core holds up every lane.
+    """
+    # A sandbox may forbid it; then it is as before.
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
+
+
 class ControlThread(threading.Thread):
     """Calls `ControlLoop.turn` with the events that have come in, at least once a tick."""
 
@@ -509,6 +522,7 @@ class ControlThread(threading.Thread):
     def run(self) -> None:
         """Turn until stopped. A turn that fails is logged, and the next one comes."""
         assert self._loop is not None
+        _preempt_nobody()
         while not self._stopped.is_set():
             self.beat()
             try:
