@@ -8,13 +8,21 @@ A *model* is a chain of *blocks*; each block has one tensor in and one tensor ou
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from blockstore.accuracy_model import AccuracyModel
 from blockstore.errors import BadManifest
 
 MANIFEST_FORMAT = "schedulerd-model/1"
+MAX_OUTPUTS = 32
+"""Outputs of one network: a reply to a client carries no more tensors."""
 ORIGINAL = "original"
 """Name and kind of the variant that is the block as it was trained."""
 
@@ -95,6 +103,11 @@ class Model:
     labels: tuple[str, ...] = ()
     provenance: Mapping[str, str | int | float] = field(default_factory=dict)
     """Who built it and how: versions, seed, settings, time of the build."""
+    outputs: tuple[TensorSpec, ...] = ()
+    """Of a network with several outputs: what the last block's one tensor, `[batch, total]`, holds side by side (see
+    `unpack`). Empty where there is one output, which is `output`."""
+    accuracy_model: AccuracyModel | None = None
+    """Predicts the accuracy of any route, with the evidence for it; None in manifests from before there was one."""
 
     def digests(self) -> frozenset[str]:
         """Digests of every blob that this model refers to (not its own manifest)."""
@@ -103,6 +116,10 @@ class Model:
     def to_json(self) -> bytes:
         """Canonical manifest: UTF-8 JSON whose first key is `format`-checked by `from_json`."""
         document = {"format": MANIFEST_FORMAT, **asdict(self)}
+        # Manifests from before there were these have no such keys, and keep their bytes and their name.
+        for name in ("outputs", "accuracy_model"):
+            if not document[name]:
+                del document[name]
         return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
     @staticmethod
@@ -117,6 +134,18 @@ class Model:
             raise BadManifest(f"not a model manifest: {type(error).__name__}: {error}") from error
         _check(model)
         return model
+
+
+def unpack(packed: npt.NDArray[Any], outputs: tuple[TensorSpec, ...]) -> tuple[npt.NDArray[Any], ...]:
+    """What the last block gave, `[batch, total]`, as the outputs of a `Model`: views `[batch, *shape]`, in order.
+
+    Where there are no `outputs`, it is the only one itself.
+    """
+    if not outputs:
+        return (packed,)
+    ends = list(accumulate(math.prod(spec.shape) for spec in outputs))
+    parts = np.split(packed, ends[:-1], axis=1)
+    return tuple(part.reshape(len(packed), *spec.shape) for part, spec in zip(parts, outputs, strict=True))
 
 
 def _tensor(d: dict[str, Any]) -> TensorSpec:
@@ -154,6 +183,9 @@ def _model(d: dict[str, Any]) -> Model:
         ),
         labels=tuple(str(s) for s in d["labels"]),
         provenance=dict(d["provenance"]),
+        # Manifests from before there were networks with several outputs lack the key.
+        outputs=tuple(_tensor(o) for o in d.get("outputs", ())),
+        accuracy_model=None if d.get("accuracy_model") is None else AccuracyModel.from_document(d["accuracy_model"]),
     )
 
 
@@ -174,3 +206,18 @@ def _check(model: Model) -> None:
         expected = block.output
     if expected != model.output:
         raise BadManifest(f"the last block gives {expected}, the model's output is {model.output}")
+    if model.outputs:
+        _check_outputs(model)
+    known = model.accuracy_model
+    if known and [len(row) for row in known.damages] != [len(block.variants) for block in model.blocks]:
+        raise BadManifest(f"the accuracy model of {model.name!r} is of other blocks or variants")
+
+
+def _check_outputs(model: Model) -> None:
+    """Several outputs fill the last block's one tensor exactly."""
+    if len(model.outputs) > MAX_OUTPUTS:
+        raise BadManifest(f"model {model.name!r} has {len(model.outputs)} outputs; the limit is {MAX_OUTPUTS}")
+    total = sum(math.prod(spec.shape) for spec in model.outputs)
+    if model.output.shape != (total,) or any(spec.dtype != model.output.dtype for spec in model.outputs):
+        listed = ", ".join(map(str, model.outputs))
+        raise BadManifest(f"model {model.name!r} has outputs {listed}, its last block gives {model.output}")

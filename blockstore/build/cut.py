@@ -1,33 +1,21 @@
-"""Cut: an fx graph becomes a chain of blocks of about equal measured latency, one tensor in and one tensor out."""
+"""Cut: an fx graph becomes a chain of blocks, one tensor in and one tensor out, balanced by latency or as told."""
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Final
+from typing import Any
 
-import torch
-from torch import fx, nn
-from torch.nn import functional
+from torch import fx
 
 from blockstore.block import TensorSpec
+from blockstore.build.legal_cuts import legal_cuts, name_of, obstacle_of, operators_of, places
 from blockstore.build.trace import Traced, spec_of
 from blockstore.errors import CannotCut
-from blockstore.zoo.preprocess import Preprocess
-
-# Engines compute these together with the operator before them: a cut in between would cost a pass over the tensor.
-_FUSED_MODULES: Final = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardtanh, nn.Hardswish, nn.SiLU, nn.Sigmoid)
-_FUSED_FUNCTIONS: Final = (
-    functional.relu,
-    torch.relu,
-    functional.relu6,
-    functional.hardswish,
-    functional.silu,
-    torch.sigmoid,
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +27,21 @@ class CutBlock:
     module: fx.GraphModule
     input: TensorSpec
     output: TensorSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Division(Sequence[CutBlock]):
+    """A network divided into blocks that follow one another."""
+
+    blocks: tuple[CutBlock, ...]
+    obstacle: str | None
+    """The operator that keeps the network from being cut into as many blocks as were asked for; None where it is."""
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.blocks[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +59,40 @@ def cut(
     blocks: int,
     latency_ms: Callable[[fx.GraphModule, TensorSpec], float],
     prunable: Callable[[fx.GraphModule, TensorSpec], bool],
-) -> tuple[CutBlock, ...]:
-    """Divide `traced` into `blocks` blocks.
+) -> Division:
+    """Divide `traced` into `blocks` blocks, or into as many as there can be.
 
     First as many blocks as possible contain something `prunable` and no cut goes through a layer's inner width, then
-    the slowest block is as quick as possible (`latency_ms` is asked once for every segment). Raises `CannotCut` with
-    the operator that prevents it where there are not enough legal cuts.
+    the slowest block is as quick as possible (`latency_ms` is asked once for every segment).
     """
     segments = segments_of(traced)
-    if len(segments) < blocks:
-        raise CannotCut(
-            f"{blocks} blocks are asked for and the network can be cut into {len(segments)} at most: "
-            f"{_obstacle(traced.module.graph)}"
-        )
-    costs = [latency_ms(s.module, _spec(s.source)) for s in segments]
+    possible = min(blocks, len(segments))
+    costs = [latency_ms(s.module, _spec(s.source)) for s in segments] if possible > 1 else [0.0] * len(segments)
 
     def joined_prunable(first: int, last: int) -> bool:
         joined = _join(traced, segments[first:last])
         return prunable(joined, _spec(segments[first].source))
 
-    bounds = partition(costs, blocks, monotone(joined_prunable, len(segments)), wide_bounds(segments))
-    return tuple(_block(traced, index, segments[first:last]) for index, (first, last) in enumerate(pairwise(bounds)))
+    bounds = partition(costs, possible, monotone(joined_prunable, len(segments)), wide_bounds(segments))
+    return Division(_blocks(traced, segments, bounds), obstacle_of(traced.module.graph) if possible < blocks else None)
+
+
+def cut_at(traced: Traced, names: Sequence[str]) -> Division:
+    """Divide `traced` after the operators or parts called `names` (see `legal_cuts`), in any order.
+
+    Raises `CannotCut` for a name that is unknown, or where no cut is legal, with the nearest that is.
+    """
+    bounds = {cut.position: number for number, cut in enumerate(legal_cuts(traced), start=1)}
+    known = places(traced)
+    chosen = []
+    for name in names:
+        if name not in known:
+            raise CannotCut(f"the network has nothing called {name!r}; {_likely(traced, name)}")
+        if known[name] not in bounds:
+            raise CannotCut(f"no cut is legal after {name!r}; {_nearest(traced, known[name])}")
+        chosen.append(bounds[known[name]])
+    segments = segments_of(traced)
+    return Division(_blocks(traced, segments, (0, *sorted(set(chosen)), len(segments))), None)
 
 
 def partition(
@@ -134,63 +150,28 @@ def wide_bounds(segments: Sequence[Segment]) -> frozenset[int]:
 
 def segments_of(traced: Traced) -> tuple[Segment, ...]:
     """The network between its legal cuts, in order."""
-    nodes = _operators(traced.module.graph)
+    nodes = operators_of(traced.module.graph)
     source = next(n for n in traced.module.graph.nodes if n.op == "placeholder")
-    segments, start = [], 0
-    for position in [*_legal_cuts(traced.module, nodes), len(nodes) - 1]:
-        run = nodes[start : position + 1]
+    ends = [*(cut.position + 1 for cut in legal_cuts(traced)), len(nodes)]
+    segments = []
+    for start, end in pairwise([0, *ends]):
+        run = nodes[start:end]
         segments.append(Segment(_extract(traced.module, source, run), tuple(run), source))
-        source, start = run[-1], position + 1
+        source = run[-1]
     return tuple(segments)
 
 
-def _operators(graph: fx.Graph) -> list[fx.Node]:
-    return [n for n in graph.nodes if n.op not in ("placeholder", "output")]
+def _likely(traced: Traced, name: str) -> str:
+    legal = [cut.name for cut in legal_cuts(traced)]
+    close = difflib.get_close_matches(name, legal, n=3, cutoff=0.0)
+    return f"legal cuts with names like it: {', '.join(close)}" if close else "it has no legal cut"
 
 
-def _legal_cuts(module: fx.GraphModule, nodes: Sequence[fx.Node]) -> list[int]:
-    """Positions after which exactly the tensor just made is alive and the next operator does not fuse with it."""
-    modules = dict(module.named_modules())
-    return [
-        position
-        for position, node in enumerate(nodes[:-1])
-        if _crossing(nodes, position) == [node]
-        and spec_of(node) is not None
-        and not _is_preprocess(node, modules)
-        and not _fuses(nodes[position + 1], modules)
-    ]
-
-
-def _crossing(nodes: Sequence[fx.Node], position: int) -> list[fx.Node]:
-    """Values made up to `position` (or given as input) that an operator after it still needs."""
-    later = set(nodes[position + 1 :])
-    source = next(n for n in nodes[0].graph.nodes if n.op == "placeholder")
-    return [n for n in [source, *nodes[: position + 1]] if any(u in later or u.op == "output" for u in n.users)]
-
-
-def _is_preprocess(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    return node.op == "call_module" and isinstance(modules[str(node.target)], Preprocess)
-
-
-def _fuses(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
-    if node.op == "call_module":
-        return isinstance(modules[str(node.target)], _FUSED_MODULES)
-    return node.target in _FUSED_FUNCTIONS or node.target == "relu"
-
-
-def _obstacle(graph: fx.Graph) -> str:
-    """The operator that needs a value from farthest back, and so keeps the most positions from being legal."""
-    nodes = _operators(graph)
-    index = {node: i for i, node in enumerate(graph.nodes)}
-    spans = [(index[u] - index[n], u, n) for n in nodes for u in n.users if u.op != "output"]
-    if not spans or max(spans, key=lambda s: s[0])[0] <= 1:
-        return "it has no more operators"
-    length, user, value = max(spans, key=lambda s: s[0])
-    return f"operator {user.name} ({_title(user)}) needs {value.name} from {length} operators before"
-
-
-def _title(node: fx.Node) -> str:
-    return str(getattr(node.target, "__name__", node.target))
+def _nearest(traced: Traced, position: int) -> str:
+    cuts = legal_cuts(traced)
+    before = [f"before it {c.name!r}" for c in cuts if c.position < position][-1:]
+    after = [f"after it {c.name!r}" for c in cuts if c.position > position][:1]
+    return f"the nearest legal ones are {' and '.join(before + after)}" if before + after else "it has no legal cut"
 
 
 def _join(traced: Traced, segments: Sequence[Segment]) -> fx.GraphModule:
@@ -208,22 +189,27 @@ def _extract(module: fx.GraphModule, source: fx.Node, nodes: Sequence[fx.Node]) 
     return fx.GraphModule(module, graph, class_name="Block")
 
 
+def _blocks(traced: Traced, segments: Sequence[Segment], bounds: Sequence[int]) -> tuple[CutBlock, ...]:
+    return tuple(_block(traced, index, segments[first:last]) for index, (first, last) in enumerate(pairwise(bounds)))
+
+
 def _block(traced: Traced, index: int, segments: Sequence[Segment]) -> CutBlock:
     nodes = [n for s in segments for n in s.nodes]
-    return CutBlock(index, _name(nodes), _join(traced, segments), _spec(segments[0].source), _spec(nodes[-1]))
+    module = _join(traced, segments)
+    return CutBlock(index, _name(traced, nodes), module, _spec(segments[0].source), _spec(nodes[-1]))
 
 
 def _spec(node: fx.Node) -> TensorSpec:
     spec = spec_of(node)
-    if spec is None:
-        raise CannotCut(f"operator {node.name} does not make a tensor")
+    assert spec is not None, "a cut is legal only where a tensor of the batch crosses"
     return spec
 
 
-def _name(nodes: Sequence[fx.Node]) -> str:
+def _name(traced: Traced, nodes: Sequence[fx.Node]) -> str:
     """First and last layer with weights, as the network calls them: `layer1.0.conv1..layer1.2.conv2`."""
-    layers = [str(n.target).removeprefix("network.") for n in nodes if n.op == "call_module"]
-    named = [layer for layer in layers if layer != "preprocess"]
-    if not named:
-        return nodes[0].name
-    return named[0] if named[0] == named[-1] else f"{named[0]}..{named[-1]}"
+    layers = [
+        name_of(n)
+        for n in nodes
+        if n.op == "call_module" and any(True for _ in traced.module.get_submodule(str(n.target)).parameters())
+    ] or [name_of(n) for n in nodes]
+    return layers[0] if layers[0] == layers[-1] else f"{layers[0]}..{layers[-1]}"

@@ -9,22 +9,33 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.optimization import fuse
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 
 from blockstore.block import TensorSpec
-from blockstore.errors import CannotCut
-from blockstore.torchform import MODULES, check_supported
+from blockstore.build.outputs import pack
+from blockstore.build.sizes import is_per_frame, localise, record
+from blockstore.build.through_onnx import through_onnx
+from blockstore.errors import BlockStoreError, CannotCut, UnsupportedOperator
+from blockstore.torchform import check_supported
+from blockstore.torchform.whitelist import MODULES
 from blockstore.zoo.preprocess import Preprocess
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Traced:
-    """A network in evaluation mode as one graph; every node that makes a tensor has `meta["tensor_meta"]`."""
+    """A network in evaluation mode as one graph.
+
+    Every node that makes a tensor with one row for each frame has `meta["tensor_meta"]`.
+    """
 
     module: fx.GraphModule
     input: TensorSpec
     output: TensorSpec
+    """The one tensor that leaves: where the network has several outputs, all of them flattened and joined."""
+    outputs: tuple[TensorSpec, ...]
+    """What the network itself gives, in order; of one output, the same as `output`."""
 
 
 class _FromFrames(nn.Module):
@@ -47,19 +58,19 @@ class _Tracer(fx.Tracer):
 def trace(network: nn.Module, preprocess: Preprocess, frames: TensorSpec) -> Traced:
     """`network` behind `preprocess`, as a graph of operators that the torch form knows.
 
-    Batch normalisation is folded into the convolution before it and dropout is taken out: blocks are retrained and
-    served without either. Raises `CannotCut` where fx cannot trace the network, `UnsupportedOperator` for an operator
+    By torch.fx where that can, else by torch.export. Batch normalisation is folded into the convolution before it and
+    dropout is taken out: blocks are retrained and served without either. Several outputs are packed into one tensor,
+    `[batch, total]` (tuples, lists and dictionaries are opened). Raises `CannotCut` where neither route can trace the
+    network, it does not take `frames` or does not give one row for each of them; `UnsupportedOperator` for an operator
     outside of the torch form's whitelist.
     """
-    whole = _FromFrames(preprocess, network).eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
     try:
-        graph = _Tracer().trace(whole)
-    # fx raises whatever the network's own code raises when it is given proxies in place of tensors.
-    except Exception as error:
-        raise CannotCut(f"torch.fx cannot trace the network: {error} (at {_place(error)})") from error
-    module = _without_idle(_with_reshape(_folded(fx.GraphModule(whole, graph))))
-    check_supported(module)
-    return Traced(module, frames, _propagate(module, frames))
+        module = _by_fx(network, preprocess, frames)
+    except (CannotCut, UnsupportedOperator) as error:
+        module = _by_export(network, preprocess, frames, error)
+    outputs = pack(module, example(frames, 1))
+    return Traced(module, frames, _note_shapes(module, frames), outputs)
 
 
 def example(spec: TensorSpec, batch: int = 2) -> Tensor:
@@ -68,21 +79,70 @@ def example(spec: TensorSpec, batch: int = 2) -> Tensor:
 
 
 def spec_of(node: fx.Node) -> TensorSpec | None:
-    """What `node` gives, without the batch dimension; None where that is no tensor."""
+    """What `node` gives, without the batch dimension; None where that is no tensor with one row for each frame."""
     meta = node.meta.get("tensor_meta")
     if not isinstance(meta, TensorMetadata):
         return None
     return TensorSpec(str(meta.dtype).removeprefix("torch."), tuple(int(n) for n in meta.shape[1:]))
 
 
-def _propagate(module: fx.GraphModule, frames: TensorSpec) -> TensorSpec:
-    """Note the shape of every node; returns the shape of the output."""
-    with torch.no_grad():
+def _by_fx(network: nn.Module, preprocess: Preprocess, frames: TensorSpec) -> fx.GraphModule:
+    whole = _FromFrames(preprocess, network).eval()
+    module = _without_idle(_with_reshape(_folded(fx.GraphModule(whole, _graph(whole)))))
+    try:
+        module = localise(module, example(frames, 1))
+    except RuntimeError as error:
+        raise CannotCut(f"the network does not take frames of {frames}: {error}") from error
+    _constants_beside_users(module)
+    check_supported(module)
+    return module
+
+
+def _graph(whole: _FromFrames) -> fx.Graph:
+    if isinstance(whole.network, fx.GraphModule):
+        return _behind_preprocess(whole.network.graph)
+    try:
+        return _Tracer().trace(whole)
+    # fx raises whatever the network's own code raises when it is given proxies in place of tensors.
+    except Exception as error:
+        raise CannotCut(f"torch.fx cannot trace the network: {error} (at {_place(error)})") from error
+
+
+def _behind_preprocess(network: fx.Graph) -> fx.Graph:
+    """A graph as it is, with the names that its operators have, as tracing `_FromFrames` would place it."""
+    graph = fx.Graph()
+    entry = graph.call_module("preprocess", (graph.placeholder("frames"),))
+    (placeholder,) = (node for node in network.nodes if node.op == "placeholder")
+    result = graph.graph_copy(network, {placeholder: entry})
+    for node in graph.nodes:
+        if node.op in ("call_module", "get_attr") and node is not entry:
+            node.target = f"network.{node.target}"
+    graph.output(result)
+    return graph
+
+
+def _by_export(
+    network: nn.Module, preprocess: Preprocess, frames: TensorSpec, fault: CannotCut | UnsupportedOperator
+) -> fx.GraphModule:
+    """The graph through torch.export; where that fails too, `fault` of torch.fx with the second reason."""
+    try:
+        return _by_fx(through_onnx(network, preprocess(example(frames, 1))), preprocess, frames)
+    except BlockStoreError as error:
+        raise type(fault)(f"{fault}; nor the other way: {error}") from error
+
+
+def _note_shapes(module: fx.GraphModule, frames: TensorSpec) -> TensorSpec:
+    """Note the shape of every node that gives one row for each frame; returns that of the output."""
+    small, large = record(module, example(frames, 1))
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         ShapeProp(module).propagate(example(frames))
-    (result,) = (n.args[0] for n in module.graph.nodes if n.op == "output")
-    spec = spec_of(result) if isinstance(result, fx.Node) else None
-    if spec is None:
-        raise CannotCut(f"the network returns {result}, not one tensor")
+    for node in module.graph.nodes:
+        if not is_per_frame(small[node], large[node]):
+            node.meta.pop("tensor_meta", None)
+    (leaving,) = (node.args[0] for node in module.graph.nodes if node.op == "output")
+    assert isinstance(leaving, fx.Node), "outputs are packed before"
+    spec = spec_of(leaving)
+    assert spec is not None, "packing checks that there is a row for each frame"
     return spec
 
 
@@ -113,6 +173,16 @@ def _without_idle(module: fx.GraphModule) -> fx.GraphModule:
     module.delete_all_unused_submodules()
     module.recompile()
     return module
+
+
+def _constants_beside_users(module: fx.GraphModule) -> None:
+    """A constant is fetched right where it is used, so that it crosses no cut."""
+    for node in [n for n in module.graph.nodes if n.op == "get_attr"]:
+        for user in list(node.users):
+            with module.graph.inserting_before(user):
+                user.replace_input_with(node, module.graph.node_copy(node))
+        module.graph.erase_node(node)
+    module.recompile()
 
 
 def _place(error: Exception) -> str:

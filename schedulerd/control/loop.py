@@ -404,6 +404,7 @@ class ControlLoop:
             latency_p95_ms=planned.latency_p95_ms,
             miss_ms=planned.miss_ms,
             plan=self.plan.number,
+            outputs=tuple(TensorHeader(output.dtype, output.shape) for output in app.outputs),
         )
         self._outlets.reply(app.identity, encode(registered))
 

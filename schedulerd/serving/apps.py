@@ -18,14 +18,23 @@ from schedulerd.serving.route import LoadedRoute
 class LiveApp:
     """One registered client."""
 
-    __slots__ = ("gone", "identity", "input", "meter", "output", "queued", "route", "spec")
+    __slots__ = ("gone", "identity", "input", "meter", "output", "outputs", "queued", "route", "spec")
 
-    def __init__(self, spec: App, identity: bytes, input_spec: TensorSpec, output_spec: TensorSpec) -> None:
+    def __init__(
+        self,
+        spec: App,
+        identity: bytes,
+        input_spec: TensorSpec,
+        output_spec: TensorSpec,
+        outputs: tuple[TensorSpec, ...] = (),
+    ) -> None:
         self.spec = spec
         self.identity = identity
         """The client's routing id on the inference socket."""
         self.input = input_spec
         self.output = output_spec
+        self.outputs = outputs
+        """What the model's one tensor holds where the network has several outputs; else empty."""
         self.route: LoadedRoute | None = None
         """None until the first plan for this app is in place."""
         self.meter = Meter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blockstore.block import unpack
 from schedulerd.clock import Clock
 from schedulerd.errors import DeadlinePassed, NotRegistered
 from schedulerd.serving.engines.base import Array, Engine
@@ -40,11 +41,11 @@ class Executor:
         job.next_block += 1
         return job.next_block == len(blocks)
 
-    def finish(self, job: Job) -> tuple[Result, Array]:
-        """The reply of a job whose last block has run; its cost goes into the app's meter."""
+    def finish(self, job: Job) -> tuple[Result, tuple[Array, ...]]:
+        """The reply of a job whose last block has run, an array for each output; its cost goes into the app's meter."""
         route = job.route
         assert route is not None
-        output = self._engine.fetch(job.tensor)
+        outputs = unpack(self._engine.fetch(job.tensor), job.app.outputs)
         now_s = self._clock.now_s()
         latency_ms = (now_s - job.arrived_s) * 1e3
         run_ms = job.run_s * 1e3
@@ -52,7 +53,7 @@ class Executor:
         job.app.meter.add(Observation(now_s, latency_ms, run_ms, route.expected_p95_ms, met))
         header = Result(
             id=job.message_id,
-            tensors=(TensorHeader(output.dtype.name, output.shape),),
+            tensors=tuple(TensorHeader(output.dtype.name, output.shape) for output in outputs),
             plan=route.plan,
             route=route.route.variants,
             accuracy=route.accuracy,
@@ -61,4 +62,4 @@ class Executor:
             budget_ms=job.budget_ms,
             deadline_met=met,
         )
-        return header, output
+        return header, outputs

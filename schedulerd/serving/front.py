@@ -131,7 +131,7 @@ class Front:
             self._forget_if_dead(request.app)
         spec = admit_app(request, request.app or self._registry.free_name(request.model), self._models)
         model = self._models[spec.model]
-        app = LiveApp(spec, identity, model.input, model.output)
+        app = LiveApp(spec, identity, model.input, model.output, model.outputs)
         self._registry.add(app)
         self._post(Joined(app, request.id))
 

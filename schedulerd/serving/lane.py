@@ -82,8 +82,8 @@ class Lane(threading.Thread):
                 self._executor.start(job)
             finished = self._executor.step(job)
             if finished:
-                header, output = self._executor.finish(job)
-                self._gateway.reply(job.app.identity, encode(header, (output,)))
+                header, outputs = self._executor.finish(job)
+                self._gateway.reply(job.app.identity, encode(header, outputs))
         except Exception as error:
             finished = True
             self._fail(job, error)

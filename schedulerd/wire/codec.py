@@ -24,6 +24,7 @@ from schedulerd.wire.messages import (
     MAX_RANK,
     MAX_REPLY_HEADER_BYTES,
     MAX_REPLY_LENGTH,
+    MAX_REPLY_TENSORS,
     MAX_STRING_BYTES,
     MAX_TENSOR_BYTES,
     MAX_TENSORS,
@@ -241,12 +242,12 @@ def _infer(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> 
         extra = sorted(header.keys() - {"v", "op", "id", "tensors"}, key=repr)
         problem = f"has no key {shown(extra[0])}; leave it out" if extra else "needs the key 'tensors'"
         raise WireError(Code.BAD_MESSAGE, f"infer {problem}", message_id)
-    tensors, buffers = _tensors(header.get("tensors"), message_id, frames)
+    tensors, buffers = _tensors(header.get("tensors"), message_id, frames, MAX_TENSORS)
     return Infer(message_id, tensors), buffers
 
 
 def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Result, list[memoryview]]:
-    tensors, buffers = _tensors(header.get("tensors"), message_id, frames)
+    tensors, buffers = _tensors(header.get("tensors"), message_id, frames, MAX_REPLY_TENSORS)
     try:
         result = Result(
             message_id,
@@ -267,14 +268,14 @@ def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) ->
 
 
 def _tensors(
-    described: Any, message_id: int, frames: Sequence[Frame]
+    described: Any, message_id: int, frames: Sequence[Frame], limit: int
 ) -> tuple[tuple[TensorHeader, ...], list[memoryview]]:
     """The tensor headers and the frames that belong to them; both sides must agree on number and length."""
     if type(described) is not list or not described:
         raise WireError(Code.BAD_MESSAGE, f"tensors is {shown(described)}; it must be an array of them", message_id)
     count = len(described)
-    if count > MAX_TENSORS:
-        raise WireError(Code.TOO_LARGE, f"{count} tensors; the limit is {MAX_TENSORS} a message", message_id)
+    if count > limit:
+        raise WireError(Code.TOO_LARGE, f"{count} tensors; the limit is {limit} in such a message", message_id)
     if len(frames) != count + 1:
         raise WireError(
             Code.BAD_MESSAGE, f"{len(frames) - 1} frames follow a header that announces {count}", message_id

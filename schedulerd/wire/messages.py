@@ -20,6 +20,8 @@ MAX_HEADER_BYTES = 64 * 1024
 MAX_REPLY_HEADER_BYTES = 4 * 1024 * 1024
 """Header of a reply or an event: an answer may list every app, model and block."""
 MAX_TENSORS = 4
+"""In a request."""
+MAX_REPLY_TENSORS = 32
 MAX_TENSOR_BYTES = 64 * 1024 * 1024
 MAX_RANK = 6
 MAX_STRING_BYTES = 1024
@@ -204,6 +206,8 @@ class Registered:
     miss_ms: float
     """By how much the predicted p95 exceeds the budget; 0 when it is met."""
     plan: int
+    outputs: tuple[TensorHeader, ...] = ()
+    """Of a network with several outputs: the tensors that come back in place of `output`, which holds them all."""
 
 
 @dataclass(frozen=True, slots=True)

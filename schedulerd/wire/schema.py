@@ -162,6 +162,13 @@ def tensor(value: Any) -> TensorHeader:
     return header
 
 
+def tensors(value: Any) -> tuple[TensorHeader, ...]:
+    """An array of what `tensor` takes."""
+    if type(value) is not list:
+        raise Unfit(Code.BAD_MESSAGE, f"is {shown(value)}; it must be an array of tensors")
+    return tuple(tensor(item) for item in value)
+
+
 def code(value: Any) -> Code:
     """A refusal's code. One that a later daemon invented is `internal` to us: not ours to act on."""
     try:
@@ -214,6 +221,7 @@ REPLIES: Mapping[str, Schema] = {
             "miss_ms": number,
             "plan": integer,
         },
+        {"outputs": tensors},
     ),
     "unregistered": Schema(Unregistered),
     "pong": Schema(Pong),

@@ -84,6 +84,37 @@ def test_saving_what_was_loaded_gives_the_same_bytes() -> None:
     assert torchform.save(torchform.load(data)) == data
 
 
+class Scales(nn.Module):
+    """Has a constant of its own, used twice, and one that it shares with no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.scale = nn.Parameter(torch.tensor([[[0.5]], [[1.5]], [[2.5]], [[3.5]]]))
+        self.register_buffer("shift", torch.tensor([2]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * self.conv(x) + self.scale - self.shift
+
+
+def test_constants_are_kept_once_each_with_their_type() -> None:
+    block = fx.symbolic_trace(Scales())
+    inputs = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    data = torchform.save(block)
+    loaded = torchform.load(data)
+    assert torch.equal(loaded(inputs), block(inputs))
+    assert {name: b.dtype for name, b in loaded.named_buffers()} == {"c0": torch.float32, "c1": torch.int64}
+    assert torchform.save(loaded) == data
+
+
+def test_weights_stored_in_half_precision_are_read_as_single() -> None:
+    module = Scales().half()
+    loaded = torchform.load(torchform.save(fx.symbolic_trace(module)))
+    assert {t.dtype for t in (*loaded.parameters(), loaded.c0)} == {torch.float32}
+    assert torch.equal(loaded.c0, module.scale.float())
+    assert torch.equal(loaded.m0.weight, module.conv.weight.float())
+
+
 def test_a_function_outside_of_the_whitelist_is_refused_by_name() -> None:
     class Sorts(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +151,13 @@ def test_a_subclass_of_a_known_module_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("op", "target"),
-    [("call_function", "os.system"), ("call_method", "__reduce__"), ("call_module", "m99"), ("get_attr", "x")],
+    [
+        ("call_function", "os.system"),
+        ("call_method", "__reduce__"),
+        ("call_module", "m99"),
+        ("get_attr", "m0"),
+        ("get_attr", "c9"),
+    ],
 )
 def test_a_tampered_operator_is_refused_when_read(op: str, target: str) -> None:
     def change(document: dict[str, Any]) -> None:

@@ -40,6 +40,19 @@ def test_the_handlers_outputs_come_back_as_a_models() -> None:
     assert (reply.route, reply.accuracy, reply.budget_ms) == (("a", "b"), 0.5, 25.0)
 
 
+def test_several_outputs_come_back_as_a_tuple() -> None:
+    def boxes(frame: Array) -> tuple[Array, Array]:
+        return np.full(4, frame.max()), np.zeros((2, 3))
+
+    described = (TensorHeader("float32", (4,)), TensorHeader("float32", (2, 3)))
+    with Client(transport=MockTransport(boxes, input=GREY, outputs=described)) as client:
+        registration = client.register("detector", 25, 30)
+        reply = client.infer(FRAME)
+    assert registration.outputs == described
+    assert [o.shape for o in reply.outputs] == [(1, 4), (1, 2, 3)]
+    assert reply.outputs[0].tolist() == [[3, 3, 3, 3]]
+
+
 def test_it_serves_the_async_client_too() -> None:
     async def test() -> list[float]:
         async with AsyncClient(transport=mock()) as client:

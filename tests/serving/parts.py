@@ -29,6 +29,13 @@ class AddBlock:
         return tensor + np.float32(self._amount)
 
 
+class FlatBlock:
+    """A `LoadedBlock` that gives each frame's elements, numbered, as one row."""
+
+    def run(self, tensor: Any) -> Any:
+        return np.arange(tensor.size, dtype=np.float32).reshape(len(tensor), -1)
+
+
 class BrokenBlock:
     """A `LoadedBlock` that always fails."""
 
@@ -60,10 +67,15 @@ def route_of(*blocks: Any, plan: int = 1, name: str = "r") -> LoadedRoute:
 
 
 def live_app(
-    name: str = "cam", budget_ms: float = 50.0, priority: int = 5, late: str = "run", route: LoadedRoute | None = None
+    name: str = "cam",
+    budget_ms: float = 50.0,
+    priority: int = 5,
+    late: str = "run",
+    route: LoadedRoute | None = None,
+    outputs: tuple[TensorSpec, ...] = (),
 ) -> LiveApp:
     spec = App(name, "m", budget_ms=budget_ms, rate_hz=10.0, priority=priority, late=late)
-    app = LiveApp(spec, name.encode(), FRAME, LOGITS)
+    app = LiveApp(spec, name.encode(), FRAME, LOGITS, outputs)
     app.route = route or route_of(AddBlock(), AddBlock())
     return app
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from blockstore.block import TensorSpec
 from schedulerd.errors import DeadlinePassed, NotRegistered
 from schedulerd.serving.executor import Executor
+from schedulerd.wire.codec import encode
+from schedulerd_client import Reply
+from schedulerd_client._session import Session
 from tests.fakes import FakeClock
-from tests.serving.parts import AddBlock, NumpyEngine, job_for, live_app, route_of
+from tests.serving.parts import AddBlock, FlatBlock, NumpyEngine, job_for, live_app, route_of
 
 
 def test_a_request_runs_every_block_and_the_reply_tells_time_and_route() -> None:
@@ -20,11 +24,36 @@ def test_a_request_runs_every_block_and_the_reply_tells_time_and_route() -> None
     executor = Executor(NumpyEngine(), clock)
     executor.start(job)
     assert [executor.step(job), executor.step(job)] == [False, True]
-    header, output = executor.finish(job)
+    header, (output,) = executor.finish(job)
     np.testing.assert_array_equal(output, np.full((1, 2, 2, 1), 3, np.float32))
     assert (header.plan, header.route, header.deadline_met) == (7, ("r0", "r1"), True)
     assert header.run_ms == pytest.approx(4)
     assert header.queue_ms == pytest.approx(3)
+
+
+def test_a_network_with_several_outputs_is_answered_with_one_tensor_for_each() -> None:
+    app = live_app(route=route_of(FlatBlock()), outputs=(TensorSpec("float32", (3,)), TensorSpec("float32", (1, 1))))
+    job = job_for(app)
+    executor = Executor(NumpyEngine(), FakeClock())
+    executor.start(job)
+    executor.step(job)
+    header, outputs = executor.finish(job)
+    assert [(t.dtype, t.shape) for t in header.tensors] == [("float32", (1, 3)), ("float32", (1, 1, 1))]
+    assert [o.tolist() for o in outputs] == [[[0, 1, 2]], [[[3]]]]
+
+
+def test_a_client_gets_several_outputs_as_a_tuple_of_arrays() -> None:
+    session = Session()
+    request_id, _ = session.infer(np.zeros((2, 2, 1), np.uint8), now_s=0.0)
+    app = live_app(route=route_of(FlatBlock()), outputs=(TensorSpec("float32", (3,)), TensorSpec("float32", (1, 1))))
+    job = job_for(app, message_id=request_id)
+    executor = Executor(NumpyEngine(), FakeClock())
+    executor.start(job)
+    executor.step(job)
+    frames = [bytes(frame) for frame in encode(*executor.finish(job))]
+    ((_, reply),) = session.received(frames, now_s=1.0).done
+    assert isinstance(reply, Reply)
+    assert [o.tolist() for o in reply.outputs] == [[[0, 1, 2]], [[[3]]]]
 
 
 def test_a_swap_in_the_middle_of_a_request_does_not_touch_it() -> None:
@@ -36,7 +65,7 @@ def test_a_swap_in_the_middle_of_a_request_does_not_touch_it() -> None:
     executor.step(job)
     app.route = new
     executor.step(job)
-    _, output = executor.finish(job)
+    _, (output,) = executor.finish(job)
     assert float(output.max()) == 2.0
     assert not old.pins.drained
     assert new.pins.drained

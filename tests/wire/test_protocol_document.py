@@ -65,6 +65,7 @@ def test_the_limits_are_the_codes() -> None:
         messages.MAX_HEADER_BYTES,
         messages.MAX_REPLY_HEADER_BYTES,
         messages.MAX_TENSORS,
+        messages.MAX_REPLY_TENSORS,
         messages.MAX_TENSOR_BYTES,
         messages.MAX_MAP_LENGTH,
         messages.MAX_STRING_BYTES,

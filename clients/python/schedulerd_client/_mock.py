@@ -29,8 +29,9 @@ from schedulerd_client._transport import Incoming, Silence
 
 
 class MockTransport:
-    """`Client(transport=MockTransport(handler))`: `handler` takes a frame and gives the model's outputs.
+    """`Client(transport=MockTransport(handler))`: `handler` takes a frame and gives the model's output.
 
+    For a model with several, `outputs` describes them and `handler` gives a tuple, in the same order.
     Messages go through the real codec, and frames are checked against `input` as a daemon checks them. A `Refusal`
     that the handler raises is answered as the daemon's; any other exception comes out of the call. `requests` are
     those that the app made, in order. No time passes.
@@ -38,10 +39,11 @@ class MockTransport:
 
     def __init__(
         self,
-        handler: Callable[[Array], Array],
+        handler: Callable[[Array], Array | tuple[Array, ...]],
         *,
         input: TensorHeader = TensorHeader("uint8", (32, 32, 3)),  # noqa: A002, B008 (as in Registration; frozen)
         output: TensorHeader = TensorHeader("float32", (10,)),  # noqa: B008 (frozen)
+        outputs: tuple[TensorHeader, ...] = (),
         labels: tuple[str, ...] = (),
         route: tuple[str, ...] = ("original",),
         accuracy: float = 1.0,
@@ -50,6 +52,7 @@ class MockTransport:
         self._handler = handler
         self._input = input
         self._output = output
+        self._outputs = outputs
         self._labels = labels
         self._route = route
         self._accuracy = accuracy
@@ -123,6 +126,7 @@ class MockTransport:
             latency_p95_ms=0.0,
             miss_ms=0.0,
             plan=1,
+            outputs=self._outputs,
         )
 
     def _infer(self, request: Infer, buffers: Sequence[memoryview]) -> Sequence[Frame]:
@@ -132,10 +136,15 @@ class MockTransport:
         if frame.dtype != self._input.dtype or frame.size_bytes != self._input.size_bytes:
             return encode(Failure(request.id, Code.BAD_TENSOR, f"frame is {frame}; the model takes {self._input}"))
         given = self._handler(array_of(self._input, buffers[0]))
-        outputs = np.asarray(given, self._output.dtype).reshape((1, *self._output.shape))
+        described = self._outputs or (self._output,)
+        parts = given if isinstance(given, tuple) else (given,)
+        arrays = [
+            np.asarray(part, header.dtype).reshape((1, *header.shape))
+            for part, header in zip(parts, described, strict=True)
+        ]
         result = Result(
             id=request.id,
-            tensors=(header_of(outputs),),
+            tensors=tuple(map(header_of, arrays)),
             plan=1,
             route=self._route,
             accuracy=self._accuracy,
@@ -144,4 +153,4 @@ class MockTransport:
             budget_ms=self._app.budget_ms,
             deadline_met=True,
         )
-        return encode(result, (outputs,))
+        return encode(result, arrays)

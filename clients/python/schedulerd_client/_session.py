@@ -181,8 +181,9 @@ class Session:
         request = self._open.get(result.id)
         if request is None:
             return NOTHING
+        arrays = tuple(array_of(header, buffer) for header, buffer in zip(result.tensors, buffers, strict=True))
         reply = Reply(
-            outputs=array_of(result.tensors[0], buffers[0]),
+            outputs=arrays if len(arrays) > 1 else arrays[0],
             route=result.route,
             accuracy=result.accuracy,
             plan=result.plan,
@@ -211,6 +212,7 @@ class Session:
             latency_p95_ms=reply.latency_p95_ms,
             miss_ms=reply.miss_ms,
             plan=reply.plan,
+            outputs=reply.outputs,
         )
         return self._send_waiting(self._finish(reply.id, self.registration).done)
 

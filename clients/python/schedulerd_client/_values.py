@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from schedulerd.wire.codec import Array
 from schedulerd.wire.messages import TensorHeader
 
 
@@ -18,7 +18,7 @@ class Registration:
     input: TensorHeader
     """Dtype and shape of one frame."""
     output: TensorHeader
-    """Dtype and shape of what comes back for one frame."""
+    """Dtype and shape of what comes back for one frame; of a model with several outputs, all of them joined."""
     labels: tuple[str, ...]
     """Names of the classes, where the model has any."""
     route: tuple[str, ...]
@@ -31,14 +31,17 @@ class Registration:
     miss_ms: float
     """By how much the predicted p95 exceeds the budget; 0 when it is met."""
     plan: int
+    outputs: tuple[TensorHeader, ...] = ()
+    """Of a model with several outputs, each of them; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The outputs for one frame, and what they cost."""
 
-    outputs: Array
-    """`[1, *Registration.output.shape]` of its dtype, usually float32 logits `[1, classes]`; read-only."""
+    outputs: Any
+    """An array `[1, *Registration.output.shape]` of its dtype, usually float32 logits `[1, classes]`; read-only. Of a
+    model with several outputs, a tuple with one such array for each of `Registration.outputs`."""
     route: tuple[str, ...]
     """Variant of each block that ran."""
     accuracy: float

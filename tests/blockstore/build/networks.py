@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from blockstore.block import TensorSpec
 from blockstore.build.images import Labelled
@@ -40,6 +43,57 @@ class LongSkip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         start = self.first(x)
         return torch.cat([start, self.third(self.second(start))], 1).mean((2, 3))
+
+
+class Heads(nn.Module):
+    """A small detector: two scales, each with boxes and scores, returned as nested lists and dictionaries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.deep = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.boxes, self.scores = nn.Conv2d(8, 4, 1), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        fine = self.stem(x).relu()
+        coarse = self.deep(fine).relu()
+        scales = (fine, coarse)
+        return {
+            "boxes": [self.boxes(s) for s in scales],
+            "scores": (self.scores(fine).mean((2, 3)), coarse.mean((1, 2, 3))),
+        }
+
+
+class ReadsSizes(nn.Module):
+    """The batch is read at the top and used at the end; channels are shuffled; one map is resized to another's size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.scale = nn.Parameter(torch.tensor([[[0.5]], [[2.0]]] * 4))
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = x.shape[0]
+        y = self.second(self.first(x).relu())
+        n, c, h, w = y.size()
+        y = y.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        y = functional.interpolate(y, size=x.shape[-2:]) * self.scale
+        return self.linear(y.mean((2, 3)).view(count, -1))
+
+
+class Unrolled(nn.Module):
+    """Loops as often as its input has dimensions, which fx cannot trace and torch.export unrolls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for _ in range(len(x.shape)):
+            x = x.relu() - 0.1
+        left, right = self.second(x).chunk(2, 1)
+        return torch.cat([right, left], 1).mean((2, 3))
 
 
 class Branching(nn.Module):

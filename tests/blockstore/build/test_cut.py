@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
 from blockstore.block import TensorSpec
-from blockstore.build.cut import CutBlock, cut, monotone, partition, segments_of
-from blockstore.build.prune import prunable
+from blockstore.build.cut import Division, cut, cut_at, monotone, partition, segments_of
+from blockstore.build.kinds.filters import prunable
 from blockstore.errors import CannotCut
 from tests.blockstore.build import networks
 
@@ -23,7 +23,7 @@ def parameters(block: fx.GraphModule, _: TensorSpec) -> float:
     return 1.0 + sum(p.numel() for p in block.parameters())
 
 
-def divided(network: nn.Module, blocks: int) -> tuple[CutBlock, ...]:
+def divided(network: nn.Module, blocks: int) -> Division:
     return cut(networks.traced(network), blocks, parameters, prunable)
 
 
@@ -32,7 +32,7 @@ def divided(network: nn.Module, blocks: int) -> tuple[CutBlock, ...]:
 def test_blocks_in_a_chain_are_the_network(make: Callable[[], nn.Module], count: int) -> None:
     traced = networks.traced(make())
     frames = networks.frames(2)
-    blocks = cut(traced, count, parameters, prunable)
+    blocks = cut(traced, count, parameters, prunable).blocks
     x: Tensor = frames
     for block in blocks:
         assert tuple(x.shape[1:]) == block.input.shape
@@ -44,34 +44,84 @@ def test_blocks_in_a_chain_are_the_network(make: Callable[[], nn.Module], count:
 
 @pytest.mark.parametrize("make", [networks.residual, networks.plain, networks.depthwise])
 def test_every_block_has_something_to_prune_where_that_is_possible(make: Callable[[], nn.Module]) -> None:
-    assert all(prunable(b.module, b.input) for b in divided(make(), 3))
-
-
-def test_no_cut_goes_through_a_residual_unit_or_parts_an_activation_from_its_convolution() -> None:
-    ends = [str(s.nodes[-1].target) for s in segments_of(networks.traced(networks.residual()))]
-    functions = [s.nodes[-1].target for s in segments_of(networks.traced(networks.residual()))][1:4]
-    assert ends[0] == "network.2"
-    assert all(getattr(f, "__name__", "") == "relu" for f in functions)
-    assert not any("conv1" in e for e in ends)
+    assert all(prunable(b.module, b.input) for b in divided(make(), 3).blocks)
 
 
 def test_no_cut_goes_through_the_wide_inside_of_an_inverted_residual() -> None:
-    blocks = divided(networks.depthwise(), 3)
+    blocks = divided(networks.depthwise(), 3).blocks
     assert [b.input.shape[0] for b in blocks[1:]] == [8, 8]
 
 
 def test_block_0_takes_frames() -> None:
-    assert divided(networks.residual(), 3)[0].input == networks.FRAMES
+    assert divided(networks.residual(), 3).blocks[0].input == networks.FRAMES
 
 
-def test_too_many_blocks_are_refused_with_the_most_there_can_be() -> None:
-    with pytest.raises(CannotCut, match=r"50 blocks .* 7 at most"):
-        divided(networks.residual(), 50)
+def test_as_many_blocks_as_there_can_be_are_made_and_what_prevents_more_is_said() -> None:
+    division = divided(networks.residual(), 50)
+    assert len(division.blocks) == 7
+    assert division.obstacle is not None
+    assert divided(networks.residual(), 7).obstacle is None
+
+
+def test_a_network_without_a_legal_cut_is_one_block() -> None:
+    class Whole(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x, -x.relu()], 1)
+
+    division = divided(Whole(), 4)
+    assert [b.output.shape for b in division.blocks] == [(6, 12, 12)]
+    assert division.obstacle is not None
+    assert "operator cat (cat) needs preprocess" in division.obstacle
 
 
 def test_a_long_skip_is_named_as_what_prevents_a_cut() -> None:
-    with pytest.raises(CannotCut, match=r"operator cat \(cat\) needs network_first"):
-        divided(networks.LongSkip(), 4)
+    obstacle = divided(networks.LongSkip(), 4).obstacle
+    assert obstacle is not None
+    assert "operator cat (cat) needs network_first" in obstacle
+
+
+def test_latency_is_asked_once_for_every_segment_and_never_for_one_block() -> None:
+    asked: list[TensorSpec] = []
+
+    def latency_ms(_: fx.GraphModule, spec: TensorSpec) -> float:
+        asked.append(spec)
+        return 1.0
+
+    traced = networks.traced(networks.residual())
+    cut(traced, 3, latency_ms, prunable)
+    assert len(asked) == len(segments_of(traced))
+    cut(traced, 1, latency_ms, prunable)
+    assert len(asked) == len(segments_of(traced))
+
+
+@pytest.mark.parametrize("names", [("3", "5"), ("5.relu_1", "3.relu_1"), ("3", "3.relu_1", "5")])
+def test_cuts_are_made_after_the_named_operators_and_parts(names: tuple[str, ...]) -> None:
+    traced = networks.traced(networks.residual())
+    division = cut_at(traced, names)
+    assert [b.output.shape for b in division.blocks] == [(8, 12, 12), (16, 6, 6), (4,)]
+    frames = networks.frames(2)
+    x: Tensor = frames
+    for block in division.blocks:
+        x = block.module(x)
+    assert torch.equal(x, traced.module(frames))
+
+
+def test_a_name_that_is_unknown_is_refused_with_names_like_it() -> None:
+    with pytest.raises(CannotCut, match=r"nothing called '4\.relu_9'; .*4\.relu_1"):
+        cut_at(networks.traced(networks.residual()), ["3", "4.relu_9"])
+
+
+def test_a_cut_that_is_not_legal_is_refused_with_the_nearest() -> None:
+    with pytest.raises(CannotCut, match=r"after '4\.conv1'; .* before it '3\.relu_1' and after it '4\.relu_1'"):
+        cut_at(networks.traced(networks.residual()), ["4.conv1"])
+
+
+def test_a_detectors_outputs_leave_from_the_last_block() -> None:
+    traced = networks.traced(networks.Heads().eval())
+    blocks = cut(traced, 2, parameters, prunable).blocks
+    frames = networks.frames(3)
+    assert [b.output for b in blocks] == [TensorSpec("float32", (8, 12, 12)), traced.output]
+    assert torch.equal(blocks[1].module(blocks[0].module(frames)), traced.module(frames))
 
 
 @given(

@@ -1,116 +1,35 @@
 """The torch form of a block: a safetensors file with the weights and, as JSON in its metadata, the fx graph.
 
-Nothing is pickled. A graph is made of modules, functions and tensor methods from the whitelists below; anything
-else is refused by name, when a form is written and again when it is read. Nodes and modules are renumbered in
-the order of the graph, so that equal blocks give equal bytes wherever in a network they stood.
+Nothing is pickled. A graph is made of modules, functions and tensor methods that `whitelist` has, and of constant
+tensors; anything else is refused by name, when a form is written and again when it is read. Nodes, modules and
+constants are renumbered in the order of the graph, so that equal blocks give equal bytes wherever in a network they
+stood. Weights may be stored in float16; they are read as float32.
 """
 
 from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import fx, nn
-from torch.nn import functional
+from torch import Tensor, fx, nn
 
 from blockstore.errors import BadTorchForm, UnsupportedOperator
-from blockstore.zoo.preprocess import Preprocess
+from blockstore.torchform.whitelist import ALIASES, FUNCTIONS, METHODS, MODULES
 
 TORCHFORM_FORMAT: Final = "schedulerd-torchform/1"
 _METADATA_KEY: Final = "schedulerd"
 # A graph of this many nodes is larger than any block of ours; a bigger one is damage or an attack.
 MAX_NODES: Final = 10_000
 
-# Module class -> constructor arguments, which are also the names of the attributes that hold them.
-MODULES: Final[Mapping[type[nn.Module], tuple[str, ...]]] = {
-    nn.Conv2d: (
-        "in_channels",
-        "out_channels",
-        "kernel_size",
-        "stride",
-        "padding",
-        "dilation",
-        "groups",
-        "bias",
-        "padding_mode",
-    ),
-    nn.Linear: ("in_features", "out_features", "bias"),
-    nn.BatchNorm2d: ("num_features", "eps", "momentum", "affine", "track_running_stats"),
-    nn.ReLU: (),
-    nn.ReLU6: (),
-    nn.LeakyReLU: ("negative_slope",),
-    nn.Hardtanh: ("min_val", "max_val"),
-    nn.Hardswish: (),
-    nn.Hardsigmoid: (),
-    nn.SiLU: (),
-    nn.GELU: ("approximate",),
-    nn.Sigmoid: (),
-    nn.Tanh: (),
-    nn.Softmax: ("dim",),
-    nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
-    nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
-    nn.AdaptiveAvgPool2d: ("output_size",),
-    nn.AdaptiveMaxPool2d: ("output_size",),
-    nn.ZeroPad2d: ("padding",),
-    nn.Upsample: ("size", "scale_factor", "mode", "align_corners"),
-    nn.Flatten: ("start_dim", "end_dim"),
-    nn.Dropout: ("p",),
-    nn.Identity: (),
-    Preprocess: ("mean", "std", "scale"),
-}
-FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
-    "add": operator.add,
-    "sub": operator.sub,
-    "mul": operator.mul,
-    "truediv": operator.truediv,
-    "getitem": operator.getitem,
-    "torch.add": torch.add,
-    "torch.mul": torch.mul,
-    "torch.cat": torch.cat,
-    "torch.flatten": torch.flatten,
-    "torch.mean": torch.mean,
-    "torch.relu": torch.relu,
-    "torch.sigmoid": torch.sigmoid,
-    "torch.tanh": torch.tanh,
-    "torch.clamp": torch.clamp,
-    "relu": functional.relu,
-    "relu6": functional.relu6,
-    "hardswish": functional.hardswish,
-    "silu": functional.silu,
-    "pad": functional.pad,
-    "max_pool2d": functional.max_pool2d,
-    "avg_pool2d": functional.avg_pool2d,
-    "adaptive_avg_pool2d": functional.adaptive_avg_pool2d,
-    "adaptive_max_pool2d": functional.adaptive_max_pool2d,
-    "interpolate": functional.interpolate,
-    "softmax": functional.softmax,
-    "dropout": functional.dropout,
-}
-METHODS: Final = frozenset(
-    (
-        "add",
-        "mul",
-        "clamp",
-        "contiguous",
-        "flatten",
-        "mean",
-        "permute",
-        "relu",
-        "reshape",
-        "sigmoid",
-        "size",
-        "view",
-    )
-)
-# Other objects under which torch traces the same function.
-_ALIASES: Final[Mapping[Callable[..., Any], str]] = {operator.iadd: "add", operator.imul: "mul"}
+_CONSTANT: Final = re.compile(r"c\d+")
 _CLASSES: Final = {cls.__name__: cls for cls in MODULES}
-_FUNCTION_NAMES: Final = {**{f: name for name, f in FUNCTIONS.items()}, **_ALIASES}
+_FUNCTION_NAMES: Final = {**{f: name for name, f in FUNCTIONS.items()}, **ALIASES}
 
 
 def save(block: fx.GraphModule) -> bytes:
@@ -122,11 +41,13 @@ def save(block: fx.GraphModule) -> bytes:
     writer = _Writer(modules)
     nodes = [writer.node(node) for node in block.graph.nodes]
     document = {"format": TORCHFORM_FORMAT, "modules": writer.constructors, "nodes": nodes}
-    tensors = {
-        f"{name}.{key}": value.detach().cpu().contiguous().clone()
+    weights = {
+        f"{name}.{key}": value
         for target, name in writer.module_names.items()
         for key, value in modules[target].state_dict().items()
     }
+    constants = {name: operator.attrgetter(target)(block) for target, name in writer.constant_names.items()}
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in (weights | constants).items()}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return safetensors.torch.save(tensors, metadata={_METADATA_KEY: text})
 
@@ -139,9 +60,10 @@ def load(data: bytes) -> fx.GraphModule:
     """
     document = _document(data)
     try:
-        block = _Reader(document).graph_module()
+        tensors = {name: _single(tensor) for name, tensor in safetensors.torch.load(data).items()}
+        block = _Reader(document, tensors).graph_module()
         # Modules were made without memory; `assign` gives them the file's tensors and checks names and shapes.
-        block.load_state_dict(safetensors.torch.load(data), strict=True, assign=True)
+        block.load_state_dict(tensors, strict=True, assign=True)
     except (
         KeyError,
         TypeError,
@@ -162,6 +84,11 @@ def check_supported(module: fx.GraphModule) -> None:
         writer.node(node)
 
 
+def _single(tensor: Tensor) -> Tensor:
+    """Half precision is a way to store weights; blocks compute in float32."""
+    return tensor.float() if tensor.dtype is torch.float16 else tensor
+
+
 def _document(data: bytes) -> dict[str, Any]:
     try:
         size = int.from_bytes(data[:8], "little")
@@ -177,11 +104,12 @@ def _document(data: bytes) -> dict[str, Any]:
 
 
 class _Writer:
-    """Nodes as JSON, with nodes and modules renumbered in the order in which they are first used."""
+    """Nodes as JSON, with nodes, modules and constants renumbered in the order in which they are first used."""
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         self.modules = modules
         self.module_names: dict[str, str] = {}
+        self.constant_names: dict[str, str] = {}
         self.constructors: dict[str, dict[str, Any]] = {}
         self._node_names: dict[fx.Node, str] = {}
 
@@ -202,6 +130,8 @@ class _Writer:
             return node.op
         if node.op == "call_module" and isinstance(target, str):
             return self._module(target)
+        if node.op == "get_attr" and isinstance(target, str):
+            return self.constant_names.setdefault(target, f"c{len(self.constant_names)}")
         if node.op == "call_function" and callable(target):
             if target in _FUNCTION_NAMES:
                 return _FUNCTION_NAMES[target]
@@ -250,8 +180,9 @@ def _qualified(thing: Any) -> str:
 class _Reader:
     """A JSON document back as a graph. fx turns names into code: they are made here, not taken from the file."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self._document = document
+        self._tensors = tensors
         self._graph = fx.Graph()
         self._nodes: dict[str, fx.Node] = {}
 
@@ -261,6 +192,9 @@ class _Reader:
             if name != f"m{position}":
                 raise BadTorchForm(f"module {name!r} at position {position}; expected 'm{position}'")
             root.add_module(name, _construct(record))
+        for name, tensor in self._tensors.items():
+            if _CONSTANT.fullmatch(name):
+                root.register_buffer(name, tensor)
         for record in self._document["nodes"]:
             self._add(record)
         self._graph.lint()
@@ -281,6 +215,8 @@ class _Reader:
         if op == "output":
             return self._graph.create_node(op, "output", args, {}, "output")
         if op == "call_module" and target in self._document["modules"]:
+            return self._graph.create_node(op, target, args, kwargs, name)
+        if op == "get_attr" and _CONSTANT.fullmatch(target) and target in self._tensors:
             return self._graph.create_node(op, target, args, kwargs, name)
         if op == "call_function" and target in FUNCTIONS:
             return self._graph.create_node(op, FUNCTIONS[target], args, kwargs, name)

@@ -1,0 +1,1 @@
+"""ONNX files as fx graphs of the torch form's operators; `importer` is the way in."""
