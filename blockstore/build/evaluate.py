@@ -1,140 +1,69 @@
-"""Evaluate: measured accuracy of routes, and from it one accuracy drop for each variant.
+"""Evaluate: run routes on the held-out images and tally what each is worth.
 
-The optimizer adds drops up, so a drop is the number that makes sums come out right. LegoDNN (section 4.2 and the
-authors' code) averages over three contexts of the other blocks: all original, all middle, all smallest. Those routes
-and random ones are measured here, and drops that are not negative are fitted to all of them by least squares.
+Routes with a common beginning share its computation: they are walked as a tree, one batch of images at a time. In
+memory are one batch's tensors between the blocks of one route (`batch_size` times the bytes of every block's output),
+one tally for each route and the task's reference; see `blockstore.build.tasks.base` for what those hold.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import numpy as np
-import numpy.typing as npt
-from sklearn.linear_model import LinearRegression
-
+from blockstore.accuracy_model import Route
 from blockstore.build.images import Labelled
+from blockstore.build.tasks.base import Array, Outputs, Reference, Tally, Task
 
-Array = npt.NDArray[np.generic]
-Route = tuple[int, ...]
-"""Position of the variant of each block; 0 is the original."""
-Runner = Callable[[Array], Array]
-"""A loaded variant: its input `[batch, ...]` to its output `[batch, ...]`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """What was measured of a model and its variants."""
-
-    original: float
-    """Accuracy of the all-original route, 0 to 1."""
-    drops: tuple[tuple[float, ...], ...]
-    """For each block, the accuracy drop of each variant, the original first (0)."""
-    error: float
-    """Mean absolute error of `original - sum of drops` on routes that the fit has not seen."""
-    averaged_error: float
-    """The same for drops that are averaged over the three contexts, as in LegoDNN."""
-    checked_routes: int
+Runner = Callable[[Array], Outputs]
+"""A loaded variant: its input `[batch, ...]` to its output `[batch, ...]`; the last block's may be several outputs."""
+Blocks = Sequence[Sequence[Runner]]
+"""The variants of each block, the original first."""
 
 
-def evaluate(
-    measure: Callable[[Iterable[Route]], Mapping[Route, float]],
-    widths: Sequence[int],
-    fit_routes: int,
-    check_routes: int,
-    seed: int,
-) -> Accuracy:
-    """Accuracy of a model whose block `i` has `widths[i]` variants; `measure` runs routes on the held-out images."""
-    contexts = context_routes(widths)
-    drawn = random_routes(widths, fit_routes + check_routes, seed, apart_from=contexts)
-    fitted, checked = drawn[:fit_routes], drawn[fit_routes:]
-    measured = measure([*contexts, *drawn])
-    original = measured[(0,) * len(widths)]
-    averaged = averaged_drops(measured, widths)
-    drops = fit_drops({r: measured[r] for r in (*contexts, *fitted)}, original, widths)
-    return Accuracy(
-        original,
-        drops,
-        _error(drops, original, {r: measured[r] for r in checked}),
-        _error(averaged, original, {r: measured[r] for r in checked}),
-        len(checked),
-    )
+def refer(task: Task, blocks: Blocks, data: Labelled, batch_size: int) -> Reference:
+    """What routes are compared with: one pass of the original network over `data`."""
+
+    def originals() -> Iterator[Outputs]:
+        for start in range(0, len(data), batch_size):
+            outputs: Outputs = data.images[start : start + batch_size]
+            for block in blocks:
+                outputs = block[0](_tensor(outputs))
+            yield outputs
+
+    return task.reference(originals(), data)
 
 
-def context_routes(widths: Sequence[int]) -> list[Route]:
-    """Every variant with all other blocks original, at their middle variant, and at their smallest one."""
-    routes: dict[Route, None] = {}
-    for context in _contexts(widths):
-        for block, count in enumerate(widths):
-            for variant in range(count):
-                routes[(*context[:block], variant, *context[block + 1 :])] = None
-    return list(routes)
-
-
-def random_routes(widths: Sequence[int], count: int, seed: int, apart_from: Iterable[Route]) -> list[Route]:
-    """`count` different routes, or as many as there are, none of them in `apart_from`."""
-    known = set(apart_from)
-    total = int(np.prod(widths))
-    chosen: dict[Route, None] = {}
-    # Not for secrets: the same seed must draw the same routes.
-    generator = random.Random(seed)  # noqa: S311
-    while len(chosen) < min(count, total - len(known)):
-        route = tuple(generator.randrange(n) for n in widths)
-        if route not in known:
-            chosen[route] = None
-    return list(chosen)
-
-
-def averaged_drops(measured: Mapping[Route, float], widths: Sequence[int]) -> tuple[tuple[float, ...], ...]:
-    """Drop of each variant against the original of its block, averaged over the three contexts."""
-    contexts = _contexts(widths)
-
-    def drop(block: int, variant: int) -> float:
-        pairs = [((*c[:block], 0, *c[block + 1 :]), (*c[:block], variant, *c[block + 1 :])) for c in contexts]
-        return sum(measured[a] - measured[b] for a, b in pairs) / len(pairs)
-
-    return tuple(tuple(drop(block, v) for v in range(n)) for block, n in enumerate(widths))
-
-
-def fit_drops(measured: Mapping[Route, float], original: float, widths: Sequence[int]) -> tuple[tuple[float, ...], ...]:
-    """Drops, none negative and 0 for originals, whose sums are nearest to the measured ones (least squares)."""
-    columns = {(b, v): None for b, n in enumerate(widths) for v in range(1, n)}
-    position = {key: i for i, key in enumerate(columns)}
-    matrix = np.zeros((len(measured), len(columns)))
-    for row, route in enumerate(measured):
-        for block, variant in enumerate(route):
-            if variant:
-                matrix[row, position[block, variant]] = 1.0
-    target = np.array([original - accuracy for accuracy in measured.values()])
-    solution = np.zeros(0)
-    if columns:
-        solution = LinearRegression(fit_intercept=False, positive=True).fit(matrix, target).coef_
-    return tuple(
-        tuple(0.0 if v == 0 else float(solution[position[b, v]]) for v in range(n)) for b, n in enumerate(widths)
-    )
-
-
-def route_accuracies(
-    blocks: Sequence[Sequence[Runner]],
+def route_tallies(
+    blocks: Blocks,
     routes: Iterable[Route],
-    data: Labelled,
+    images: Array,
+    first: int,
+    reference: Reference,
     batch_size: int,
     progress: Callable[[int, int], None],
-) -> dict[Route, float]:
-    """Share of `data` that each route labels correctly (top-1).
+) -> dict[Route, Tally]:
+    """What each route is worth on `images`, uint8 `[n, h, w, c]`, which are those from `first` on of the reference's.
 
-    Routes with a common beginning share its computation: they are walked as a tree, one batch of images at a time.
+    Tallies of several slices of the images add up (`merged`), and so do those of several processes.
     """
     routes = list(routes)
     tree = _tree(routes)
-    correct = dict.fromkeys(routes, 0)
-    for start in range(0, len(data), batch_size):
-        labels = data.labels[start : start + batch_size]
-        _walk(blocks, tree, data.images[start : start + batch_size], (), labels, correct)
-        progress(min(start + batch_size, len(data)), len(data))
-    return {route: hits / len(data) for route, hits in correct.items()}
+    tallies: dict[Route, Tally] = {}
+
+    def add(route: Route, outputs: Outputs, image: int) -> None:
+        tally = reference.tally(outputs, image)
+        tallies[route] = tallies[route] + tally if route in tallies else tally
+
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        for route, outputs in _walk(blocks, tree, batch, ()):
+            add(route, outputs, first + start)
+        progress(min(start + batch_size, len(images)), len(images))
+    return tallies
+
+
+def merged(one: dict[Route, Tally], other: dict[Route, Tally]) -> dict[Route, Tally]:
+    """Tallies of the same routes on different images, together."""
+    return {route: tally + other[route] for route, tally in one.items()}
 
 
 Tree = dict[int, "Tree"]
@@ -149,27 +78,14 @@ def _tree(routes: Iterable[Route]) -> Tree:
     return root
 
 
-def _walk(
-    blocks: Sequence[Sequence[Runner]],
-    tree: Tree,
-    tensor: Array,
-    begun: Route,
-    labels: npt.NDArray[np.int64],
-    correct: dict[Route, int],
-) -> None:
+def _walk(blocks: Blocks, tree: Tree, outputs: Outputs, begun: Route) -> Iterator[tuple[Route, Outputs]]:
+    """Every route of `tree` with what it gives; `outputs` is what the blocks `begun` have given."""
     if not tree:
-        correct[begun] += int((np.argmax(tensor, axis=1) == labels).sum())
+        yield begun, outputs
     for variant, rest in tree.items():
-        _walk(blocks, rest, blocks[len(begun)][variant](tensor), (*begun, variant), labels, correct)
+        yield from _walk(blocks, rest, blocks[len(begun)][variant](_tensor(outputs)), (*begun, variant))
 
 
-def _contexts(widths: Sequence[int]) -> list[Route]:
-    return [tuple(0 for _ in widths), tuple(n // 2 for n in widths), tuple(n - 1 for n in widths)]
-
-
-def _error(drops: Sequence[Sequence[float]], original: float, measured: Mapping[Route, float]) -> float:
-    """Mean absolute difference between predicted and measured accuracy; 0 where no route was measured."""
-    errors = [
-        abs(original - sum(drops[b][v] for b, v in enumerate(route)) - accuracy) for route, accuracy in measured.items()
-    ]
-    return float(np.mean(errors)) if errors else 0.0
+def _tensor(outputs: Outputs) -> Array:
+    assert not isinstance(outputs, tuple), "only the last block has several outputs"
+    return outputs

@@ -1,7 +1,8 @@
-"""Labelled images as the builder takes them: the interface of a data provider."""
+"""Images as the builder takes them, with or without labels: the interface of a data provider."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,16 +12,33 @@ import numpy.typing as npt
 from blockstore.block import TensorSpec
 from blockstore.errors import BlockStoreError, CannotBuild
 
+ClassLabels = npt.NDArray[np.int64]
+"""`[n]`: the class of each image."""
+Boxes = npt.NDArray[np.float32]
+"""`[k, 5]`: x1, y1, x2, y2 in the coordinates of the decoded boxes, and the class."""
+Labels = ClassLabels | Sequence[Boxes] | None
+"""What is known of the images: a class each, the objects on each (maybe none), or nothing."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
-    """`images` uint8 `[n, h, w, c]` as a camera gives them, `labels` int64 `[n]`."""
+    """`images` uint8 `[n, h, w, c]` as a camera gives them, and their labels."""
 
     images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
+    labels: Labels = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.images)
+
+    def part(self, start: int, stop: int) -> Labelled:
+        """Images `start` to `stop` (not included) with their labels; views, nothing is copied."""
+        return Labelled(self.images[start:stop], None if self.labels is None else self.labels[start:stop])
+
+    def class_labels(self) -> ClassLabels:
+        """`labels` where each image has a class; else `CannotBuild`."""
+        if not isinstance(self.labels, np.ndarray):
+            raise CannotBuild(f"the images have {_described(self.labels)}; a class for each of them is needed")
+        return self.labels
 
 
 class ImageSet(Protocol):
@@ -28,7 +46,7 @@ class ImageSet(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Name of each label, in order."""
+        """Name of each label, in order; empty where there are no classes (an embedding)."""
         ...
 
     def train(self) -> Labelled:
@@ -50,15 +68,8 @@ def training(data: ImageSet, expected: TensorSpec) -> Labelled:
 
 
 def held_out(data: ImageSet, expected: TensorSpec) -> Labelled:
-    """The images to measure on, with labels that `data.classes` has names for; else `CannotBuild`."""
-    images = _check(_given(data, "held_out"), expected, "held-out")
-    labels, classes = images.labels, len(data.classes)
-    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
-        raise CannotBuild(
-            f"the held-out labels are {labels.dtype} from {labels.min()} to {labels.max()}, "
-            f"for {classes} classes they are integers from 0 to {classes - 1}"
-        )
-    return images
+    """The images to measure on; else `CannotBuild`. Whether the labels fit the classes, the task says."""
+    return _check(_given(data, "held_out"), expected, "held-out")
 
 
 def _given(data: ImageSet, method: str) -> Labelled:
@@ -75,9 +86,9 @@ def _given(data: ImageSet, method: str) -> Labelled:
         raise
     except Exception as error:
         raise CannotBuild(f"{method}() of the data failed: {type(error).__name__}: {error}") from error
-    if not all(isinstance(getattr(images, name, None), np.ndarray) for name in ("images", "labels")):
+    if not isinstance(getattr(images, "images", None), np.ndarray) or not hasattr(images, "labels"):
         raise CannotBuild(
-            f"{method}() of the data gives a {type(images).__name__}, it needs arrays `images` and `labels` "
+            f"{method}() of the data gives a {type(images).__name__}, it needs an array `images` and `labels` "
             f"(blockstore.build.images.Labelled)"
         )
     return images
@@ -89,6 +100,45 @@ def _check(images: Labelled, expected: TensorSpec, which: str, any_size: bool = 
     if array.dtype != np.uint8 or not fits:
         shape = "x".join(map(str, array.shape[1:]))
         raise CannotBuild(f"the {which} images are {array.dtype}[{shape}], the model takes {expected}")
-    if len(array) == 0 or len(array) != len(images.labels):
-        raise CannotBuild(f"{len(array)} {which} images with {len(images.labels)} labels")
+    if len(array) == 0:
+        raise CannotBuild(f"there are 0 {which} images; at least one is needed")
+    _check_labels(images.labels, len(array), which)
     return images
+
+
+def _check_labels(labels: Any, images: int, which: str) -> None:
+    """Refuse labels that are neither a class for each image, nor boxes for each, nor None."""
+    if labels is None:
+        return
+    if not isinstance(labels, np.ndarray | Sequence) or isinstance(labels, str):
+        raise CannotBuild(
+            f"the {which} labels are a {type(labels).__name__}: give int64 [n], a sequence of float32 [k, 5] boxes "
+            f"(x1, y1, x2, y2, class), or None"
+        )
+    if len(labels) != images:
+        raise CannotBuild(f"{images} {which} images with {len(labels)} labels")
+    if isinstance(labels, np.ndarray):
+        if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+            raise CannotBuild(f"the {which} labels are {labels.dtype}{list(labels.shape)}: a class each is int64 [n]")
+        return
+    for position, boxes in enumerate(labels):
+        fault = _fault(boxes)
+        if fault:
+            raise CannotBuild(f"the boxes of {which} image {position} {fault}")
+
+
+def _fault(boxes: Any) -> str | None:
+    """What is wrong with the boxes of one image, or None."""
+    if not isinstance(boxes, np.ndarray):
+        return f"are a {type(boxes).__name__}: give a float32 array [k, 5]"
+    if boxes.dtype != np.float32 or boxes.ndim != 2 or boxes.shape[1] != 5:
+        return f"are {boxes.dtype}{list(boxes.shape)}: give float32 [k, 5], x1, y1, x2, y2, class"
+    if not np.isfinite(boxes).all():
+        return "have numbers that are not finite"
+    if (boxes[:, :2] > boxes[:, 2:4]).any():
+        return "have a right edge left of the left one, or a lower above the upper: give x1, y1, x2, y2, class"
+    return None
+
+
+def _described(labels: Labels) -> str:
+    return "no labels" if labels is None else f"labels of type {type(labels).__name__}"
