@@ -22,6 +22,7 @@ from torch import nn
 from blockstore.block import Model, TensorSpec
 from blockstore.build import pipeline
 from blockstore.build.allocator import keep_freed_memory
+from blockstore.build.built import Built
 from blockstore.build.images import Labelled
 from blockstore.build.progress import Progress, shown
 from blockstore.build.settings import BuildSettings
@@ -37,12 +38,12 @@ NETWORKS: Final[dict[str, Callable[[], nn.Module]]] = {
     "digits-residual": digit_networks.residual,
 }
 BLOCKS: Final = {"digits-depthwise": 6, "digits-plain": 6, "digits-residual": 4}
-RATIOS: Final = {
+VARIANTS: Final = {
     # Depthwise convolutions of fewer than 16 channels take longer than those of 16, the width of a vector.
-    "digits-depthwise": (0.25, 0.5, 0.75),
+    "digits-depthwise": ("prune:0.25", "prune:0.5", "prune:0.75"),
     # A quarter less costs dense convolutions nearly as much as all of them.
-    "digits-plain": (0.5, 0.75, 0.875),
-    "digits-residual": (0.5, 0.75, 0.875),
+    "digits-plain": ("prune:0.5", "prune:0.75", "prune:0.875"),
+    "digits-residual": ("prune:0.5", "prune:0.75", "prune:0.875"),
 }
 LESSONS: Final = Lessons(epochs=12)
 LESSON_SIZE: Final = 32
@@ -61,7 +62,7 @@ SETTINGS: Final = BuildSettings(
 
 def make(
     store: Store, name: str, data: Digits, lessons: Lessons, settings: BuildSettings, work: Path, progress: Progress
-) -> pipeline.Built:
+) -> Built:
     """Train the network called `name` on all scenes of `data`, build it with `settings` and put it in `store`."""
 
     def advance(done: int, total: int) -> None:
@@ -69,7 +70,7 @@ def make(
 
     preprocess = Preprocess(settings.mean, settings.std, settings.scale)
     network = train(NETWORKS[name](), preprocess, lambda e: data.scenes(e, LESSON_SIZE), lessons, advance)
-    own = replace(settings, name=name, blocks=BLOCKS[name], ratios=RATIOS[name])
+    own = replace(settings, name=name, blocks=BLOCKS[name], variants=VARIANTS[name])
     return pipeline.build(network, _Small(data), own, store, work, _named(progress, name))
 
 
@@ -124,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _summary(model: Model, seconds: float) -> str:
     smallest = model.accuracy - sum(block.variants[-1].accuracy_drop for block in model.blocks)
-    error = model.provenance["route_accuracy_mae"]
+    error = model.provenance["sum_of_drops_mae"]
     return (
         f"{model.name}: accuracy {model.accuracy:.3f}, smallest variants {smallest:.3f} (predicted; sums of drops are"
         f" off by {error:.3f} on average), {seconds:.0f} s so far"

@@ -1,20 +1,25 @@
-"""Supervised training of a small classifier from nothing."""
+"""Supervised training of a small network from nothing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from blockstore.build.images import Labelled
 from blockstore.build.layout import channels_last
+from blockstore.zoo.augment import augmented
 from blockstore.zoo.preprocess import Preprocess
+
+Loss = Callable[[Any, Labelled], Tensor]
+"""What a network gave for a batch, and the batch with its labels, to the number that training makes smaller."""
 
 _WARM_UP: Final = 0.1
 
@@ -27,6 +32,13 @@ class Lessons:
     batch_size: int = 8
     learning_rate: float = 4e-3
     seed: int = 0
+    augment: bool = False
+    """Shift and mirror the images (see `augment`): for photographs whose labels are classes."""
+
+
+def classification_loss(logits: Tensor, batch: Labelled) -> Tensor:
+    """Cross entropy with 5% of label smoothing."""
+    return functional.cross_entropy(logits, torch.from_numpy(batch.class_labels()), label_smoothing=0.05)
 
 
 def train(
@@ -35,8 +47,9 @@ def train(
     images: Callable[[int], Labelled],
     lessons: Lessons,
     progress: Callable[[int, int], None],
+    loss: Loss = classification_loss,
 ) -> nn.Module:
-    """`network` after AdamW on cross entropy, in evaluation mode; reproducible by the seed on one machine.
+    """`network` after AdamW on `loss`, in evaluation mode; reproducible by the seed on one machine.
 
     `images` gives those of an epoch, 0, 1, ... The learning rate rises over the first tenth of the steps and falls on
     a cosine.
@@ -52,13 +65,21 @@ def train(
         for done, batch in enumerate(batches.reshape(-1, lessons.batch_size)):
             step, steps = epoch * len(data) + done * lessons.batch_size, lessons.epochs * len(data)
             optimiser.param_groups[0]["lr"] = lessons.learning_rate * _rate(step / steps)
-            logits = network(preprocess(torch.from_numpy(data.images[batch])))
-            loss = functional.cross_entropy(logits, torch.from_numpy(data.labels[batch]), label_smoothing=0.05)
+            chosen = _chosen(data, batch)
+            frames = augmented(chosen.images, order) if lessons.augment else chosen.images
+            error = loss(network(preprocess(torch.from_numpy(frames))), chosen)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            error.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimiser.step()
             progress(step + lessons.batch_size, steps)
     return network.eval()
+
+
+def _chosen(data: Labelled, batch: npt.NDArray[np.int64]) -> Labelled:
+    if data.labels is None:
+        return Labelled(data.images[batch])
+    labels = data.labels[batch] if isinstance(data.labels, np.ndarray) else [data.labels[i] for i in batch]
+    return Labelled(data.images[batch], labels)
 
 
 def _rate(progress: float) -> float:

@@ -1,89 +1,22 @@
-"""Data providers: what is held out stays out of training, and scenes are the same everywhere."""
+"""The catalogue of data sets: each is called by its name, as on the command line."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from blockstore.block import TensorSpec
-from blockstore.build.images import held_out, training
+from blockstore.build import named
 from blockstore.errors import CannotBuild
-from blockstore.zoo import digit_scenes
-from blockstore.zoo.datasets import cifar10, digits
 
 
-def test_no_held_out_digit_is_trained_on() -> None:
-    data = digits()
-    held_out = {d.tobytes() for d in data.held_out_digits}
-    training = {d.tobytes() for d in data.training_digits}
-    assert len(data.held_out_labels) == 449
-    assert len(held_out) + len(training) == 1797
-    assert not held_out & training
+@pytest.mark.parametrize("name", ["digits", "digit_boxes"])
+def test_data_sets_without_files_are_made(name: str) -> None:
+    data = named.call(f"blockstore.zoo.datasets:{name}?train_limit=2&test_limit=1")
+    assert (len(data.train()), len(data.held_out())) == (2, 1)
 
 
-def test_scenes_differ_between_epochs_and_keep_their_labels() -> None:
-    data = digits(train_limit=6, test_limit=3)
-    one, other = data.scenes(0, 48), data.scenes(1, 48)
-    assert one.images.shape == (6, 48, 48, 1)
-    assert not np.array_equal(one.images, other.images)
-    assert np.array_equal(one.labels, other.labels)
-
-
-def test_digits_are_what_the_demo_networks_take() -> None:
-    data = digits(train_limit=4, test_limit=4)
-    expected = TensorSpec("uint8", (144, 144, 1))
-    training(data, expected)
-    held_out(data, expected)
-
-
-def test_a_seed_draws_the_same_scene_on_every_machine() -> None:
-    digit = np.arange(64, dtype=np.uint8).reshape(8, 8) % 17
-    scene = digit_scenes.frame(digit, digit, seed=7, size=48)
-    assert np.array_equal(scene, digit_scenes.frame(digit, digit, seed=7, size=48))
-    # Coarse, so that the last bit of a processor's arithmetic does not matter.
-    coarse = scene.reshape(4, 12, 4, 12).mean((1, 3)).round(-1).astype(int)
-    assert hashlib.sha256(coarse.tobytes()).hexdigest()[:8] == "4a9a1ebb"
-
-
-def test_a_digit_lies_inside_of_its_scene_as_dark_ink() -> None:
-    digit = np.full((8, 8), 16, np.uint8)
-    blank = np.zeros((8, 8), np.uint8)
-    with_ink, without = (digit_scenes.frame(d, blank, seed=3) for d in (digit, blank))
-    darker = without.astype(int) - with_ink.astype(int) > 60
-    rows, columns = np.nonzero(darker[:, :, 0])
-    for extent in (np.ptp(rows), np.ptp(columns)):
-        assert digit_scenes.EXTENT[0] - 8 <= extent <= digit_scenes.EXTENT[1] + 8
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Four images of one colour each, packed as CIFAR-10 is."""
-    blobs = []
-    for grey in (10, 60, 120, 240):
-        file = io.BytesIO()
-        Image.new("RGB", (32, 32), (grey, grey, grey)).save(file, "JPEG")
-        blobs.append(file.getvalue())
-    offsets = np.cumsum([0, *map(len, blobs)])
-    packed = np.frombuffer(b"".join(blobs), np.uint8)
-    for part in ("train", "test"):
-        labels = np.arange(4, dtype=np.uint8)
-        np.savez(tmp_path / f"{part}.npz", jpeg=packed, offsets=offsets, labels=labels, classes=np.array(["a", "b"]))
-    return tmp_path
-
-
-def test_cifar10_is_read_image_by_image(folder: Path) -> None:
-    data = cifar10(str(folder), test_limit=2)
-    assert data.classes == ("a", "b")
-    assert data.train().images.shape == (4, 32, 32, 3)
-    assert data.train().images[:, 0, 0, 0].tolist() == pytest.approx([10, 60, 120, 240], abs=3)
-    assert data.held_out().labels.tolist() == [0, 1]
-
-
-def test_a_folder_without_cifar10_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CannotBuild, match=r"test\.npz is not there"):
-        cifar10(str(tmp_path))
+@pytest.mark.parametrize("name", ["cifar10", "faces", "imagenet_sample", "video"])
+def test_data_sets_of_files_say_what_is_missing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(CannotBuild, match=str(tmp_path)):
+        named.call(f"blockstore.zoo.datasets:{name}?path={tmp_path}").train()

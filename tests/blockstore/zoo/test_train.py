@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from blockstore.build.images import Labelled
 from blockstore.zoo.preprocess import Preprocess
@@ -48,6 +48,31 @@ def test_a_network_learns() -> None:
     network = trained(0)
     assert accuracy(network) > 0.95
     assert not network.training
+
+
+def test_images_may_be_augmented() -> None:
+    """Stripes stay stripes when they are mirrored and shifted."""
+    lessons = Lessons(6, 8, 1e-2, augment=True)
+    network = train(small(), PREPROCESS, stripes, lessons, lambda *_: None)
+    assert accuracy(network) > 0.9
+    plain = trained(0).state_dict()
+    assert not all(torch.equal(tensor, plain[name]) for name, tensor in network.state_dict().items())
+
+
+def test_the_loss_is_what_training_makes_smaller() -> None:
+    """Labels are not looked at by a loss that does not: outputs end where it wants them."""
+
+    def from_three(outputs: Tensor, batch: Labelled) -> Tensor:
+        assert len(outputs) == len(batch)
+        return ((outputs - 3) ** 2).mean()
+
+    def unlabelled(epoch: int) -> Labelled:
+        return Labelled(stripes(epoch).images)
+
+    network = train(small(), PREPROCESS, unlabelled, Lessons(12, 8, 1e-1), lambda *_: None, from_three)
+    with torch.no_grad():
+        outputs = network(PREPROCESS(torch.from_numpy(stripes(99).images)))
+    assert float((outputs - 3).abs().mean()) < 1
 
 
 def test_the_seed_decides_the_weights() -> None:

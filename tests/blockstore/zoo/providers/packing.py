@@ -1,0 +1,31 @@
+"""Small packed data sets of one colour for each image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+
+def pack(
+    path: Path,
+    greys: Sequence[int],
+    labels: Sequence[int],
+    size: tuple[int, int],
+    kind: str,
+    **arrays: npt.NDArray[Any],
+) -> None:
+    """Write images of `size` (width, height), `kind` `jpeg` or `png`, and further arrays."""
+    blobs = []
+    for grey in greys:
+        file = io.BytesIO()
+        Image.new("L" if kind == "png" else "RGB", size, grey if kind == "png" else (grey,) * 3).save(file, kind)
+        blobs.append(file.getvalue())
+    blob = np.frombuffer(b"".join(blobs), np.uint8)
+    offsets = np.cumsum([0, *map(len, blobs)])
+    np.savez(path, **{kind: blob}, offsets=offsets, labels=np.array(labels, np.uint8), **arrays)  # type: ignore[arg-type]  # numpy types savez for no keywords
