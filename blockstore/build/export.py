@@ -27,21 +27,20 @@ TOLERANCE: Final = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """The two forms of one variant, with what can be counted."""
+    """One variant as the files that engines run, with what can be counted."""
 
     onnx: bytes
-    torch: bytes
+    torch: bytes | None
+    """None where the variant has no torch form (INT8)."""
     parameters: int
     multiply_adds: int
     """For one frame."""
-    difference: float
-    """Largest difference between the forms, relative to the largest output."""
 
 
 def export(block: fx.GraphModule, spec: TensorSpec, inputs: Tensor) -> Forms:
     """Both forms of `block`, which takes `spec`; they are compared on `inputs`, `[batch, *spec.shape]`.
 
-    Raises `CannotBuild` where they differ by more than `TOLERANCE`.
+    Raises `CannotBuild` where there is no ONNX form or the two differ by more than `TOLERANCE`.
     """
     written = torchform.save(block)
     # The ONNX form is made of the torch form as it will be read back, so both have the same names and numbers.
@@ -53,27 +52,34 @@ def export(block: fx.GraphModule, spec: TensorSpec, inputs: Tensor) -> Forms:
         raise CannotBuild(f"the ONNX form of a block differs from torch by {difference:.2g}, allowed is {TOLERANCE}")
     multiply_adds, _ = tp.utils.count_ops_and_params(canonical, example(spec, batch=1))
     parameters = sum(p.numel() for p in canonical.parameters())
-    return Forms(onnx, written, parameters, int(multiply_adds), difference)
+    return Forms(onnx, written, parameters, int(multiply_adds))
 
 
 def to_onnx(block: fx.GraphModule, spec: TensorSpec) -> bytes:
-    """`block` as an ONNX file with tensors `input` and `output` whose first dimension is free."""
+    """`block` as an ONNX file with tensors `input` and `output` whose first dimension is free.
+
+    Raises `CannotBuild` with the exporter's reason.
+    """
     file = io.BytesIO()
     with warnings.catch_warnings():
         # The TorchScript exporter is deprecated; it takes 9 ms a block where the newer one takes over a second, and
         # it needs no further package.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
-        torch.onnx.export(
-            block,
-            (example(spec),),
-            file,  # type: ignore[arg-type]  # this exporter takes a file; the annotation is the newer one's
-            dynamo=False,
-            input_names=["input"],
-            output_names=["output"],
-            dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
-            opset_version=OPSET,
-        )
+        try:
+            torch.onnx.export(
+                block,
+                (example(spec),),
+                file,  # type: ignore[arg-type]  # this exporter takes a file; the annotation is the newer one's
+                dynamo=False,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+                opset_version=OPSET,
+            )
+        # The exporter's own errors are RuntimeErrors, as are those of the operators that it runs.
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise CannotBuild(f"a block that takes {spec} has no ONNX form: {str(error).splitlines()[0]}") from error
     return file.getvalue()
 
 

@@ -1,0 +1,213 @@
+"""Filters inside a block: which belong together, what they are worth by their weights, and the block without some.
+
+The mechanics (which tensors depend on each other, cutting them) are torch-pruning's. The block is put between two
+anchors, layers that may not change: a group of filters that reaches an anchor is the block's input or output and is
+left alone. That is the rule of LegoDNN's code (the last convolution on every path untouched), and it holds for
+residual, depthwise, concatenating and padded paths alike.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, fx, nn
+
+from blockstore.block import TensorSpec
+from blockstore.build.kinds.base import Declined
+from blockstore.build.trace import example
+
+_RESHAPING: Final = (torch.flatten, torch.unsqueeze, "flatten", "permute", "reshape", "unsqueeze", "view")
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A layer that takes in the channels that a group of filters makes."""
+
+    layer: str
+    inputs: tuple[int, ...]
+    """Channels of its input that come from the group."""
+    filters: tuple[int, ...]
+    """For each of them the filter that it belongs to; a flattened map is many inputs of one filter."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterGroup:
+    """Filters that only go together: every layer that makes or reads the same channels. Layers are named."""
+
+    root: str
+    filters: int
+    makers: tuple[str, ...]
+    """Layers whose outputs are these channels, among them depthwise ones."""
+    readers: tuple[Reader, ...]
+
+
+def inner_groups(module: fx.GraphModule, spec: TensorSpec) -> tuple[FilterGroup, ...]:
+    """The groups of `module`, which takes `spec`, that touch neither its input nor its output."""
+    dependencies = _Dependencies(module, spec)
+    return tuple(dependencies.describe(root) for root in dependencies.roots)
+
+
+def prunable(module: fx.GraphModule, spec: TensorSpec) -> bool:
+    """Whether `module`, which takes `spec`, has a filter that could go."""
+    return any(group.filters > 1 for group in inner_groups(module, spec))
+
+
+def norms(module: fx.GraphModule, spec: TensorSpec, degree: int) -> dict[str, Tensor]:
+    """By the root of each inner group, `[filters]`: the norm of every filter together with what reads it."""
+    dependencies = _Dependencies(module, spec)
+    importance = tp.importance.MagnitudeImportance(p=degree)
+    return {root: importance(dependencies.group(root)).detach() for root in dependencies.roots}
+
+
+def without(module: fx.GraphModule, spec: TensorSpec, doomed: Mapping[str, Sequence[int]]) -> fx.GraphModule:
+    """A copy of `module`, frozen, that lacks the `doomed` filters, given by the root of their group.
+
+    Raises `Declined` where the copy does not run or has another output shape.
+    """
+    dependencies = _Dependencies(module, spec)
+    for root, filters in doomed.items():
+        if filters:
+            dependencies.group(root, sorted(filters)).prune()
+    pruned = dependencies.module.requires_grad_(False)
+    _check_output(module, pruned, spec)
+    return pruned
+
+
+class _Dependencies:
+    """torch-pruning's graph of a copy of a block, and one layer of each inner group of filters, by name."""
+
+    def __init__(self, module: fx.GraphModule, spec: TensorSpec) -> None:
+        self.module = copy.deepcopy(module)
+        self._names = {layer: name for name, layer in self.module.named_modules()}
+        anchored = _Anchored(self.module, spec).eval().requires_grad_(True)
+        self._graph = tp.DependencyGraph().build_dependency(anchored, example_inputs=example(spec))
+        anchors = [*anchored.before, *anchored.after]
+        self.roots = [
+            self._names[group[0].dep.target.module]
+            for group in self._graph.get_all_groups(ignored_layers=anchors, root_module_types=[nn.Conv2d, nn.Linear])
+            if self._is_inner(group, anchors)
+        ]
+
+    def group(self, root: str, filters: Sequence[int] | None = None) -> Any:
+        """torch-pruning's group of some filters of the layer named `root`; of all, without `filters`."""
+        layer = self.module.get_submodule(root)
+        function = tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
+        chosen = range(self._graph.get_out_channels(layer)) if filters is None else filters
+        return self._graph.get_pruning_group(layer, function, list(chosen))
+
+    def describe(self, root: str) -> FilterGroup:
+        makers, readers = [], []
+        group = self.group(root)
+        for item in group.items:
+            name = self._names.get(item.dep.target.module)
+            if name is None:
+                continue
+            if self._graph.is_out_channel_pruning_fn(item.dep.handler):
+                makers.append(name)
+            else:
+                readers.append(Reader(name, tuple(item.idxs), tuple(item.root_idxs)))
+        return FilterGroup(root, len(group[0].idxs), tuple(makers), tuple(readers))
+
+    def _is_inner(self, group: Any, anchors: Sequence[nn.Module]) -> bool:
+        layers = [dep.target.module for dep, _ in group]
+        return not any(layer in anchors or _is_grouped(layer) for layer in layers) and self._is_whole(group)
+
+    def _is_whole(self, group: Any) -> bool:
+        """Whether the group names every channel that its layers make: not so across a shortcut that pads channels.
+
+        A layer may read other channels too, where they were concatenated.
+        """
+        concatenates = any(dep.target.type == tp.ops.OPTYPE.CONCAT for dep, _ in group)
+        for dep, channels in group:
+            makes = self._graph.is_out_channel_pruning_fn(dep.handler)
+            count = (self._graph.get_out_channels if makes else self._graph.get_in_channels)(dep.target)
+            named = dep.target.module in self._names and count is not None
+            if not named:
+                continue
+            if concatenates and not makes:
+                if len(set(channels)) != len(channels) or not set(channels) <= set(range(count)):
+                    return False
+            elif sorted(channels) != list(range(count)):
+                return False
+        return True
+
+
+class _Anchored(nn.Module):
+    """`block` between layers that are never pruned."""
+
+    def __init__(self, block: fx.GraphModule, spec: TensorSpec) -> None:
+        super().__init__()
+        # A frame enters through `Preprocess`, whose channels nothing can prune.
+        self.before = nn.Sequential(*([] if spec.dtype == "uint8" else [_entry(spec.shape)]))
+        self.block = _watched(block)
+        with torch.no_grad():
+            self.after = nn.ModuleList(_exit(tuple(leaving.shape[1:])) for leaving in self.block(example(spec)))
+
+    def forward(self, x: Tensor) -> Any:
+        return [anchor(leaving) for anchor, leaving in zip(self.after, self.block(self.before(x)), strict=True)]
+
+
+def _watched(block: fx.GraphModule) -> fx.GraphModule:
+    """The layers of `block` in a graph that gives, after the output, what is reshaped before it is concatenated.
+
+    torch-pruning counts channels wrongly there, for ever: such tensors are anchored and nothing is followed through.
+    """
+    graph = copy.deepcopy(block.graph)
+    (output,) = (node for node in graph.nodes if node.op == "output")
+    watched = [output.args[0]]
+    for node in _reshaped_before_joined(graph, dict(block.named_modules())):
+        watched.append(node.args[0])
+        with graph.inserting_before(node):
+            # Dependencies are read off the autograd graph, which ends here.
+            node.args = (graph.call_method("detach", (node.args[0],)), *node.args[1:])
+    output.args = (tuple(watched),)
+    return fx.GraphModule(block, graph)
+
+
+def _reshaped_before_joined(graph: fx.Graph, layers: Mapping[str, nn.Module]) -> list[fx.Node]:
+    """Reshaping operators with no layer between them and a concatenation."""
+    found: list[fx.Node] = []
+    waiting = [source for node in graph.nodes if node.target is torch.cat for source in node.all_input_nodes]
+    while waiting:
+        node = waiting.pop()
+        layer = layers.get(str(node.target)) if node.op == "call_module" else None
+        if node.target in _RESHAPING or isinstance(layer, nn.Flatten):
+            found.extend([] if node in found else [node])
+        elif not isinstance(layer, nn.Conv2d | nn.Linear):
+            waiting.extend(node.all_input_nodes)
+    return found
+
+
+def _entry(shape: tuple[int, ...]) -> nn.Module:
+    """A layer that keeps channels as they come; normalisation, because a dense one of a flattened map is too large."""
+    if len(shape) == 3:
+        return nn.BatchNorm2d(shape[0])
+    return nn.BatchNorm1d(shape[0]) if len(shape) == 1 else nn.Linear(shape[-1], shape[-1])
+
+
+def _exit(shape: tuple[int, ...]) -> nn.Module:
+    """A layer that reads all channels; one output is enough."""
+    return nn.Conv2d(shape[0], 1, 1) if len(shape) == 3 else nn.Linear(shape[-1], 1)
+
+
+def _is_grouped(layer: object) -> bool:
+    """Grouped, but not depthwise: its filters go only in whole groups, which are left alone here."""
+    return isinstance(layer, nn.Conv2d) and 1 < layer.groups < layer.out_channels
+
+
+def _check_output(before: fx.GraphModule, after: fx.GraphModule, spec: TensorSpec) -> None:
+    with torch.no_grad():
+        expected = before(example(spec)).shape
+        try:
+            shape = after(example(spec)).shape
+        except RuntimeError as error:
+            raise Declined(
+                f"without filters the block does not run (a channel count is written into its code?): {error}"
+            ) from error
+    if shape != expected:
+        raise Declined(f"without filters the output becomes {list(shape[1:])} instead of {list(expected[1:])}")
