@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from blockprofiles.errors import BlockProfilesError
 from blockstore.errors import BlockStoreError
 from schedulerd import __version__
-from schedulerd.commands import build, demo, profile, run, store
+from schedulerd.commands import build, demo, profile, recipe, run, store
 from schedulerd.errors import SchedulerdError
 
 
@@ -21,8 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (run, demo, store, build, profile):
         command.add_parser(subparsers)
-    chosen = parser.parse_args(arguments)
     try:
+        chosen = parser.parse_args(recipe.expanded(sys.argv[1:] if arguments is None else arguments))
         return int(chosen.run(chosen))
     except KeyboardInterrupt:
         print("schedulerd: interrupted", file=sys.stderr)

@@ -71,7 +71,7 @@ def legal_cuts(traced: Traced) -> tuple[LegalCut, ...]:
     names = _names(nodes)
     return tuple(
         LegalCut(names[position], position, spec)
-        for position in _lone(traced.module.graph, nodes)
+        for position in lone_places(traced.module.graph, nodes)
         if (spec := spec_of(nodes[position])) is not None
         and not _is_preprocess(nodes[position], modules)
         and not _fuses(nodes[position + 1], modules)
@@ -114,7 +114,7 @@ def name_of(node: fx.Node) -> str:
     return f"{path}.{function}" if path else function
 
 
-def _lone(graph: fx.Graph, nodes: Sequence[fx.Node]) -> list[int]:
+def lone_places(graph: fx.Graph, nodes: Sequence[fx.Node]) -> list[int]:
     """Positions after which the tensor just made is all that a later operator, or the output, still needs."""
     order = {node: position for position, node in enumerate(graph.nodes)}
     last_use = {node: max(map(order.__getitem__, node.users), default=-1) for node in graph.nodes}

@@ -1,76 +1,113 @@
 """The offline stage from end to end; open this file first.
 
-    trace -> cut into blocks -> prune variants -> retrain each against its original -> export -> evaluate -> store
+    trace -> cut into blocks -> craft variants (reshape, retrain, encode) -> measure accuracy -> time -> store
 
 Each step is one file of this package. The model's manifest is put in the store last: an interrupted build leaves no
-model behind. Retraining is kept after every epoch, and the same build goes on from there.
+model behind. What it has done is kept in a work folder, and the same build goes on from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from blockstore.block import ORIGINAL, Model
-from blockstore.build import evaluate, images, manifest
-from blockstore.build.checkpoint import Checkpoint
-from blockstore.build.cut import CutBlock, cut
-from blockstore.build.export import export, run, session
+from blockstore.accuracy_model import Route
+from blockstore.block import Model, Variant
+from blockstore.build import accuracy, images, manifest
+from blockstore.build.built import Built, Latencies, LeftOut, StageCost
+from blockstore.build.checkpoint import Work
+from blockstore.build.craft import Order, craft_all
+from blockstore.build.cut import CutBlock, Division, cut, cut_at
+from blockstore.build.dominance import Candidate, dominated
 from blockstore.build.images import ImageSet, Labelled
+from blockstore.build.kinds import registry
+from blockstore.build.kinds.filters import prunable
 from blockstore.build.latency import median_ms
-from blockstore.build.manifest import Candidate, Exported, Sink
+from blockstore.build.legal_cuts import legal_cuts, operators_of
+from blockstore.build.manifest import Sink
 from blockstore.build.progress import Progress
-from blockstore.build.prune import Skipped, prunable, variants
-from blockstore.build.retrain import Course, Losses, Retraining, Student
+from blockstore.build.retrain import Course
 from blockstore.build.settings import BuildSettings
-from blockstore.build.trace import trace
+from blockstore.build.tasks.base import Task
+from blockstore.build.tasks.classification import Classification
+from blockstore.build.tasks.registry import parse_task
+from blockstore.build.trace import Traced, trace
+from blockstore.build.trial import Circumstances, Trial
+from blockstore.build.variants import Finished
+from blockstore.durable import durable_file, make_folder
 from blockstore.errors import CannotBuild
 from blockstore.zoo.preprocess import Preprocess
 
-SAMPLES = 8
-"""Frames on which the forms of a variant are compared."""
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What came of a build."""
-
-    model: Model
-    skipped: tuple[Skipped, ...]
-    """Variants that were not made, each with its reason."""
-    accuracy: evaluate.Accuracy
+Timer = Callable[[Model, Callable[[str], Path]], Mapping[str, float]]
+"""Measures a model whose blobs are at the paths given by digest: median ms of ONNX artifacts inside whole routes."""
 
 
 def build(
-    network: nn.Module, data: ImageSet, settings: BuildSettings, store: Sink, work: Path, progress: Progress
+    network: nn.Module,
+    data: ImageSet,
+    settings: BuildSettings,
+    store: Sink,
+    work: Path,
+    progress: Progress,
+    timer: Timer | None = None,
 ) -> Built:
     """Cut `network`, make and retrain its variants, and put the model in `store`.
 
-    `network` takes float32 `[batch, c, h, w]` and gives logits `[batch, classes]`. `work` is a folder for what an
-    interrupted build goes on from. Raises `CannotCut`, `UnsupportedOperator` or `CannotBuild`.
+    `network` takes float32 `[batch, c, h, w]`. `work` is a folder for what an interrupted build goes on from. With a
+    `timer`, variants that are slower, larger and worse than another are left out. Raises `CannotCut`,
+    `UnsupportedOperator` or `CannotBuild`.
     """
-    _check_network(network)
-    training = images.training(data, settings.input)
-    held_out = images.held_out(data, settings.input)
-    with _torch_threads(settings.threads):
-        blocks = cut_network(network, settings, progress)
-        _check_outputs(blocks[-1], data.classes)
-        checkpoint = Checkpoint(work, settings.key(_weights(blocks), training.images.tobytes()))
-        candidates, skipped = make_variants(blocks, settings, progress)
-        losses = retrain(blocks, candidates, training, settings, checkpoint, progress)
-        exported = export_all(blocks, candidates, held_out, progress)
-    accuracy = measure_accuracy(exported, held_out, settings, progress)
-    model = manifest.model(exported, losses, accuracy, settings, data.classes, (len(training), len(held_out)), store)
+    recipes, task = registry.parse_all(settings.variants), parse_task(settings.task)
+    training, held_out = images.training(data, settings.input), images.held_out(data, settings.input)
+    task.check(held_out, data.classes)
+    costs = _Costs()
+    with costs.stage("cut"):
+        progress("cut", 0, 1)
+        traced = trace_network(network, settings)
+        kept = Work(work / f"build-{settings.key(_weights(traced), training.images.tobytes(), task.key.encode())}")
+        blocks = _cut(traced, settings, kept)
+        progress("cut", 1, 1, "; ".join(f"{b.name} -> {b.output}" for b in blocks))
+    _check_outputs(traced, task, data.classes)
+    _check_size(blocks, training, settings)
+    with costs.stage("craft"):
+        order = _order(settings, recipes, len(blocks), _images_file(kept, training), kept, task)
+        finished, dropped = craft_all(blocks, order, settings.processes, progress)
+    with costs.stage("evaluate"):
+        known = _assess(finished, traced, held_out, task, settings, kept, progress)
+    counts = (len(training), len(held_out))
+    model = manifest.model(blocks, finished, known, traced.outputs, settings, data.classes, counts, store)
+    with costs.stage("time"):
+        progress("time", 0, 1)
+        latencies = _latencies(model, timer(model, store.path)) if timer else ()
+        progress("time", 1, 1)
+    model, latencies, beaten = _without_dominated(model, latencies)
     store.put_model(model)
-    checkpoint.remove()
-    return Built(model, skipped, accuracy)
+    kept.remove()
+    left_out = (*(LeftOut(d.block, d.name, d.reason) for d in dropped), *beaten)
+    assert model.accuracy_model is not None, "the manifest was made with one"
+    return Built(model, model.accuracy_model, latencies, left_out, costs.all(), blocks.obstacle)
+
+
+def trace_network(network: nn.Module, settings: BuildSettings) -> Traced:
+    """`network` behind its normalisation as one graph."""
+    _check_network(network)
+    return trace(network, Preprocess(settings.mean, settings.std, settings.scale), settings.input)
+
+
+def divide(traced: Traced, settings: BuildSettings) -> Division:
+    """The blocks that `settings` ask for."""
+    if settings.cuts:
+        return cut_at(traced, settings.cuts)
+    return cut(traced, settings.blocks, median_ms, prunable)
 
 
 def load_weights(network: nn.Module, path: Path) -> nn.Module:
@@ -106,94 +143,10 @@ def _check_network(network: object) -> None:
         raise CannotBuild(f"the network is a {type(network).__name__}, not a torch.nn.Module")
 
 
-def _check_outputs(last: CutBlock, classes: Sequence[str]) -> None:
-    if last.output.shape != (len(classes),):
-        raise CannotBuild(f"the network gives {last.output}, the data has {len(classes)} classes")
-
-
-def cut_network(network: nn.Module, settings: BuildSettings, progress: Progress) -> tuple[CutBlock, ...]:
-    """`network` behind its normalisation, as a chain of `settings.blocks` blocks."""
-    progress("cut", 0, 1)
-    traced = trace(network, Preprocess(settings.mean, settings.std, settings.scale), settings.input)
-    blocks = cut(traced, settings.blocks, median_ms, prunable)
-    progress("cut", 1, 1, "; ".join(f"{b.name} -> {b.output}" for b in blocks))
-    return blocks
-
-
-def make_variants(
-    blocks: Sequence[CutBlock], settings: BuildSettings, progress: Progress
-) -> tuple[tuple[Candidate, ...], tuple[Skipped, ...]]:
-    """For each block its original and then its pruned variants, untrained."""
-    candidates: list[Candidate] = []
-    skipped: list[Skipped] = []
-    for done, block in enumerate(blocks, start=1):
-        made, left_out = variants(block, settings.ratios, settings.importance, settings.width_multiple)
-        candidates.append(Candidate(block, ORIGINAL, block.module, None))
-        candidates.extend(Candidate(block, p.name, p.module, p) for p in made)
-        skipped.extend(left_out)
-        progress("prune", done, len(blocks))
-    return tuple(candidates), tuple(skipped)
-
-
-def retrain(
-    blocks: Sequence[CutBlock],
-    candidates: Sequence[Candidate],
-    training: Labelled,
-    settings: BuildSettings,
-    checkpoint: Checkpoint,
-    progress: Progress,
-) -> Losses:
-    """Train the modules of all pruned candidates; returns their errors of the last epoch."""
-    students = [Student(c.block.index, c.name, c.module) for c in candidates if c.pruned]
-    device = _device(settings.device)
-    course = Course(settings.epochs, settings.batch_size, settings.learning_rate, settings.seed, device)
-    _check_size(blocks, training, settings)
-    retraining = Retraining(blocks, students, course)
-    saved = checkpoint.load()
-    if saved is not None:
-        retraining.restore(*saved)
-    while retraining.epoch < settings.epochs:
-        first = retraining.epoch
-
-        def advance(done: int, batches: int, first: int = first) -> None:
-            progress("retrain", first * batches + done, settings.epochs * batches)
-
-        retraining.run_epoch(training.images, advance)
-        checkpoint.save(retraining.state(), retraining.epoch)
-    retraining.finish()
-    return retraining.losses
-
-
-def export_all(
-    blocks: Sequence[CutBlock], candidates: Sequence[Candidate], held_out: Labelled, progress: Progress
-) -> tuple[Exported, ...]:
-    """Both forms of every candidate, compared on what its block really gets."""
-    inputs = [torch.from_numpy(held_out.images[:SAMPLES])]
-    with torch.no_grad():
-        for block in blocks:
-            inputs.append(block.module(inputs[-1]))
-    exported = []
-    for done, candidate in enumerate(candidates, start=1):
-        block = candidate.block
-        exported.append(Exported(candidate, export(candidate.module, block.input, inputs[block.index])))
-        progress("export", done, len(candidates))
-    return tuple(exported)
-
-
-def measure_accuracy(
-    exported: Sequence[Exported], held_out: Labelled, settings: BuildSettings, progress: Progress
-) -> evaluate.Accuracy:
-    """Measured accuracy of routes through the ONNX forms, which are what is served."""
-    runners = [[_runner(e.forms.onnx, settings.threads) for e in row] for row in manifest.by_block(exported)]
-
-    def measure(routes: Iterable[evaluate.Route]) -> Mapping[evaluate.Route, float]:
-        def advance(done: int, total: int) -> None:
-            progress("evaluate", done, total)
-
-        return evaluate.route_accuracies(runners, routes, held_out, settings.batch_size, advance)
-
-    widths = [len(row) for row in runners]
-    return evaluate.evaluate(measure, widths, settings.fit_routes, settings.check_routes, settings.seed)
+def _check_outputs(traced: Traced, task: Task, classes: Sequence[str]) -> None:
+    """Refuse a network that does not tell these classes apart, before hours of work."""
+    if isinstance(task, Classification) and traced.output.shape != (len(classes),):
+        raise CannotBuild(f"the network gives {traced.output}, the data has {len(classes)} classes")
 
 
 def _check_size(blocks: Sequence[CutBlock], training: Labelled, settings: BuildSettings) -> None:
@@ -210,13 +163,144 @@ def _check_size(blocks: Sequence[CutBlock], training: Labelled, settings: BuildS
         raise CannotBuild(f"training images are {shape}, the network takes only {settings.input}: {error}") from error
 
 
-def _runner(onnx: bytes, threads: int) -> evaluate.Runner:
-    loaded = session(onnx, threads)
-    return lambda inputs: run(loaded, inputs)
+def _cut(traced: Traced, settings: BuildSettings, kept: Work) -> Division:
+    """The blocks, cut where this build has cut before it was interrupted: latency is measured anew each time."""
+    before = kept.get_json("cuts.json")
+    if before is not None:
+        names, obstacle = before
+        return Division(cut_at(traced, names).blocks, obstacle)
+    division = divide(traced, settings)
+    kept.put_json("cuts.json", (_names(traced, division), division.obstacle))
+    return division
 
 
-def _weights(blocks: Sequence[CutBlock]) -> bytes:
-    return b"".join(p.numpy().tobytes() for b in blocks for p in b.module.parameters())
+def _names(traced: Traced, division: Division) -> list[str]:
+    """Where `division` cuts, as `cut_at` takes it."""
+    names = {cut.position: cut.name for cut in legal_cuts(traced)}
+    ends, end = [], -1
+    for block in division.blocks[:-1]:
+        end += len(operators_of(block.module.graph))
+        ends.append(names[end])
+    return ends
+
+
+def _images_file(kept: Work, training: Labelled) -> Path:
+    """The training images as a file that processes map."""
+    path = kept.folder / "images.npy"
+    if not path.exists():
+        make_folder(path.parent)
+        with durable_file(path, path.parent, mode=0o644) as file:
+            np.save(file, training.images, allow_pickle=False)
+    return path
+
+
+def _order(
+    settings: BuildSettings,
+    recipes: tuple[registry.Recipe, ...],
+    blocks: int,
+    image_file: Path,
+    kept: Work,
+    task: Task,
+) -> Order:
+    course = Course(
+        settings.epochs,
+        settings.batch_size,
+        settings.learning_rate,
+        settings.patience,
+        settings.min_gain,
+        settings.seed,
+        _device(settings.device),
+    )
+    return Order(
+        recipes=recipes,
+        blocks=blocks,
+        images=image_file,
+        folder=kept.folder,
+        course=course,
+        validation_images=settings.validation_images,
+        calibration_images=settings.calibration_images,
+        width_multiple=settings.width_multiple,
+        task=task,
+        latency_ms=median_ms,
+        threads=settings.threads,
+    )
+
+
+def _assess(
+    finished: Sequence[Finished],
+    traced: Traced,
+    held_out: Labelled,
+    task: Task,
+    settings: BuildSettings,
+    kept: Work,
+    progress: Progress,
+) -> accuracy.Accuracy:
+    workers = settings.threads * settings.processes
+    about = Circumstances(task, held_out, traced.outputs, settings.batch_size, workers, kept)
+    trial, round_ = Trial(finished, about), 0
+
+    def measure(routes: Sequence[Route]) -> Mapping[Route, float]:
+        nonlocal round_
+        round_ += 1
+        stage = f"evaluate {round_}/3"
+        return trial.accuracies(routes, lambda done, total: progress(stage, done, total))
+
+    return accuracy.assess(measure, trial.widths, settings.fit_routes, settings.check_routes, settings.seed)
+
+
+def _latencies(model: Model, medians_ms: Mapping[str, float]) -> Latencies:
+    """By block and variant; a variant that could not be measured is never chosen for its speed."""
+
+    def of(digests: Sequence[str]) -> tuple[float, ...]:
+        return tuple(medians_ms.get(digest, float("inf")) for digest in digests)
+
+    return tuple(of([v.artifacts[0].digest for v in block.variants]) for block in model.blocks)
+
+
+def _without_dominated(model: Model, latencies: Latencies) -> tuple[Model, Latencies, list[LeftOut]]:
+    """The model without the variants that nobody would choose, as far as latencies are known."""
+    if not latencies or model.accuracy_model is None:
+        return model, latencies, []
+    kept, beaten = [], []
+    for block, times, damages in zip(model.blocks, latencies, model.accuracy_model.damages, strict=True):
+        names = [v.name for v in block.variants]
+        losers = dominated([_candidate(*row) for row in zip(block.variants, times, damages, strict=True)])
+        beaten += [LeftOut(block.index, n, f"slower, larger and worse than {w}") for n, w in losers.items()]
+        kept.append([i for i, name in enumerate(names) if name not in losers])
+    times_kept = tuple(tuple(row[i] for i in keep) for row, keep in zip(latencies, kept, strict=True))
+    return manifest.keeping(model, kept), times_kept, beaten
+
+
+def _candidate(variant: Variant, latency_ms: float, damage: float) -> Candidate:
+    engines = frozenset(a.engine for a in variant.artifacts)
+    return Candidate(variant.name, latency_ms, variant.artifacts[0].size_bytes, damage, engines)
+
+
+class _Costs:
+    """What each stage takes, with the processes it starts."""
+
+    def __init__(self) -> None:
+        self._costs: list[StageCost] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        wall_s, cpu_s = time.monotonic(), _cpu_s()
+        yield
+        self._costs.append(StageCost(name, time.monotonic() - wall_s, _cpu_s() - cpu_s))
+
+    def all(self) -> tuple[StageCost, ...]:
+        return tuple(self._costs)
+
+
+def _cpu_s() -> float:
+    """User and system time of this process and of its children that have ended (getrusage(2))."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in usages)
+
+
+def _weights(traced: Traced) -> bytes:
+    parameters = b"".join(t.numpy().tobytes() for t in traced.module.state_dict().values())
+    return str(traced.module.graph).encode() + parameters
 
 
 def _device(setting: str) -> str:
@@ -224,13 +308,3 @@ def _device(setting: str) -> str:
     if setting == "cuda" and not available:
         raise CannotBuild("device is cuda and torch finds none: use auto or cpu")
     return "cuda" if available and setting != "cpu" else "cpu"
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

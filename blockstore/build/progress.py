@@ -1,11 +1,17 @@
-"""How far a build is: bars on a terminal, else one plain line for every tenth of a stage."""
+"""How far a build is, and how long each stage will still take: bars on a terminal, else a line for every tenth."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TextIO
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Protocol, TextIO
+
+_SPEED_OVER_S: Final = 300.0
+"""The time left is reckoned from the speed of this long: variants that are done early make steps of unequal length."""
 
 
 class Progress(Protocol):
@@ -20,20 +26,41 @@ def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """Progress that nobody looks at."""
 
 
+@dataclass(slots=True)
+class _Stage:
+    """What was last printed of a stage, and where it began; a build that goes on does not begin at 0."""
+
+    tenth: int
+    first_step: int
+    start_s: float
+
+
 class Lines:
     """Plain lines: the first step, each further tenth and the last of every stage."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
-        self._tenths: dict[str, int] = {}
+        self._clock_s = clock_s
+        self._stages: dict[str, _Stage] = {}
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Print where a new tenth of `stage` begins."""
-        tenth = 10 * done // max(total, 1)
-        if self._tenths.get(stage) == tenth:
+        tenth, now_s = 10 * done // max(total, 1), self._clock_s()
+        known = self._stages.setdefault(stage, _Stage(-1, done, now_s))
+        if known.tenth == tenth:
             return
-        self._tenths[stage] = tenth
-        print(f"{stage}: {done}/{total}{' ' + note if note else ''}", file=self._stream, flush=True)
+        known.tenth = tenth
+        left = _time_left(known, done, total, now_s)
+        print(f"{stage}: {done}/{total}{left}{' ' + note if note else ''}", file=self._stream, flush=True)
+
+
+def _time_left(stage: _Stage, done: int, total: int, now_s: float) -> str:
+    """How long the rest takes at the speed so far, as ` (0:01:30 left)`; nothing where that is not known."""
+    steps = done - stage.first_step
+    if steps <= 0 or done >= total:
+        return ""
+    seconds = round((now_s - stage.start_s) / steps * (total - done))
+    return f" ({timedelta(seconds=seconds)} left)"
 
 
 @contextmanager
@@ -55,7 +82,7 @@ def shown(stream: TextIO | None = None) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Bars(*columns, console=Console(file=stream)) as bars:
+    with Bars(*columns, console=Console(file=stream), speed_estimate_period=_SPEED_OVER_S) as bars:
         tasks: dict[str, TaskID] = {}
 
         def update(stage: str, done: int, total: int, note: str = "") -> None:

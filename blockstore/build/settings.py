@@ -5,9 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from blockstore.block import TensorSpec
 from blockstore.errors import CannotBuild
+
+DEFAULT_VARIANTS: Final = ("prune:0.25", "prune:0.5", "prune:0.75", "skip:1", "int8", "prune:0.5+int8")
+"""A range of speeds for most networks: fewer filters, fewer units, lower precision."""
+_WHERE: Final = frozenset({"processes", "device"})
+"""Settings that say where the work is done, not what comes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +27,33 @@ class BuildSettings:
     std: tuple[float, ...]
     scale: float = 255.0
     blocks: int = 4
-    ratios: tuple[float, ...] = (0.25, 0.5, 0.75)
-    """Share of the inner filters of a block that each variant loses."""
-    width_multiple: int = 4
-    """Kept widths are multiples of it: engines compute in groups of 4, 8 or 16 channels, odd widths cost the same."""
-    importance: str = "l1"
+    cuts: tuple[str, ...] = ()
+    """Layers after which to cut, in place of `blocks` of about equal latency."""
+    variants: tuple[str, ...] = DEFAULT_VARIANTS
+    """Recipes of the variants that are tried for each block (`kinds.registry`)."""
+    width_multiple: int = 8
+    """Kept widths are multiples of it where that measures no slower: engines compute in groups of channels."""
     epochs: int = 4
+    """At most; a variant whose error no longer falls stops earlier."""
     batch_size: int = 32
     learning_rate: float = 1e-3
-    fit_routes: int = 24
-    """Random routes whose measured accuracy joins the fit of the accuracy drops."""
+    patience: int = 2
+    """Epochs without a gain after which a variant is done."""
+    min_gain: float = 0.01
+    """Share by which the validation error must fall to count as a gain."""
+    validation_images: int = 256
+    """Training images that nothing is trained on; they decide when to stop."""
+    calibration_images: int = 256
+    """Training images that the kinds look at (`kinds.base.Material`)."""
+    task: str = "classification"
+    """What accuracy means (`tasks`)."""
+    fit_routes: int = 40
+    """Sampled combinations whose measured accuracy joins the fit of the accuracy model."""
     check_routes: int = 16
-    """Further random routes on which the prediction is checked."""
-    threads: int = 2
+    """Further combinations on which the accuracy model is checked."""
+    threads: int = 1
+    """CPU threads of each process."""
+    processes: int = 1
     device: str = "auto"
     """`auto`, `cpu` or `cuda`: where variants are retrained."""
     seed: int = 0
@@ -47,21 +67,24 @@ class BuildSettings:
             raise CannotBuild(
                 f"mean has {len(self.mean)} and std {len(self.std)} values; the input has {channels} channels"
             )
-        if not self.ratios or not all(0 < r < 1 for r in self.ratios):
-            raise CannotBuild(f"ratios are {self.ratios}: each is a share between 0 and 1")
-        if self.importance not in ("l1", "l2"):
-            raise CannotBuild(f"importance is {self.importance!r}: l1 or l2")
+        if not self.variants:
+            raise CannotBuild("no variants are asked for: name at least one, such as prune:0.5")
         if self.device not in ("auto", "cpu", "cuda"):
             raise CannotBuild(f"device is {self.device!r}: auto, cpu or cuda")
-        for name in ("blocks", "width_multiple", "batch_size", "threads"):
-            if getattr(self, name) < 1:
-                raise CannotBuild(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if min(self.epochs, self.fit_routes, self.check_routes, self.seed) < 0:
-            raise CannotBuild("epochs, fit_routes, check_routes and seed must not be negative")
+        self._at_least(
+            1, "blocks", "width_multiple", "batch_size", "threads", "processes", "patience", "calibration_images"
+        )
+        self._at_least(0, "epochs", "fit_routes", "check_routes", "seed", "validation_images", "min_gain")
+
+    def _at_least(self, limit: int, *names: str) -> None:
+        for name in names:
+            if not getattr(self, name) >= limit:
+                raise CannotBuild(f"{name} is {getattr(self, name)}: it must be at least {limit}")
 
     def key(self, *inputs: bytes) -> str:
-        """Name under which work in progress is kept: a hash of the settings and of `inputs` (weights, images)."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
+        """Name under which work in progress is kept: a hash of what decides the result and of `inputs`."""
+        deciding = {name: value for name, value in asdict(self).items() if name not in _WHERE}
+        digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
         for part in inputs:
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()[:16]

@@ -3,35 +3,56 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import re
 import sys
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from blockstore.block import TensorSpec
+from blockstore.build.settings import BuildSettings
+from blockstore.errors import CannotBuild
 from schedulerd.commands.tables import RESTART_NOTE, size_text, table
 
 if TYPE_CHECKING:
-    from blockstore.build.pipeline import Built
-    from blockstore.build.settings import BuildSettings
+    from torch import nn
 
+    from blockstore.block import Model
+    from blockstore.build.built import Built
+    from blockstore.build.explain import Explanation
+    from blockstore.build.images import ImageSet
+
+_TIMING_S: Final = 20.0
+"""At most about so long is spent on what each variant takes inside whole routes."""
 _DESCRIPTION = """
-Cuts a trained network into a chain of blocks, makes structurally pruned variants of each block, retrains every
-variant against its original block, exports all of them for onnxruntime and torch, measures accuracy on held-out
-images and puts the model in a block store. An interrupted build goes on at the epoch where it stopped when the same
-command is given again; the store has the model only when all is done.
+Cuts a trained network into a chain of blocks, makes variants of each block, retrains every variant against its original
+block, exports all of them for onnxruntime and torch, measures accuracy on held-out images and puts the model in a block
+store, with a report beside it. An interrupted build goes on where it stopped when the same command is given again; the
+store has the model only when all is done.
 """
 _EXAMPLE = """
+kinds of variants, to be joined by +, as in skip:1+prune:0.5+int8:
+  prune:RATIO[,l1|l2|activation]  fewer filters inside the block (LegoDNN)
+  skip:N                          without N of its residual units
+  tucker2:SHARE                   convolutions factored, keeping that share of the variance (DeepMon)
+  dpruner:SHARE                   without the filters that a trained mask switches off (D-Pruner)
+  fp16, fp16-greedy:LOSS          FP16 weights: all, or as many as cost no more accuracy than LOSS (DeepSense)
+  int8                            static quantisation
+
 for example, in seconds, from one of the demo's networks, untrained, and a few of its images:
   schedulerd build --model blockstore.zoo.digit_networks:residual --input 144x144x1 --name tiny --blocks 2 \\
-    --data 'blockstore.zoo.datasets:digits?train_limit=32&test_limit=32' --ratios 0.5 --epochs 1
+    --data 'blockstore.zoo.datasets:digits?train_limit=32&test_limit=32' --variants prune:0.5 int8 --epochs 1
 
 Images of your own: a factory in a module of yours that returns an object with
   classes     name of each label
   train()     images to retrain on       both with `.images` uint8 [n, height, width, channels]
-  held_out()  images to measure on       and `.labels` int64 [n]
+  held_out()  images to measure on       and `.labels`: int64 [n], boxes (detection), or None
+
+--recipe FILE takes options from a TOML file by their long names: blocks = 5, variants = ["skip:1", "int8"]
 """
 _FACTORY = "package.module:factory, with arguments as package.module:factory?name=value&name=value"
 
@@ -46,89 +67,159 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    what = parser.add_argument_group("what is built")
-    what.add_argument("--model", required=True, metavar="FACTORY", help=f"the network (torch.nn.Module): {_FACTORY}")
-    what.add_argument("--weights", type=Path, metavar="FILE", help="its weights (safetensors)")
-    what.add_argument("--input", required=True, type=_shape, metavar="HxWxC", help="frames it takes (uint8): 32x32x3")
-    what.add_argument(
+    _add_what(parser.add_argument_group("what is built"))
+    _add_how(parser.add_argument_group("how"))
+    parser.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here win")
+    parser.add_argument("--explain", action="store_true", help="print the legal cuts and the blocks, build nothing")
+    parser.add_argument("--json", action="store_true", help="print the manifest (or the explanation) as JSON")
+
+
+def _add_what(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--model",
+        required=True,
+        metavar="FACTORY",
+        help=f"the network: an .onnx file, or a torch.nn.Module as {_FACTORY}",
+    )
+    group.add_argument("--weights", type=Path, metavar="FILE", help="its weights (safetensors)")
+    group.add_argument("--input", required=True, type=_shape, metavar="HxWxC", help="frames it takes (uint8): 32x32x3")
+    group.add_argument(
         "--mean", type=_numbers, metavar="M,..", help="per channel (default 0): (pixel / scale - mean) / std"
     )
-    what.add_argument("--std", type=_numbers, metavar="S,..", help="per channel (default 1)")
-    what.add_argument("--scale", type=float, default=255.0, metavar="X", help="pixels are divided by it (default 255)")
-    what.add_argument(
-        "--data", required=True, metavar="FACTORY", help="labelled images, named in the same way (see below)"
+    group.add_argument("--std", type=_numbers, metavar="S,..", help="per channel (default 1)")
+    group.add_argument("--scale", type=float, default=255.0, metavar="X", help="pixels are divided by it (default 255)")
+    group.add_argument("--data", metavar="FACTORY", help="images, named in the same way (see below)")
+    group.add_argument(
+        "--task",
+        default="classification",
+        help="classification (default), detection?decode=package.module:function, embedding, or your own metric as"
+        " package.module:function of (outputs, outputs of the original, labels)",
     )
-    what.add_argument("--name", required=True, type=_name, help="name of the model in the store")
-    what.add_argument("--store", type=Path, metavar="DIR", help="block store, instead of the default one")
-    how = parser.add_argument_group("how")
-    how.add_argument("--blocks", type=int, default=4, metavar="N", help="number of blocks (default 4)")
-    how.add_argument(
-        "--ratios",
-        type=_numbers,
-        default=(0.25, 0.5, 0.75),
-        metavar="R,..",
-        help="share of its inner filters that each variant loses (default 0.25,0.5,0.75)",
+    group.add_argument("--name", type=_name, help="name of the model in the store")
+    group.add_argument("--store", type=Path, metavar="DIR", help="block store, instead of the default one")
+    group.add_argument(
+        "--report", type=Path, metavar="DIR", help="for the report (default: reports/NAME beside the store)"
     )
-    how.add_argument(
-        "--width-multiple", type=int, default=4, metavar="N", help="keep filters in multiples of N (default 4)"
+
+
+def _add_how(group: argparse._ArgumentGroup) -> None:
+    default = {field.name: field.default for field in dataclasses.fields(BuildSettings)}
+
+    def number(name: str, kind: type, help_: str) -> None:
+        option = f"--{name.replace('_', '-')}"
+        group.add_argument(
+            option,
+            type=kind,
+            default=default[name],
+            metavar="N" if kind is int else "X",
+            help=f"{help_} (default %(default)s)",
+        )
+
+    group.add_argument(
+        "--blocks", type=int, default=default["blocks"], metavar="N", help="number of blocks (default %(default)s)"
     )
-    how.add_argument("--importance", choices=("l1", "l2"), default="l1", help="norm that ranks filters (default l1)")
-    how.add_argument("--epochs", type=int, default=4, metavar="N", help="epochs of retraining (default 4)")
-    how.add_argument("--batch-size", type=int, default=32, metavar="N", help="(default 32)")
-    how.add_argument("--learning-rate", type=float, default=1e-3, metavar="X", help="(default 0.001)")
-    how.add_argument(
-        "--check-routes", type=int, default=16, metavar="N", help="routes that check predictions (default 16)"
+    group.add_argument(
+        "--cuts", nargs="+", default=(), metavar="LAYER", help="cut after these layers instead (see --explain)"
     )
-    how.add_argument("--threads", type=int, default=2, metavar="N", help="CPU threads (default 2)")
-    how.add_argument(
+    group.add_argument(
+        "--variants",
+        nargs="+",
+        default=default["variants"],
+        metavar="RECIPE",
+        help="variants of each block (see below)",
+    )
+    number("width_multiple", int, "keep widths in multiples of N where that is no slower")
+    number("epochs", int, "epochs of retraining, at most")
+    number("batch_size", int, "images of a step")
+    number("learning_rate", float, "highest learning rate")
+    number("patience", int, "epochs without a gain after which a variant is done")
+    number("fit_routes", int, "combinations measured for the accuracy model")
+    number("check_routes", int, "further ones that check it")
+    number("threads", int, "CPU threads of each process")
+    number("processes", int, "processes that retrain")
+    group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to retrain (default auto)"
     )
-    how.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same model (default 0)")
-    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    number("seed", int, "same seed, same model")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Build, then print what came of it."""
+    """Build, then print what came of it; with `--explain` only say where the network can be cut."""
     from schedulerd import logs
-    from schedulerd.config import default_store_directory
 
     logs.configure("warning", "auto")
-    settings = _settings(args)
-    built = _build(args, settings, (args.store or default_store_directory()).absolute())
-    if args.json:
-        print(json.dumps(_document(built), indent=1))
-    else:
-        print("\n".join(_lines(built)))
-    return 0
-
-
-def _build(args: argparse.Namespace, settings: BuildSettings, root: Path) -> Built:
     _require_extra()
     # Before torch is imported. Threads that spin while they wait take the cores from each other: with another busy
     # process on two cores, batches took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from blockstore.build import named, pipeline
+    # A user's own network and images are found as `python -m` would find them.
+    sys.path.insert(0, str(Path.cwd()))
+    if args.explain:
+        explanation = _explanation(args)
+        print(
+            json.dumps(dataclasses.asdict(explanation), indent=1) if args.json else "\n".join(_explained(explanation))
+        )
+        return 0
+    missing = [name for name in ("data", "name") if getattr(args, name) is None]
+    if missing:
+        raise CannotBuild(f"give --{' and --'.join(missing)}, or --explain to see where the network can be cut")
+    built, report = _build(args)
+    print(json.dumps(_document(built, report), indent=1) if args.json else "\n".join(_lines(built, report)))
+    return 0
+
+
+def _build(args: argparse.Namespace) -> tuple[Built, Path]:
+    from blockstore.build import named, pipeline, report
     from blockstore.build.allocator import keep_freed_memory
     from blockstore.build.progress import shown
     from blockstore.store import Store
+    from schedulerd.config import default_store_directory
 
     keep_freed_memory()
-    # A user's own network and images are found as `python -m` would find them.
-    sys.path.insert(0, str(Path.cwd()))
-    network, data = named.call(args.model), named.call(args.data)
-    if args.weights:
-        pipeline.load_weights(network, args.weights)
+    root = (args.store or default_store_directory()).absolute()
+    network = _network(args)
+    data: ImageSet = named.call(args.data)
     with shown() as progress, Store.open(root, create=True) as store:
-        return pipeline.build(network, data, settings, store, root / "build", progress)
+        built = pipeline.build(network, data, _settings(args), store, root / "build", progress, _median_times_ms)
+    return built, report.write(built, args.report or root.parent / "reports" / args.name)
+
+
+def _network(args: argparse.Namespace) -> nn.Module:
+    """What `--model` names, with its weights."""
+    from blockstore.build import named, pipeline
+    from blockstore.build.onnximport.importer import import_onnx
+
+    if args.model.endswith(".onnx"):
+        if args.weights:
+            raise CannotBuild(f"{args.model} has its weights inside: leave --weights out")
+        return import_onnx(Path(args.model))
+    network: nn.Module = named.call(args.model)
+    return pipeline.load_weights(network, args.weights) if args.weights else network
+
+
+def _median_times_ms(model: Model, path_of: Callable[[str], Path]) -> Mapping[str, float]:
+    """Median of each variant inside whole routes on one thread, as `schedulerd profile` measures it."""
+    from blockprofiles.measure import measure
+    from schedulerd.serving.engines.onnx import OnnxEngine
+
+    measured = measure(
+        (model,),
+        OnnxEngine(threads=1),
+        path_of,
+        threads=1,
+        budget_s=_TIMING_S,
+        now=time.monotonic,
+        progress=lambda _: None,
+    )
+    return {row.digest: row.latency_ms for row in measured.rows}
 
 
 def _require_extra() -> None:
     """The builder's packages come with an extra."""
     from importlib.util import find_spec
 
-    from blockstore.errors import CannotBuild
-
-    missing = [name for name in ("torch", "torch_pruning", "safetensors", "sklearn", "PIL") if not find_spec(name)]
+    packages = ("torch", "torch_pruning", "tensorly", "onnx", "safetensors", "sklearn", "PIL", "matplotlib")
+    missing = [name for name in packages if not find_spec(name)]
     if missing:
         raise CannotBuild(
             f"building needs {', '.join(missing)}: `make install-dev` in a clone, or pip install 'schedulerd[build]'"
@@ -136,59 +227,94 @@ def _require_extra() -> None:
 
 
 def _settings(args: argparse.Namespace) -> BuildSettings:
-    from blockstore.block import TensorSpec
-    from blockstore.build.settings import BuildSettings
-
+    """Every field that is an option by its own name, and the few that are not."""
     channels = args.input[2]
-    return BuildSettings(
-        name=args.name,
-        input=TensorSpec("uint8", args.input),
-        mean=args.mean or (0.0,) * channels,
-        std=args.std or (1.0,) * channels,
-        scale=args.scale,
-        blocks=args.blocks,
-        ratios=args.ratios,
-        width_multiple=args.width_multiple,
-        importance=args.importance,
-        epochs=args.epochs,
-        batch_size=args.batch_size,
-        learning_rate=args.learning_rate,
-        check_routes=args.check_routes,
-        threads=args.threads,
-        device=args.device,
-        seed=args.seed,
-    )
+    own = {
+        "name": args.name or "explained",
+        "input": TensorSpec("uint8", args.input),
+        "mean": args.mean or (0.0,) * channels,
+        "std": args.std or (1.0,) * channels,
+        "cuts": tuple(args.cuts),
+        "variants": tuple(args.variants),
+    }
+    names = {field.name for field in dataclasses.fields(BuildSettings)} - own.keys()
+    return BuildSettings(**own, **{name: value for name, value in vars(args).items() if name in names})
 
 
-def _document(built: Built) -> dict[str, Any]:
-    return {**json.loads(built.model.to_json()), "skipped": [asdict(s) for s in built.skipped]}
+def _explanation(args: argparse.Namespace) -> Explanation:
+    from blockstore.build import pipeline
+    from blockstore.build.explain import explain
+    from blockstore.build.latency import median_ms
+
+    settings = _settings(args)
+    traced = pipeline.trace_network(_network(args), settings)
+    return explain(traced, pipeline.divide(traced, settings), median_ms)
 
 
-def _lines(built: Built) -> list[str]:
-    model, accuracy = built.model, built.accuracy
-    header = ("block", "variant", "parameters", "multiply-adds", "accuracy drop", "size")
+def _explained(explanation: Explanation) -> Iterator[str]:
+    yield f"{len(explanation.cuts)} legal cuts; --cuts takes their names"
+    yield from table(("after", "what crosses"), [(cut.name, str(cut.tensor)) for cut in explanation.cuts])
+    yield ""
+    header = ("block", "name", "operators", "parameters", "multiply-adds", "ms", "output")
+    rows = [
+        (
+            str(row.index),
+            row.name,
+            ", ".join(f"{count} {name}" for name, count in row.operators.items()),
+            f"{row.parameters:,}",
+            f"{row.multiply_adds:,}",
+            f"{row.latency_ms:.3f}",
+            str(row.output),
+        )
+        for row in explanation.blocks
+    ]
+    yield from table(header, rows, numbers=("parameters", "multiply-adds", "ms"))
+    if len(explanation.outputs) > 1:
+        yield f"outputs: {', '.join(map(str, explanation.outputs))}"
+    if explanation.obstacle:
+        yield f"no more blocks: {explanation.obstacle}"
+
+
+def _document(built: Built, report: Path) -> dict[str, Any]:
+    return {
+        **json.loads(built.model.to_json()),
+        "latencies_ms": built.latencies_ms,
+        "left_out": [dataclasses.asdict(gone) for gone in built.left_out],
+        "costs": [dataclasses.asdict(cost) for cost in built.costs],
+        "obstacle": built.obstacle,
+        "report": str(report),
+    }
+
+
+def _lines(built: Built, report: Path) -> Iterator[str]:
+    model = built.model
+    header = ("block", "variant", "parameters", "multiply-adds", "ms", "accuracy drop", "size")
     rows = [
         (
             f"{block.index} {block.name}" if variant is block.variants[0] else "",
             variant.name,
             f"{variant.parameters:,}",
             f"{variant.multiply_adds:,}",
+            f"{latency_ms:.3f}",
             f"{variant.accuracy_drop:.4f}",
             size_text(sum(a.size_bytes for a in variant.artifacts)),
         )
-        for block in model.blocks
-        for variant in block.variants
+        for block, latencies_ms in zip(model.blocks, built.latencies_ms, strict=True)
+        for variant, latency_ms in zip(block.variants, latencies_ms, strict=True)
     ]
-    lines = [
-        f"{model.name}: accuracy {model.accuracy:.4f} on {model.evaluated_images} held-out images",
-        *table(header, rows, numbers=header[2:]),
-    ]
-    if accuracy.checked_routes:
-        lines.append(
-            f"sums of drops are off by {accuracy.error:.4f} on average over {accuracy.checked_routes} other routes"
+    yield f"{model.name}: accuracy {model.accuracy:.4f} on {model.evaluated_images} held-out images"
+    yield from table(header, rows, numbers=header[2:])
+    checked = sum(e.checked for e in built.accuracy.evidence)
+    if checked:
+        yield (
+            f"{built.combinations:,} combinations; their predicted accuracy is off by {built.accuracy.error:.4f} on"
+            f" average over {checked} that were measured to check it"
         )
-    lines.append(RESTART_NOTE)
-    return lines + [f"no variant of block {s.block} at ratio {s.ratio}: {s.reason}" for s in built.skipped]
+    yield from (f"block {gone.block} is without {gone.variant}: {gone.reason}" for gone in built.left_out)
+    if built.obstacle:
+        yield f"no more blocks could be cut: {built.obstacle}"
+    yield f"report: {report}"
+    yield RESTART_NOTE
 
 
 def _shape(text: str) -> tuple[int, int, int]:

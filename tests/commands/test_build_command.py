@@ -10,7 +10,10 @@ import pytest
 from blockstore.store import Store
 from schedulerd.cli import main
 
-SMALL = ("--blocks", "2", "--width-multiple", "2", "--epochs", "1", "--check-routes", "4", "--threads", "1")
+SMALL = (
+    *("--blocks", "2", "--width-multiple", "1", "--epochs", "1", "--fit-routes", "4", "--check-routes", "4"),
+    *("--variants", "prune:0.75", "skip:1"),
+)
 
 
 def command(store: Path, *more: str) -> list[str]:
@@ -25,27 +28,83 @@ def command(store: Path, *more: str) -> list[str]:
     ]
 
 
-def test_a_network_becomes_a_model_in_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_becomes_a_model_in_the_store_with_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(command(tmp_path / "store")) == 0
     out = capsys.readouterr().out
     assert "tiny: accuracy" in out
-    assert "pruned-75" in out
+    assert "skip:1" in out
     with Store.open(tmp_path / "store") as store:
-        assert [len(b.variants) for b in store.model("tiny").blocks] == [4, 4]
+        assert {v.kind for b in store.model("tiny").blocks for v in b.variants} >= {"original", "skip"}
+    report = tmp_path / "reports" / "tiny"
+    assert "# tiny" in (report / "report.md").read_text()
+    assert (report / "latency.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_json_is_the_manifest_and_what_was_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command(tmp_path / "store", "--json", "--width-multiple", "8")) == 0
+def test_json_is_the_manifest_and_what_was_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(tmp_path / "store", "--json", "--variants", "skip:9", "prune:0.5")) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["name"] == "tiny"
     assert len(document["blocks"]) == 2
-    assert any("width multiple" in s["reason"] for s in document["skipped"])
+    assert any("9 residual units" in gone["reason"] for gone in document["left_out"])
+    assert document["accuracy_model"]["evidence"]
+    assert {cost["stage"] for cost in document["costs"]} == {"cut", "craft", "evaluate", "time"}
+
+
+def test_a_recipe_gives_options_that_the_command_line_overrides(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('blocks = 1\nvariants = ["prune:0.5"]\nepochs = 0\n')
+    given = [word for word in command(tmp_path / "store") if word not in ("--blocks", "2")]
+    assert main([given[0], "--recipe", str(recipe), *given[1:]]) == 0
+    with Store.open(tmp_path / "store") as store:
+        (block,) = store.model("tiny").blocks
+    assert "prune:0.5" not in [v.name for v in block.variants]
+    capsys.readouterr()
+
+
+def test_explain_says_where_the_network_can_be_cut_and_needs_no_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = ("--model", "tests.blockstore.build.networks:residual", "--input", "12x12x3")
+    assert main(["build", *network, "--blocks", "2", "--explain"]) == 0
+    out = capsys.readouterr().out
+    assert "legal cuts" in out
+    assert "float32[16x6x6]" in out
+    assert "Conv2d" in out
+    assert main(["build", *network, "--cuts", "4", "--explain", "--json"]) == 0
+    assert [b["name"] for b in json.loads(capsys.readouterr().out)["blocks"]] == ["0..4.conv2", "5.conv1..8"]
+
+
+def test_more_blocks_than_there_can_be_are_as_many_as_possible_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            [
+                "build",
+                "--model",
+                "tests.blockstore.build.networks:residual",
+                "--input",
+                "12x12x3",
+                "--explain",
+                "--blocks",
+                "99",
+            ]
+        )
+        == 0
+    )
+    assert "no more blocks: operator" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--blocks", "99"), "99 blocks are asked for"),
+        (("--cuts", "absent"), "nothing called 'absent'"),
+        (("--variants", "prune:1.5"), "'prune:1.5'"),
+        (("--task", "guess"), "task 'guess'"),
         (("--model", "tests.blockstore.build.networks:absent"), "has no 'absent'"),
         (("--mean", "0.5"), "the input has 3 channels"),
         (("--weights", "absent.safetensors"), "cannot read weights"),
@@ -63,7 +122,7 @@ def test_what_cannot_be_built_is_said(
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--input", "12x12"), ("--input", "0x1x1"), ("--ratios", "a,b"), ("--name", "../x")]
+    ("option", "value"), [("--input", "12x12"), ("--input", "0x1x1"), ("--epochs", "a"), ("--name", "../x")]
 )
 def test_wrong_usage_is_shown(tmp_path: Path, option: str, value: str) -> None:
     with pytest.raises(SystemExit):

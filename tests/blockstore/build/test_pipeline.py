@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import safetensors.torch
 import torch
 
 from blockstore import torchform
-from blockstore.block import ORIGINAL, TensorSpec
+from blockstore.block import ORIGINAL, Model, TensorSpec
 from blockstore.build import pipeline
+from blockstore.build.built import Built
+from blockstore.build.checkpoint import Work
 from blockstore.build.export import run, session
 from blockstore.build.progress import Progress, silent
 from blockstore.build.settings import BuildSettings
@@ -27,9 +30,12 @@ SETTINGS = BuildSettings(
     mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
     blocks=3,
-    width_multiple=2,
+    variants=("prune:0.25", "prune:0.5", "skip:1", "prune:0.5+int8"),
+    width_multiple=1,
     epochs=2,
     batch_size=8,
+    validation_images=8,
+    calibration_images=16,
     fit_routes=4,
     check_routes=4,
     threads=1,
@@ -41,9 +47,15 @@ class Stops(Exception):  # what a user does, not an error
     """The user interrupts."""
 
 
-def build(store: Store, work: Path, settings: BuildSettings = SETTINGS, progress: Progress = silent) -> pipeline.Built:
+def build(
+    store: Store,
+    work: Path,
+    settings: BuildSettings = SETTINGS,
+    progress: Progress = silent,
+    timer: pipeline.Timer | None = None,
+) -> Built:
     network = networks.residual()
-    return pipeline.build(network, networks.Noise(), settings, store, work, progress)
+    return pipeline.build(network, networks.Noise(), settings, store, work, progress, timer)
 
 
 def test_a_build_puts_a_model_that_runs_whatever_variants_are_combined(tmp_path: Path) -> None:
@@ -55,11 +67,11 @@ def test_a_build_puts_a_model_that_runs_whatever_variants_are_combined(tmp_path:
         assert model.labels == ("a", "b", "c", "d")
         assert model.accuracy == 1.0
         assert model.evaluated_images == 20
-        assert [[v.name for v in b.variants] for b in model.blocks] == [
-            [ORIGINAL, "pruned-25", "pruned-50", "pruned-75"]
-        ] * 3
+        names = [[v.name for v in b.variants] for b in model.blocks]
+        assert all(row[0] == ORIGINAL for row in names)
+        assert names[1] == [ORIGINAL, "prune:0.25", "prune:0.5", "skip:1", "prune:0.5+int8"]
         frames = networks.frames(2)
-        for pick in ((0, 0, 0), (3, 0, 2), (1, 2, 3)):
+        for pick in ((0, 0, 0), (1, 2, 1), (2, 3, 1)):
             x, y = frames.numpy(), frames
             for block, choice in zip(model.blocks, pick, strict=True):
                 onnx, form = (block.variants[choice].artifact(e) for e in ("onnxruntime", "torch"))
@@ -70,31 +82,65 @@ def test_a_build_puts_a_model_that_runs_whatever_variants_are_combined(tmp_path:
             assert np.allclose(x, y.numpy(), atol=1e-3)
 
 
+def test_int8_runs_in_onnxruntime_alone(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store", create=True) as store:
+        variant = build(store, tmp_path / "work").model.blocks[1].variant("prune:0.5+int8")
+    assert [a.engine for a in variant.artifacts] == ["onnxruntime"]
+    assert variant.kind == "prune+int8"
+
+
 def test_the_manifest_says_how_it_was_made(tmp_path: Path) -> None:
     with Store.open(tmp_path / "store", create=True) as store:
         model = build(store, tmp_path / "work").model
     assert model.provenance["seed"] == 0
     assert model.provenance["routes_checked"] == 4
-    assert 0 <= float(model.provenance["route_accuracy_mae"]) <= 1
-    variant = model.blocks[1].variant("pruned-50")
-    assert variant.kind == "pruned"
-    assert variant.settings["ratio"] == 0.5
+    assert 0 <= float(model.provenance["accuracy_model_mae"]) <= 1
+    variant = model.blocks[1].variant("prune:0.5")
+    assert variant.kind == "prune"
     assert variant.settings["filters_after"] == int(variant.settings["filters_before"]) // 2
-    assert 0 < float(variant.settings["output_error"]) < 1
-    sizes = [v.multiply_adds for v in model.blocks[1].variants]
-    assert sizes == sorted(sizes, reverse=True)
+    assert 0 < float(variant.settings["output_error"]) < float(variant.settings["error_before_retraining"])
+    assert variant.multiply_adds < model.blocks[1].variants[0].multiply_adds
+
+
+def test_the_model_predicts_the_routes_that_were_measured(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "store", create=True) as store:
+        build(store, tmp_path / "work")
+        known = store.model("tiny").accuracy_model
+    assert known is not None
+    original = (0,) * 3
+    assert known.predict(original) == 1.0
+    assert {e.route for e in known.evidence} > {original, (0, 1, 0), (0, 0, 1)}
+    assert sum(e.checked for e in known.evidence) == 4
+
+
+def test_a_variant_that_is_slower_larger_and_worse_is_left_out_with_a_word(tmp_path: Path) -> None:
+    def only_the_smallest_are_quick(model: Model, path_of: Callable[[str], Path]) -> dict[str, float]:
+        variants = [v for block in model.blocks for v in block.variants]
+        assert all(path_of(v.artifacts[0].digest).is_file() for v in variants)
+        return {v.artifacts[0].digest: 1.0 if v.name == "prune:0.5" else 2.0 for v in variants}
+
+    settings = replace(SETTINGS, variants=("prune:0.25", "prune:0.5"))
+    with Store.open(tmp_path / "store", create=True) as store:
+        built = build(store, tmp_path / "work", settings, timer=only_the_smallest_are_quick)
+        assert store.model("tiny") == built.model
+    dropped = {(g.block, g.variant) for g in built.left_out if "slower, larger and worse than" in g.reason}
+    # On this easy task half of the filters can go without harm: losing a quarter has no merit.
+    assert dropped == {(0, "prune:0.25"), (1, "prune:0.25"), (2, "prune:0.25")}
+    assert not dropped & {(b.index, v.name) for b in built.model.blocks for v in b.variants}
+    assert [len(row) for row in built.latencies_ms] == [len(b.variants) for b in built.model.blocks]
+    assert [len(row) for row in built.accuracy.damages] == [len(b.variants) for b in built.model.blocks]
 
 
 def test_an_interrupted_build_leaves_no_model_and_goes_on_to_the_same_result(tmp_path: Path) -> None:
     def interrupt(stage: str, done: int, total: int, note: str = "") -> None:
-        if stage == "retrain" and done == 4:
+        if stage == "retrain" and done > total / 2:
             raise Stops
 
-    seen: list[int] = []
+    seen: list[float] = []
 
     def watch(stage: str, done: int, total: int, note: str = "") -> None:
         if stage == "retrain":
-            seen.append(done)
+            seen.append(done / total)
 
     settings = replace(SETTINGS, blocks=1)
     with Store.open(tmp_path / "store", create=True) as store:
@@ -105,9 +151,33 @@ def test_an_interrupted_build_leaves_no_model_and_goes_on_to_the_same_result(tmp
         resumed = build(store, tmp_path / "work", settings, watch).model
     with Store.open(tmp_path / "other", create=True) as store:
         unbroken = build(store, tmp_path / "elsewhere", settings).model
-    assert seen == [4, 5, 6]
+    assert min(seen) >= 0.5
     assert resumed == unbroken
     assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_build_in_two_processes_makes_the_same_model(tmp_path: Path) -> None:
+    models = []
+    for processes in (1, 2):
+        with Store.open(tmp_path / f"store{processes}", create=True) as store:
+            models.append(build(store, tmp_path / "work", replace(SETTINGS, processes=processes, cuts=("4",))).model)
+    assert models[0] == models[1]
+
+
+def test_a_build_goes_on_at_the_cuts_it_had_chosen(tmp_path: Path) -> None:
+    def interrupt(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "reshape":
+            raise Stops
+
+    with Store.open(tmp_path / "store", create=True) as store:
+        with pytest.raises(Stops):
+            build(store, tmp_path / "work", progress=interrupt)
+        (folder,) = (tmp_path / "work").iterdir()
+        # As if the machine had been busy elsewhere when the segments were timed.
+        Work(folder).put_json("cuts.json", (["3"], "the machine was busy"))
+        built = build(store, tmp_path / "work")
+    assert len(built.model.blocks) == 2
+    assert built.obstacle == "the machine was busy"
 
 
 def test_other_settings_do_not_go_on_from_this_work() -> None:
@@ -130,7 +200,7 @@ def test_a_fully_convolutional_network_is_retrained_on_images_of_another_size(tm
     with Store.open(tmp_path / "store", create=True) as store:
         built = pipeline.build(networks.residual(), networks.Noise(8), SETTINGS, store, tmp_path, silent)
     assert built.model.input == networks.FRAMES
-    assert built.model.blocks[0].variant("pruned-25").settings["output_error"]
+    assert built.model.blocks[0].variant("prune:0.25").settings["output_error"]
 
 
 def test_images_of_a_size_that_the_network_does_not_take_are_refused(tmp_path: Path) -> None:
@@ -158,19 +228,35 @@ def test_weights_are_loaded_by_name_and_misfits_are_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ratios": (0.5, 1.0)}, "share between 0 and 1"),
-        ({"ratios": ()}, "share between 0 and 1"),
+        ({"variants": ()}, "no variants are asked for"),
         ({"mean": (0.5,)}, "the input has 3 channels"),
         ({"input": TensorSpec("float32", (12, 12, 3))}, "camera frames"),
         ({"blocks": 0}, "blocks is 0"),
-        ({"epochs": -1}, "must not be negative"),
-        ({"importance": "l7"}, "l1 or l2"),
+        ({"epochs": -1}, "epochs is -1: it must be at least 0"),
+        ({"min_gain": float("nan")}, "min_gain is nan"),
         ({"device": "tpu"}, "auto, cpu or cuda"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(CannotBuild, match=message):
         replace(SETTINGS, **change)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        (("prune:1.5",), "'prune:1.5'"),
+        (("polish",), "no kind 'polish'"),
+        (("int8+prune:0.5",), "it comes last"),
+        (("skip:1", "skip:1"), "given twice"),
+    ],
+)
+def test_variants_that_mean_nothing_are_refused_before_any_work(
+    tmp_path: Path, variants: tuple[str, ...], message: str
+) -> None:
+    with Store.open(tmp_path / "store", create=True) as store, pytest.raises(CannotBuild, match=message):
+        build(store, tmp_path / "work", replace(SETTINGS, variants=variants))
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

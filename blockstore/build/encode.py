@@ -1,0 +1,127 @@
+"""Encode: retrained shapes become variants, in the forms and the precision that their recipes say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor, fx
+
+from blockstore.block import ORIGINAL
+from blockstore.build.checkpoint import Work
+from blockstore.build.cut import CutBlock
+from blockstore.build.export import Forms, export
+from blockstore.build.kinds.base import Declined, Facts, Material
+from blockstore.build.kinds.registry import Recipe
+from blockstore.build.shapes import NoShape, Shape
+from blockstore.build.student import Student
+from blockstore.build.variants import drop, keep
+from blockstore.errors import CannotBuild
+
+SAMPLES: Final = 8
+"""Frames on which the forms of a variant are compared."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """One block with what is being made of it."""
+
+    block: CutBlock
+    material: Material
+    inputs: Tensor
+    """What the block gets for some frames."""
+    shapes: Mapping[str, Shape | NoShape]
+    """By `Recipe.shape`, the original among them."""
+    students: Mapping[str, Student]
+    """By the digest of the shape that they began as: equal shapes have one. The original has none."""
+
+
+def encode(bench: Bench, recipes: Sequence[Recipe], missing: Sequence[str], work: Work) -> Iterator[str]:
+    """Make and keep the `missing` variants of a block, or the reason why there is none; yields each name after that.
+
+    Raises `CannotBuild` where the original has no form that an engine runs, or the disk is full.
+    """
+    index, twins, forms = bench.block.index, _twins(bench, recipes), dict[str, Forms]()
+    if ORIGINAL in missing:
+        keep(work, index, ORIGINAL, ORIGINAL, _forms(bench, _shape(bench, ORIGINAL), forms), {})
+        yield ORIGINAL
+    for recipe in recipes:
+        if recipe.text not in missing:
+            continue
+        try:
+            if recipe.text in twins:
+                raise Declined(f"it is the same as {twins[recipe.text]}")
+            made, facts = _make(bench, recipe, forms)
+        except Declined as declined:
+            drop(work, index, recipe.text, str(declined))
+        else:
+            keep(work, index, recipe.text, recipe.kind, made, facts)
+        yield recipe.text
+
+
+def _make(bench: Bench, recipe: Recipe, known: dict[str, Forms]) -> tuple[Forms, Facts]:
+    """Raises `Declined`."""
+    shape = _shape(bench, recipe.shape)
+    module, facts = _trained(bench, shape)
+    forms = _forms(bench, shape, known)
+    if recipe.encoding is None:
+        return forms, facts
+    inputs, _ = next(bench.material.batches())
+    if inputs.shape[1:] != bench.inputs.shape[1:]:
+        raise Declined("its precision is set by training images of the size that is served; these are of another")
+    encoded = recipe.encoding.encode(bench.block, module, forms, bench.material)
+    return encoded.forms, {**facts, **encoded.facts}
+
+
+def _shape(bench: Bench, name: str) -> Shape:
+    shape = bench.shapes[name]
+    if isinstance(shape, NoShape):
+        raise Declined(shape.reason)
+    return shape
+
+
+def _trained(bench: Bench, shape: Shape) -> tuple[fx.GraphModule, Facts]:
+    """The module of `shape` after its training, and how it was made."""
+    student = bench.students.get(shape.digest)
+    if student is None:
+        return shape.module, shape.facts
+    if student.fault is not None:
+        raise Declined(student.fault)
+    learned = {
+        "error_before_retraining": _rounded(student.errors[0]),
+        "output_error": _rounded(min(student.errors)),
+        "epochs": student.epoch,
+    }
+    return student.graduate(), {**shape.facts, **learned}
+
+
+def _forms(bench: Bench, shape: Shape, known: dict[str, Forms]) -> Forms:
+    """Forms of `shape` in full precision, made once."""
+    if shape.digest not in known:
+        module, _ = _trained(bench, shape)
+        try:
+            known[shape.digest] = export(module, bench.block.input, bench.inputs)
+        except CannotBuild as error:
+            if shape.name == ORIGINAL:
+                raise
+            raise Declined(str(error)) from error
+    return known[shape.digest]
+
+
+def _twins(bench: Bench, recipes: Sequence[Recipe]) -> dict[str, str]:
+    """Recipes that give what the original or an earlier one gives, with the name of that one."""
+    first = {(_shape(bench, ORIGINAL).digest, ""): ORIGINAL}
+    twins = {}
+    for recipe in recipes:
+        shape = bench.shapes[recipe.shape]
+        if isinstance(shape, Shape):
+            precision = recipe.text.split("+")[-1] if recipe.encoding else ""
+            name = first.setdefault((shape.digest, precision), recipe.text)
+            if name != recipe.text:
+                twins[recipe.text] = name
+    return twins
+
+
+def _rounded(error: float) -> float:
+    return float(f"{error:.4g}")

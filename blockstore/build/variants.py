@@ -1,0 +1,92 @@
+"""Finished variants in the work folder, and those that came to nothing with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from blockstore.build.checkpoint import Work
+from blockstore.build.export import Forms
+from blockstore.build.kinds.base import Facts
+from blockstore.build.shapes import file_name
+from blockstore.errors import CannotBuild
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A variant that is retrained and written for the engines; its forms are on disk."""
+
+    block: int
+    name: str
+    """The text of its recipe, or `original`."""
+    kind: str
+    facts: Facts
+    """How it was made. `output_error` is its mean squared error on validation images over the variance of the
+    original's output, `output_error_before` that before retraining, `epochs` those that it was trained for."""
+    parameters: int
+    multiply_adds: int
+    has_torch: bool
+    folder: Path
+
+    def forms(self) -> Forms:
+        """Read the forms; `CannotBuild` where they are damaged."""
+        work, place = Work(self.folder), _place(self.block, self.name)
+        onnx, torch = work.get(f"{place}.onnx"), work.get(f"{place}.safetensors")
+        if onnx is None or (torch is None and self.has_torch):
+            raise CannotBuild(
+                f"variant {self.name!r} of block {self.block} is damaged in {self.folder}; give the same command "
+                "again to make it anew"
+            )
+        return Forms(onnx, torch if self.has_torch else None, self.parameters, self.multiply_adds)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A variant that was not made."""
+
+    block: int
+    name: str
+    reason: str
+
+
+def keep(work: Work, block: int, name: str, kind: str, forms: Forms, facts: Facts) -> Finished:
+    """Keep a variant; it counts once its last file is there."""
+    place = _place(block, name)
+    finished = Finished(
+        block, name, kind, dict(facts), forms.parameters, forms.multiply_adds, forms.torch is not None, work.folder
+    )
+    work.put(f"{place}.onnx", forms.onnx)
+    if forms.torch is not None:
+        work.put(f"{place}.safetensors", forms.torch)
+    work.put_json(f"{place}.json", _document(finished))
+    return finished
+
+
+def drop(work: Work, block: int, name: str, reason: str) -> Dropped:
+    """Keep the reason why there is no such variant."""
+    work.put_json(f"{_place(block, name)}.json", {"reason": reason})
+    return Dropped(block, name, reason)
+
+
+def find(work: Work, block: int, name: str) -> Finished | Dropped | None:
+    """What became of a variant; None where it is still to be made."""
+    document = work.get_json(f"{_place(block, name)}.json")
+    if document is None:
+        return None
+    if "reason" in document:
+        return Dropped(block, name, document["reason"])
+    finished = Finished(**document, folder=work.folder)
+    try:
+        finished.forms()
+    except CannotBuild:
+        return None
+    return finished
+
+
+def _document(finished: Finished) -> Mapping[str, object]:
+    return {name: value for name, value in asdict(finished).items() if name != "folder"}
+
+
+def _place(block: int, name: str) -> str:
+    return f"variants/{block:03}/{file_name(name)}"
