@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from blockstore.build.kinds.base import Material
 from blockstore.block import TensorSpec
+from blockstore.build.kinds.base import Material
 from blockstore.build.material import Library
 from blockstore.build.retrain import Split
 from blockstore.build.tasks.classification import Classification
