@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from blockstore.accuracy_model import AccuracyModel, Route
 from blockstore.block import Model
+from blockstore.build.costs import StageCost
 from blockstore.build.front import Point, pareto_front
 
 Latencies = tuple[tuple[float, ...], ...]
@@ -20,15 +21,6 @@ class LeftOut:
     block: int
     variant: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class StageCost:
-    """What a stage of a build took, all its processes together."""
-
-    stage: str
-    wall_s: float
-    cpu_s: float
 
 
 @dataclass(frozen=True, slots=True)

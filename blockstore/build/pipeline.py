@@ -8,23 +8,19 @@ model behind. What it has done is kept in a work folder, and the same build goes
 
 from __future__ import annotations
 
-import resource
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from blockstore.accuracy_model import Route
 from blockstore.block import Model, Variant
-from blockstore.build import accuracy, images, manifest
-from blockstore.build.built import Built, Latencies, LeftOut, StageCost
+from blockstore.build import accuracy, finetune, images, manifest
+from blockstore.build.built import Built, Latencies, LeftOut
 from blockstore.build.checkpoint import Work
+from blockstore.build.costs import Costs
 from blockstore.build.craft import Order, craft_all
 from blockstore.build.cut import CutBlock, Division, cut, cut_at
 from blockstore.build.dominance import Candidate, dominated
@@ -43,6 +39,7 @@ from blockstore.build.tasks.registry import parse_task
 from blockstore.build.trace import Traced, trace
 from blockstore.build.trial import Circumstances, Trial
 from blockstore.build.variants import Finished
+from blockstore.build.weights import check_network
 from blockstore.durable import durable_file, make_folder
 from blockstore.errors import CannotBuild
 from blockstore.zoo.preprocess import Preprocess
@@ -69,7 +66,8 @@ def build(
     recipes, task = registry.parse_all(settings.variants), parse_task(settings.task)
     training, held_out = images.training(data, settings.input), images.held_out(data, settings.input)
     task.check(held_out, data.classes)
-    costs = _Costs()
+    finetune.check(settings.finetune, recipes, task, training, len(data.classes))
+    costs = Costs()
     with costs.stage("cut"):
         progress("cut", 0, 1)
         traced = trace_network(network, settings)
@@ -81,6 +79,11 @@ def build(
     with costs.stage("craft"):
         order = _order(settings, recipes, len(blocks), _images_file(kept, training), kept, task)
         finished, dropped = craft_all(blocks, order, settings.processes, progress)
+    if settings.finetune:
+        with costs.stage("finetune"):
+            labels = training.class_labels()
+            finished, lost = finetune.refine_all(settings.finetune, blocks.blocks, finished, order, labels, progress)
+        dropped = (*dropped, *lost)
     with costs.stage("evaluate"):
         known = _assess(finished, traced, held_out, task, settings, kept, progress)
     counts = (len(training), len(held_out))
@@ -99,7 +102,7 @@ def build(
 
 def trace_network(network: nn.Module, settings: BuildSettings) -> Traced:
     """`network` behind its normalisation as one graph."""
-    _check_network(network)
+    check_network(network)
     return trace(network, Preprocess(settings.mean, settings.std, settings.scale), settings.input)
 
 
@@ -108,39 +111,6 @@ def divide(traced: Traced, settings: BuildSettings) -> Division:
     if settings.cuts:
         return cut_at(traced, settings.cuts)
     return cut(traced, settings.blocks, median_ms, prunable)
-
-
-def load_weights(network: nn.Module, path: Path) -> nn.Module:
-    """`network` with the weights of a safetensors file; `CannotBuild` names what is missing or does not fit."""
-    _check_network(network)
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CannotBuild(f"cannot read weights {path}: {error}") from error
-    # Counters of batch normalisation: some files lack them, and nothing is computed from them.
-    counters = {name: t for name, t in network.state_dict().items() if name.endswith("num_batches_tracked")}
-    given = {**counters, **tensors}
-    expected = network.state_dict()
-    misfits = [
-        *(f"no {name}" for name in expected.keys() - given.keys()),
-        *(f"unknown {name}" for name in given.keys() - expected.keys()),
-        *(
-            f"{name} is {list(given[name].shape)}, not {list(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in given and given[name].shape != tensor.shape
-        ),
-    ]
-    if misfits:
-        raise CannotBuild(
-            f"{path} has weights of another network: {', '.join(sorted(misfits)[:4])} ({len(misfits)} in all)"
-        )
-    network.load_state_dict(given)
-    return network
-
-
-def _check_network(network: object) -> None:
-    if not isinstance(network, nn.Module):
-        raise CannotBuild(f"the network is a {type(network).__name__}, not a torch.nn.Module")
 
 
 def _check_outputs(traced: Traced, task: Task, classes: Sequence[str]) -> None:
@@ -274,28 +244,6 @@ def _without_dominated(model: Model, latencies: Latencies) -> tuple[Model, Laten
 def _candidate(variant: Variant, latency_ms: float, damage: float) -> Candidate:
     engines = frozenset(a.engine for a in variant.artifacts)
     return Candidate(variant.name, latency_ms, variant.artifacts[0].size_bytes, damage, engines)
-
-
-class _Costs:
-    """What each stage takes, with the processes it starts."""
-
-    def __init__(self) -> None:
-        self._costs: list[StageCost] = []
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        wall_s, cpu_s = time.monotonic(), _cpu_s()
-        yield
-        self._costs.append(StageCost(name, time.monotonic() - wall_s, _cpu_s() - cpu_s))
-
-    def all(self) -> tuple[StageCost, ...]:
-        return tuple(self._costs)
-
-
-def _cpu_s() -> float:
-    """User and system time of this process and of its children that have ended (getrusage(2))."""
-    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(u.ru_utime + u.ru_stime for u in usages)
 
 
 def _weights(traced: Traced) -> bytes:

@@ -43,7 +43,9 @@ class Teacher:
         self.device = device
         # Kinds of variants read the blocks on the CPU: they stay there.
         modules = [b.module if device == "cpu" else copy.deepcopy(b.module) for b in blocks]
-        self._modules = [channels_last(m).to(device).eval().requires_grad_(False) for m in modules]
+        for module in modules:
+            channels_last(module).to(device).eval().requires_grad_(False)
+        self._modules = modules
         self._necks = [up_to_neck(m, b.input) for m, b in zip(self._modules, blocks, strict=True)]
 
     def walk(self, frames: Images, last: int) -> Iterator[Lesson]:

@@ -128,6 +128,13 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         metavar="RECIPE",
         help="variants of each block (see below)",
     )
+    group.add_argument(
+        "--finetune",
+        nargs="+",
+        default=(),
+        metavar="RECIPE",
+        help="afterwards refine the routes that have one of these variants in every block, on the training labels",
+    )
     number("width_multiple", int, "keep widths in multiples of N where that is no slower")
     number("epochs", int, "epochs of retraining, at most")
     number("batch_size", int, "images of a step")
@@ -186,7 +193,7 @@ def _build(args: argparse.Namespace) -> tuple[Built, Path]:
 
 def _network(args: argparse.Namespace) -> nn.Module:
     """What `--model` names, with its weights."""
-    from blockstore.build import named, pipeline
+    from blockstore.build import named, weights
     from blockstore.build.onnximport.importer import import_onnx
 
     if args.model.endswith(".onnx"):
@@ -194,7 +201,7 @@ def _network(args: argparse.Namespace) -> nn.Module:
             raise CannotBuild(f"{args.model} has its weights inside: leave --weights out")
         return import_onnx(Path(args.model))
     network: nn.Module = named.call(args.model)
-    return pipeline.load_weights(network, args.weights) if args.weights else network
+    return weights.load_weights(network, args.weights) if args.weights else network
 
 
 def _median_times_ms(model: Model, path_of: Callable[[str], Path]) -> Mapping[str, float]:
@@ -236,6 +243,7 @@ def _settings(args: argparse.Namespace) -> BuildSettings:
         "std": args.std or (1.0,) * channels,
         "cuts": tuple(args.cuts),
         "variants": tuple(args.variants),
+        "finetune": tuple(args.finetune),
     }
     names = {field.name for field in dataclasses.fields(BuildSettings)} - own.keys()
     return BuildSettings(**own, **{name: value for name, value in vars(args).items() if name in names})

@@ -15,7 +15,7 @@ from blockstore.build.images import Labelled
 from blockstore.errors import CannotBuild
 from blockstore.zoo.providers.names import read_names
 
-HELD_OUT_SHARE: Final = 0.25
+HELD_OUT_FROM: Final = 75
 SUFFIX: Final = ".mp4"
 
 Frames = npt.NDArray[np.uint8]
@@ -24,7 +24,7 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """The last quarter of the frames of each video is held out. See `video`."""
+    """An interval of the frames of each video is held out, and those before it are for training. See `video`."""
 
     files: tuple[Path, ...]
     classes: tuple[str, ...]
@@ -32,24 +32,30 @@ class Video:
     size: int
     bgr: bool
     limit: int
+    held_out_from: int
+    held_out_to: int
 
     def train(self) -> Labelled:
-        """The first three quarters of each video."""
-        return self._parts(False)
+        """The frames of each video before the held-out ones."""
+        return self._parts(0, self.held_out_from)
 
     def held_out(self) -> Labelled:
-        """The last quarter of each video: neighbours look alike, so the parts are long pieces."""
-        return self._parts(True)
+        """The held-out frames of each video: neighbours look alike, so the parts are long pieces."""
+        return self._parts(self.held_out_from, self.held_out_to)
 
-    def _parts(self, held_out: bool) -> Labelled:
-        return Labelled(np.concatenate([self._part(file, held_out) for file in self.files]), None)
+    def _parts(self, first: int, last: int) -> Labelled:
+        return Labelled(np.concatenate([self._part(file, first, last) for file in self.files]), None)
 
-    def _part(self, file: Path, held_out: bool) -> Frames:
+    def _part(self, file: Path, first: int, last: int) -> Frames:
+        """The frames from `first` to `last` percent."""
         frames = self._frames(file)
-        first = len(frames) - max(1, round(HELD_OUT_SHARE * len(frames)))
-        if first < 1:
-            raise CannotBuild(f"every={self.every} leaves {len(frames)} frames of {file}: at least 2 are needed")
-        return frames[first:] if held_out else frames[:first]
+        begin, end = (round(percent / 100 * len(frames)) for percent in (first, last))
+        if begin == end:
+            raise CannotBuild(
+                f"every={self.every} leaves {len(frames)} frames of {file}, none of them from {first}% to {last}%: "
+                "lower every, or widen the interval"
+            )
+        return frames[begin:end]
 
     def _frames(self, file: Path) -> Frames:
         chosen = list(islice(decoded(file, self.every, self.size), self.limit or None))
@@ -57,18 +63,31 @@ class Video:
         return np.ascontiguousarray(frames[..., ::-1]) if self.bgr else frames
 
 
-def video(path: str, every: int = 10, size: int = 352, order: str = "rgb", limit: int = 0, names: str = "") -> Video:
+def video(
+    path: str,
+    every: int = 10,
+    size: int = 352,
+    order: str = "rgb",
+    limit: int = 0,
+    names: str = "",
+    held_out_from: int = HELD_OUT_FROM,
+    held_out_to: int = 100,
+) -> Video:
     """Every `every`-th frame of the video `path`, or of each video in the folder `path`, without labels.
 
     Frames are stretched to `size` by `size` pixels, without bars; `order` is that of their channels, `rgb` or `bgr`.
     `limit` takes that many of them from each video (0: all). `names` is a text file with the names of the classes
-    that a detector tells apart.
+    that a detector tells apart. Of each video the frames from `held_out_from` to `held_out_to` percent are held out:
+    two builds, or a build and what checks it, can have frames of their own.
     """
     if order not in ("rgb", "bgr"):
         raise CannotBuild(f"order is {order!r}: rgb or bgr")
     if every < 1 or size < 1:
         raise CannotBuild(f"every is {every} and size is {size}: both must be at least 1")
-    return Video(_files(Path(path)), read_names(Path(names)) if names else (), every, size, order == "bgr", limit)
+    if not 0 < held_out_from < held_out_to <= 100:
+        raise CannotBuild(f"held out are {held_out_from} to {held_out_to}%: both in order, above 0 and at most 100")
+    classes = read_names(Path(names)) if names else ()
+    return Video(_files(Path(path)), classes, every, size, order == "bgr", limit, held_out_from, held_out_to)
 
 
 def decoded(file: Path, every: int, size: int) -> Iterator[Frames]:

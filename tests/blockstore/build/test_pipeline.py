@@ -13,7 +13,7 @@ import torch
 
 from blockstore import torchform
 from blockstore.block import ORIGINAL, Model, TensorSpec
-from blockstore.build import pipeline
+from blockstore.build import pipeline, weights
 from blockstore.build.built import Built
 from blockstore.build.checkpoint import Work
 from blockstore.build.export import run, session
@@ -217,12 +217,12 @@ def test_weights_are_loaded_by_name_and_misfits_are_named(tmp_path: Path) -> Non
     network = cifar_resnet(20)
     state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
     safetensors.torch.save_file({k: v + 1 for k, v in state.items()}, path)
-    loaded = pipeline.load_weights(cifar_resnet(20), path).state_dict()
+    loaded = weights.load_weights(cifar_resnet(20), path).state_dict()
     assert all(torch.equal(loaded[k], v + 1) for k, v in state.items())
     with pytest.raises(CannotBuild, match=r"another network: no layer1\.3\.bn1\.bias, .*60 in all"):
-        pipeline.load_weights(cifar_resnet(32), path)
+        weights.load_weights(cifar_resnet(32), path)
     with pytest.raises(CannotBuild, match="cannot read weights"):
-        pipeline.load_weights(network, tmp_path / "absent.safetensors")
+        weights.load_weights(network, tmp_path / "absent.safetensors")
 
 
 @pytest.mark.parametrize(

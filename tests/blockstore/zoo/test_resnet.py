@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blockstore.build.pipeline import load_weights
+from blockstore.build.weights import load_weights
 from blockstore.zoo.datasets import cifar10
 from blockstore.zoo.preprocess import Preprocess
 from blockstore.zoo.resnet import cifar_resnet

@@ -1,4 +1,4 @@
-"""Small packed data sets of one colour for each image."""
+"""Small packed data sets, of one colour for each image or of pictures."""
 
 from __future__ import annotations
 
@@ -21,10 +21,19 @@ def pack(
     **arrays: npt.NDArray[Any],
 ) -> None:
     """Write images of `size` (width, height), `kind` `jpeg` or `png`, and further arrays."""
+    width, height = size
+    pictures = [np.full((height, width), grey, np.uint8) for grey in greys]
+    pack_pictures(path, pictures, labels, kind, **arrays)
+
+
+def pack_pictures(
+    path: Path, pictures: Sequence[npt.NDArray[np.uint8]], labels: Sequence[int], kind: str, **arrays: npt.NDArray[Any]
+) -> None:
+    """Write `pictures`, each `[height, width]` of greys, `kind` `jpeg` (in colour) or `png`, and further arrays."""
     blobs = []
-    for grey in greys:
+    for picture in pictures:
         file = io.BytesIO()
-        Image.new("L" if kind == "png" else "RGB", size, grey if kind == "png" else (grey,) * 3).save(file, kind)
+        Image.fromarray(picture).convert("L" if kind == "png" else "RGB").save(file, kind)
         blobs.append(file.getvalue())
     blob = np.frombuffer(b"".join(blobs), np.uint8)
     offsets = np.cumsum([0, *map(len, blobs)])

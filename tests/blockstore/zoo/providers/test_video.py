@@ -74,14 +74,30 @@ def test_classes_are_those_of_a_file(path: Path) -> None:
 def test_a_video_that_is_missing_or_damaged_or_short_is_refused(path: Path) -> None:
     with pytest.raises(CannotBuild, match="neither a video nor a folder"):
         video(str(path.with_name("other.mp4")))
-    with pytest.raises(CannotBuild, match="every=24 leaves 1 frames"):
-        video(str(path), every=24).train()
+    with pytest.raises(CannotBuild, match=r"every=24 leaves 1 frames .* none of them from 75% to 100%"):
+        video(str(path), every=24).held_out()
     path.write_bytes(b"no video")
     with pytest.raises(CannotBuild, match="cannot read the video"):
         video(str(path)).train()
 
 
-@pytest.mark.parametrize(("options", "message"), [({"order": "yuv"}, "rgb or bgr"), ({"every": 0}, "at least 1")])
+def test_frames_behind_the_interval_are_in_neither_part(path: Path) -> None:
+    data = video(str(path), every=1, size=32, held_out_from=25, held_out_to=50)
+    reds = [part.images[:, 16, 8, 0].tolist() for part in (data.train(), data.held_out())]
+    assert reds[0] == pytest.approx([8 * i for i in range(6)], abs=12)
+    assert reds[1] == pytest.approx([8 * i for i in range(6, 12)], abs=12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"order": "yuv"}, "rgb or bgr"),
+        ({"every": 0}, "at least 1"),
+        ({"held_out_from": 0}, "0 to 100%"),
+        ({"held_out_from": 80, "held_out_to": 80}, "80 to 80%"),
+        ({"held_out_to": 101}, "75 to 101%"),
+    ],
+)
 def test_options_that_mean_nothing_are_refused(path: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(CannotBuild, match=message):
         video(str(path), **options)  # type: ignore[arg-type]  # wrong on purpose

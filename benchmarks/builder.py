@@ -1,0 +1,326 @@
+"""The builder on CIFAR-10: what a store of ResNet-20 and of ResNet-56 costs to make, and how good its routes are.
+
+Needs ../shared beside the checkout (weights and images). Beside the store's best route at each share of the original's
+latency stand whole-network pruning (`wholemodel`) and the peer's rule: inner widths only, blocks timed alone, drops
+added up. The accuracy that is reported is of 6000 test images that retraining and the accuracy model have not seen.
+Stores and reports are left in out/builder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from benchmarks.harness import Figure, Options, Target, main
+from benchmarks.routes import Chain, Routes, accuracy, frame_of, side_by_side_ms
+from benchmarks.search import most_accurate, peers_choice
+from benchmarks.wholemodel import Lesson, Task, fused, onnx_of, pruned, retrained
+from blockstore.accuracy_model import Route
+from blockstore.block import TensorSpec
+from blockstore.build import pipeline, weights
+from blockstore.build.images import Labelled
+from blockstore.build.progress import shown
+from blockstore.build.settings import BuildSettings
+from blockstore.store import Store
+from blockstore.zoo.datasets import cifar10
+from blockstore.zoo.preprocess import Preprocess
+from blockstore.zoo.resnet import CifarResNet
+from schedulerd.serving.engines.onnx import OnnxBlock, OnnxEngine
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+IMAGES = SHARED / "data" / "cifar10"
+OUT = ROOT / "out" / "builder"
+SHARES = (100, 80, 60, 50, 40)
+TOLERANCE = 1.01
+"""A route may measure so much over its share: the spread of medians between two runs."""
+HELD_OUT = 2000
+"""Test images from the front that the accuracy model is made with; all others are for the figures."""
+TRAINING_IMAGES = 10000
+RECIPE = Path(__file__).parent / "recipes" / "resnet.toml"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BLOCKS = {20: 5, 56: 6}
+PEER_BLOCKS = {20: 9, 56: 27}
+PEER_CPU_S = {20: 11 + 278 + 240, 56: 30 + 809 + 929}
+"""What the peer's own code took on one core: to generate, retrain and profile accuracy."""
+BUILD_TIMEOUT_S = 3600.0
+"""A store of ResNet-56 took a fifth of it."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a build took, with all its processes."""
+
+    cpu_s: dict[str, float]
+    peak_rss_mb: float
+
+
+def measure(options: Options) -> Mapping[str, Figure]:
+    """Every figure, or the reason why there is none."""
+    if not IMAGES.is_dir():
+        reason = "needs ../shared beside the checkout"
+        return {f: Figure(None, "-", reason=reason) for f in FIGURES if options.wants(f)}
+    found: dict[str, Figure] = {}
+    for depth in (20, 56):
+        if options.wants(*figures_of(depth)):
+            found |= {f"resnet{depth}_{name}": f for name, f in _network(depth, options.quick).items()}
+    return {name: figure for name, figure in found.items() if options.wants(name)}
+
+
+def _network(depth: int, quick: bool) -> dict[str, Figure]:
+    """The figures of one network, without its name."""
+    bill, made = _build(depth, quick)
+    unseen = cifar10(str(IMAGES), test_first=HELD_OUT, test_limit=500 if quick else 0).held_out()
+    with Store.open(OUT / f"resnet{depth}") as store:
+        routes = Routes(store, f"resnet{depth}")
+    peer, peers_alone_ms = _peer(depth, quick)
+    whole = _whole(depth, routes, bill.cpu_s["craft"], quick)
+    return {**_costs(depth, routes, bill, made), **_compared(routes, whole, peer, peers_alone_ms, unseen)}
+
+
+def _costs(depth: int, routes: Routes, bill: Bill, made: int) -> dict[str, Figure]:
+    model, known = routes.model, routes.model.accuracy_model
+    assert known is not None
+    variants = sum(len(b.variants) for b in model.blocks)
+    return {
+        "variants": Figure(made, "count", Target(">=", 5 * PEER_BLOCKS[depth])),
+        "variants_kept": Figure(variants, "count"),
+        "combinations": Figure(float(np.prod([len(b.variants) for b in model.blocks])), "count"),
+        "build_s": Figure(sum(bill.cpu_s.values()), "CPU s", Target("<=", PEER_CPU_S[depth])),
+        **{f"{stage}_s": Figure(cpu_s, "CPU s") for stage, cpu_s in bill.cpu_s.items()},
+        "peak_rss_mb": Figure(bill.peak_rss_mb, "MB"),
+        "accuracy_model_mae": Figure(100 * known.error, "points", Target("<=", 1.5)),
+    }
+
+
+def _compared(
+    routes: Routes,
+    whole: Mapping[int, Chain],
+    peer: Routes,
+    peers_alone_ms: Sequence[Sequence[float]],
+    unseen: Labelled,
+) -> dict[str, Figure]:
+    """Accuracy and measured share of latency of each side at each share."""
+    labels = unseen.class_labels()
+    drops = [[v.accuracy_drop for v in block.variants] for block in peer.model.blocks]
+    chosen: dict[str, Chain] = {"original": routes.chain(routes.original), "peer_original": peer.chain(peer.original)}
+    for share in SHARES:
+        chosen[f"acc_{share}"] = routes.chain(_route(routes, share, floats_only=False))
+        chosen[f"float_acc_{share}"] = routes.chain(_route(routes, share, floats_only=True))
+        chosen[f"peer_acc_{share}"] = peer.chain(peers_choice(drops, peers_alone_ms, share / 100))
+        if share in whole:
+            chosen[f"whole_acc_{share}"] = whole[share]
+    times = side_by_side_ms(chosen, frame_of(routes.model))
+    originals = {"peer_acc": statistics.median(times["peer_original"])}
+    found: dict[str, Figure] = {}
+    for name, chain in chosen.items():
+        what, _, percent = name.rpartition("_")
+        if not percent.isdecimal():
+            continue
+        original_ms = originals.get(what, statistics.median(times["original"]))
+        found[f"{what}_at_{percent}"] = Figure(100 * accuracy(chain, unseen.images, labels), "%")
+        latency = f"{what.removesuffix('acc')}latency_at_{percent}"
+        found[latency] = Figure(100 * statistics.median(times[name]) / original_ms, "%", None, {"ms": times[name]})
+    return {**found, **_gains(found)}
+
+
+def _gains(found: Mapping[str, Figure]) -> dict[str, Figure]:
+    def value(name: str) -> float:
+        figure = found[name].value
+        assert figure is not None
+        return figure
+
+    over_peer = min(value(f"acc_at_{share}") - value(f"peer_acc_at_{share}") for share in SHARES)
+    over_whole = value("acc_at_50") - value("whole_acc_at_50")
+    return {
+        "gain_over_whole_at_50": Figure(over_whole, "points", Target(">=", 10)),
+        "gain_over_peer_min": Figure(over_peer, "points", Target(">=", 0)),
+    }
+
+
+def _route(routes: Routes, share: int, floats_only: bool) -> Route:
+    """The most accurate route that also measures within the share: its rows are asked for less until it does."""
+    known, model = routes.model.accuracy_model, routes.model
+    assert known is not None
+    original_ms = sum(row[0] for row in routes.latencies_ms)
+    limit_ms = share / 100 * original_ms
+
+    def allowed(block: int, variant: int) -> bool:
+        return not (floats_only and "int8" in model.blocks[block].variants[variant].kind)
+
+    for _ in range(5):
+        route = most_accurate(known, routes.latencies_ms, limit_ms, allowed)
+        pair = {"original": routes.chain(routes.original), "route": routes.chain(route)}
+        medians_ms = {name: statistics.median(t) for name, t in side_by_side_ms(pair, frame_of(model)).items()}
+        excess = medians_ms["route"] / medians_ms["original"] / (share / 100)
+        if excess <= TOLERANCE or route == most_accurate(known, routes.latencies_ms, 0.0, allowed):
+            break
+        limit_ms /= excess
+    return route
+
+
+def _build(depth: int, quick: bool) -> tuple[Bill, int]:
+    """Build the store of one network anew, by the command that users give; returns too how many variants were made."""
+    store, report = OUT / f"resnet{depth}", OUT / "reports" / f"resnet{depth}"
+    command = [sys.executable, "-m", "schedulerd", "build", "--recipe", str(RECIPE), *_what(depth, quick)]
+    command += [
+        "--name",
+        f"resnet{depth}",
+        "--store",
+        str(store),
+        "--report",
+        str(report),
+        "--blocks",
+        str(BLOCKS[depth]),
+    ]
+    shutil.rmtree(store, ignore_errors=True)
+    process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, cwd=ROOT)
+    peak = _Peak(process.pid)
+    try:
+        out, _ = process.communicate(timeout=BUILD_TIMEOUT_S)
+    finally:
+        process.kill()
+        peak_rss_mb = peak.stop()
+    if process.returncode:
+        raise RuntimeError(f"the build of resnet{depth} ended with exit code {process.returncode}")
+    document = json.loads(out)
+    dominated = sum("slower, larger and worse" in gone["reason"] for gone in document["left_out"])
+    made = dominated + sum(len(block["variants"]) for block in document["blocks"])
+    return Bill({c["stage"]: c["cpu_s"] for c in document["costs"]}, peak_rss_mb), made
+
+
+def _what(depth: int, quick: bool) -> list[str]:
+    images = 500 if quick else TRAINING_IMAGES
+    data = f"blockstore.zoo.datasets:cifar10?path={IMAGES}&train_limit={images}&test_limit={200 if quick else HELD_OUT}"
+    weights = SHARED / "models" / f"resnet{depth}-cifar10.safetensors"
+    return ["--model", f"blockstore.zoo.resnet:cifar_resnet?depth={depth}", "--weights", str(weights), "--data", data]
+
+
+def _peer(depth: int, quick: bool) -> tuple[Routes, list[list[float]]]:
+    """The peer's variants, made by our builder as the peer makes them: a unit a block, exact widths, two epochs."""
+    settings = BuildSettings(
+        name="peer",
+        input=TensorSpec("uint8", (32, 32, 3)),
+        mean=MEAN,
+        std=STD,
+        blocks=PEER_BLOCKS[depth],
+        variants=tuple(f"prune:{ratio}" for ratio in (0.2, 0.4, 0.6, 0.8)),
+        width_multiple=1,
+        epochs=2,
+        learning_rate=3e-4,
+        fit_routes=60,
+        check_routes=0,
+        processes=2,
+    )
+    data = cifar10(str(IMAGES), 500 if quick else 5000, test_limit=200 if quick else HELD_OUT)
+    folder = OUT / f"peer{depth}"
+    shutil.rmtree(folder, ignore_errors=True)
+    with Store.open(folder, create=True) as store, shown() as progress:
+        pipeline.build(_original(depth), data, settings, store, folder / "build", progress)
+        routes = Routes(store, "peer")
+    return routes, routes.alone_ms()
+
+
+def _whole(depth: int, routes: Routes, cpu_s: float, quick: bool) -> dict[int, Chain]:
+    """For each share below 100 a retrained network, pruned as a whole to the largest widths that measure within it."""
+    network = _original(depth)
+    preprocess = Preprocess(MEAN, STD)
+    shares = SHARES[1:]
+    images = OUT / "images.npy"
+    np.save(images, cifar10(str(IMAGES), 500 if quick else TRAINING_IMAGES).train().images)
+    with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        widths = _widths(fused(network), preprocess, routes, Path(name))
+        # The same processor time as all variants of the store together took.
+        lesson = Lesson(2.0 if quick else cpu_s / len(shares), batch_size=16, learning_rate=3e-3)
+        tasks = [Task(network, widths[share], preprocess, images, lesson) for share in shares]
+        chains: dict[int, Chain] = {}
+        for share, (onnx, epochs) in zip(shares, pool.map(retrained, tasks, timeout=BUILD_TIMEOUT_S), strict=True):
+            print(f"whole resnet{depth} at {share}%: widths {widths[share]}, {epochs:.0f} epochs", file=sys.stderr)
+            chains[share] = [_loaded(onnx, Path(name) / f"whole{share}.onnx")]
+    return chains
+
+
+def _widths(network: CifarResNet, preprocess: Preprocess, routes: Routes, folder: Path) -> dict[int, tuple[int, ...]]:
+    """For each share the largest widths whose network measures within it."""
+    chains: dict[str, Chain] = {"original": routes.chain(routes.original)}
+    for narrow in range(1, 16):
+        onnx = onnx_of(pruned(network, _stages(narrow)), preprocess)
+        chains[str(narrow)] = [_loaded(onnx, folder / f"{narrow}.onnx")]
+    medians_ms = {n: statistics.median(t) for n, t in side_by_side_ms(chains, frame_of(routes.model)).items()}
+    original_ms = medians_ms.pop("original")
+    return {
+        share: _stages(max(int(n) for n, ms in medians_ms.items() if ms <= TOLERANCE * share / 100 * original_ms))
+        for share in SHARES[1:]
+    }
+
+
+def _stages(narrow: int) -> tuple[int, ...]:
+    return narrow, 2 * narrow, 4 * narrow
+
+
+def _loaded(onnx: bytes, path: Path) -> OnnxBlock:
+    path.write_bytes(onnx)
+    return OnnxEngine(threads=1).load(path)
+
+
+def _original(depth: int) -> CifarResNet:
+    network = CifarResNet(depth)
+    weights.load_weights(network, SHARED / "models" / f"resnet{depth}-cifar10.safetensors")
+    return network.eval()
+
+
+class _Peak:
+    """Highest resident memory of a process with its children, looked at a few times a second."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._highest, self._over = pid, 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> float:
+        """In MB."""
+        self._over.set()
+        self._thread.join()
+        return self._highest / 1e6
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.2):
+            with suppress(psutil.Error):
+                root = psutil.Process(self._pid)
+                everyone = [root, *root.children(recursive=True)]
+                self._highest = max(self._highest, sum(p.memory_info().rss for p in everyone))
+
+
+def figures_of(depth: int) -> tuple[str, ...]:
+    """Names of the figures of one network."""
+    costs = ("variants", "variants_kept", "combinations", "build_s", "cut_s", "craft_s", "evaluate_s", "time_s")
+    sides = ("", "float_", "peer_", "whole_")
+    measured = [
+        f"{side}{what}_at_{share}"
+        for side in sides
+        for what in ("acc", "latency")
+        for share in SHARES
+        if side != "whole_" or share < 100
+    ]
+    others = ("peak_rss_mb", "accuracy_model_mae", "gain_over_whole_at_50", "gain_over_peer_min")
+    return tuple(f"resnet{depth}_{name}" for name in (*costs, *others, *measured))
+
+
+FIGURES = (*figures_of(20), *figures_of(56))
+
+if __name__ == "__main__":
+    sys.exit(main("builder", FIGURES, measure))

@@ -1,0 +1,164 @@
+"""Baseline of the builder's benchmark: filter pruning of the whole network, one retrained network for each latency.
+
+Every convolution loses filters, those that the shortcuts tie together as one set for each stage, by L1 norm (Li et al.,
+"Pruning filters for efficient ConvNets", ICLR 2017). The pruned network learns the original's logits, without labels:
+the same lesson, the same images and, all sizes together, the same processor time as the variants of the store.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from blockstore import torchform
+from blockstore.block import TensorSpec
+from blockstore.build.export import to_onnx
+from blockstore.build.layout import channels_last
+from blockstore.build.trace import trace
+from blockstore.zoo.preprocess import Preprocess
+from blockstore.zoo.resnet import CifarResNet, Unit
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a pruned network learns: the builder's own course, ended by processor time instead of epochs."""
+
+    cpu_s: float
+    batch_size: int
+    learning_rate: float
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One pruned network to be taught; goes to a process of its own."""
+
+    network: CifarResNet
+    widths: tuple[int, ...]
+    preprocess: Preprocess
+    images: Path
+    """A .npy file, uint8 `[n, h, w, c]`."""
+    lesson: Lesson
+
+
+def retrained(task: Task) -> tuple[bytes, float]:
+    """The ONNX form of the network pruned to `widths` and taught, and how many epochs that was."""
+    torch.set_num_threads(1)
+    teacher = fused(task.network)
+    student, epochs = taught(
+        pruned(teacher, task.widths), teacher, task.preprocess, np.load(task.images, mmap_mode="r"), task.lesson
+    )
+    return onnx_of(student, task.preprocess), epochs
+
+
+def onnx_of(network: nn.Module, preprocess: Preprocess) -> bytes:
+    """The whole network as one block, exported as the builder exports blocks."""
+    frames = TensorSpec("uint8", (32, 32, 3))
+    return to_onnx(torchform.load(torchform.save(trace(network, preprocess, frames).module)), frames)
+
+
+def fused(network: CifarResNet) -> CifarResNet:
+    """A copy with its batch normalisation folded into the convolutions, as the builder does it."""
+    network = copy.deepcopy(network).eval()
+    network.conv1, network.bn1 = fuse_conv_bn_eval(network.conv1, network.bn1), _none()
+    for unit in _units(network):
+        unit.conv1, unit.bn1 = fuse_conv_bn_eval(unit.conv1, unit.bn1), _none()
+        unit.conv2, unit.bn2 = fuse_conv_bn_eval(unit.conv2, unit.bn2), _none()
+    return network.requires_grad_(False)
+
+
+def pruned(network: CifarResNet, widths: Sequence[int]) -> CifarResNet:
+    """A fused network with stages of `widths` channels, inside and out, holding the filters of largest norm.
+
+    `widths` grow by even steps: option A shortcuts pad half of the new channels on either side.
+    """
+    network = copy.deepcopy(network)
+    kept = _kept_channels(network, widths)
+    first = kept[0]
+    network.conv1 = _sliced(network.conv1, slice(None), first)
+    entering = first
+    for stage, leaving in zip((network.layer1, network.layer2, network.layer3), kept, strict=True):
+        for unit in stage:
+            assert isinstance(unit, Unit)
+            inner = _largest(_norms(unit.conv1), len(leaving))
+            unit.conv1 = _sliced(unit.conv1, entering, inner)
+            unit.conv2 = _sliced(unit.conv2, inner, leaving)
+            unit.missing = len(leaving) - len(entering)
+            entering = leaving
+    linear = nn.Linear(len(entering), network.linear.out_features)
+    linear.weight.data, linear.bias.data = network.linear.weight[:, entering].clone(), network.linear.bias.clone()
+    network.linear = linear
+    return network
+
+
+def taught(
+    student: CifarResNet, teacher: CifarResNet, preprocess: Preprocess, images: np.ndarray, lesson: Lesson
+) -> tuple[CifarResNet, float]:
+    """`student` after it has learnt the logits of `teacher` on `images`, and how many epochs that was."""
+    student, teacher = channels_last(copy.deepcopy(student)).requires_grad_(True), channels_last(copy.deepcopy(teacher))
+    optimiser = torch.optim.Adam(student.parameters(), lr=lesson.learning_rate)
+    generator = np.random.default_rng(lesson.seed)
+    began_s, steps = time.process_time(), 0
+    while (used := (time.process_time() - began_s) / lesson.cpu_s) < 1:
+        batch = images[np.sort(generator.integers(0, len(images), lesson.batch_size))]
+        optimiser.param_groups[0]["lr"] = lesson.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * used)))
+        x = preprocess(torch.from_numpy(batch))
+        with torch.no_grad():
+            target = teacher(x)
+        loss = functional.mse_loss(student(x), target) / target.var()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        steps += 1
+    return student.eval().requires_grad_(False), steps * lesson.batch_size / len(images)
+
+
+def _kept_channels(network: CifarResNet, widths: Sequence[int]) -> list[Tensor]:
+    """Channels of each stage that stay, in order; those of a stage that come from the one before stay in the middle."""
+    stages = (network.layer1, network.layer2, network.layer3)
+    kept: list[Tensor] = []
+    for stage, width in zip(stages, widths, strict=True):
+        norms = sum((_norms(unit.conv2) for unit in stage), torch.zeros(stage[-1].conv2.out_channels))
+        if not kept:
+            kept.append(_largest(norms + _norms(network.conv1), width))
+            continue
+        before, side = kept[-1], (width - len(kept[-1])) // 2
+        offset = stage[0].missing // 2
+        middle = before + offset
+        end = len(norms) - offset
+        below, above = _largest(norms[:offset], side), _largest(norms[end:], width - len(before) - side) + end
+        kept.append(torch.cat([below, middle, above]))
+    return kept
+
+
+def _units(network: CifarResNet) -> list[Unit]:
+    return [unit for stage in (network.layer1, network.layer2, network.layer3) for unit in stage]
+
+
+def _norms(layer: nn.Conv2d) -> Tensor:
+    return layer.weight.detach().abs().sum((1, 2, 3))
+
+
+def _largest(norms: Tensor, count: int) -> Tensor:
+    return torch.topk(norms, count).indices.sort().values
+
+
+def _sliced(layer: nn.Conv2d, entering: Tensor | slice, leaving: Tensor) -> nn.Conv2d:
+    weight = layer.weight.detach()[leaving][:, entering].clone()
+    new = nn.Conv2d(weight.shape[1], weight.shape[0], layer.kernel_size, layer.stride, layer.padding)
+    new.weight.data, new.bias.data = weight, layer.bias.detach()[leaving].clone()
+    return new
+
+
+def _none() -> nn.Module:
+    return nn.Identity()
