@@ -35,6 +35,7 @@ from blockstore.build import pipeline, weights
 from blockstore.build.images import Labelled
 from blockstore.build.progress import shown
 from blockstore.build.settings import BuildSettings
+from blockstore.errors import BlockStoreError
 from blockstore.store import Store
 from blockstore.zoo.datasets import cifar10
 from blockstore.zoo.preprocess import Preprocess
@@ -45,6 +46,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 IMAGES = SHARED / "data" / "cifar10"
 OUT = ROOT / "out" / "builder"
+DEPTHS = (20, 56)
+OVERALL = ("accuracy_model_mae", "peak_rss_mb")
 SHARES = (100, 80, 60, 50, 40)
 TOLERANCE = 1.01
 """A route may measure so much over its share: the spread of medians between two runs."""
@@ -75,10 +78,32 @@ def measure(options: Options) -> Mapping[str, Figure]:
         reason = "needs ../shared beside the checkout"
         return {f: Figure(None, "-", reason=reason) for f in FIGURES if options.wants(f)}
     found: dict[str, Figure] = {}
-    for depth in (20, 56):
-        if options.wants(*figures_of(depth)):
-            found |= {f"resnet{depth}_{name}": f for name, f in _network(depth, options.quick).items()}
+    for depth in DEPTHS:
+        if options.wants(*figures_of(depth), *OVERALL):
+            found |= _measured(depth, options.quick)
+    found |= _overall(found)
     return {name: figure for name, figure in found.items() if options.wants(name)}
+
+
+def _measured(depth: int, quick: bool) -> dict[str, Figure]:
+    """The figures of one network by their full names; a build that fails has none, and the other network goes on."""
+    try:
+        found = {f"resnet{depth}_{name}": figure for name, figure in _network(depth, quick).items()}
+    except (RuntimeError, BlockStoreError, subprocess.TimeoutExpired) as error:
+        return {name: Figure(None, "-", reason=str(error)) for name in figures_of(depth)}
+    for name, figure in found.items():
+        print(figure.line(name), file=sys.stderr, flush=True)
+    return found
+
+
+def _overall(found: Mapping[str, Figure]) -> dict[str, Figure]:
+    """The worse of the two networks."""
+    overall = {}
+    for name in OVERALL:
+        parts = [f for depth in DEPTHS if (f := found.get(f"resnet{depth}_{name}")) and f.value is not None]
+        if parts:
+            overall[name] = max(parts, key=lambda f: f.value or 0.0)
+    return overall
 
 
 def _network(depth: int, quick: bool) -> dict[str, Figure]:
@@ -134,7 +159,9 @@ def _compared(
         original_ms = originals.get(what, statistics.median(times["original"]))
         found[f"{what}_at_{percent}"] = Figure(100 * accuracy(chain, unseen.images, labels), "%")
         latency = f"{what.removesuffix('acc')}latency_at_{percent}"
-        found[latency] = Figure(100 * statistics.median(times[name]) / original_ms, "%", None, {"ms": times[name]})
+        # The peer is held to its own rule, which may be wrong; what it comes to is shown.
+        target = Target("<=", TOLERANCE * float(percent)) if what == "acc" else None
+        found[latency] = Figure(100 * statistics.median(times[name]) / original_ms, "%", target, {"ms": times[name]})
     return {**found, **_gains(found)}
 
 
@@ -145,9 +172,10 @@ def _gains(found: Mapping[str, Figure]) -> dict[str, Figure]:
         return figure
 
     over_peer = min(value(f"acc_at_{share}") - value(f"peer_acc_at_{share}") for share in SHARES)
-    over_whole = value("acc_at_50") - value("whole_acc_at_50")
+    whole = value("whole_acc_at_50")
     return {
-        "gain_over_whole_at_50": Figure(over_whole, "points", Target(">=", 10)),
+        "gain_over_whole_at_50": Figure(value("acc_at_50") - whole, "points", Target(">=", 10)),
+        "float_gain_over_whole_at_50": Figure(value("float_acc_at_50") - whole, "points"),
         "gain_over_peer_min": Figure(over_peer, "points", Target(">=", 0)),
     }
 
@@ -221,6 +249,7 @@ def _peer(depth: int, quick: bool) -> tuple[Routes, list[list[float]]]:
         variants=tuple(f"prune:{ratio}" for ratio in (0.2, 0.4, 0.6, 0.8)),
         width_multiple=1,
         epochs=2,
+        batch_size=16,
         learning_rate=3e-4,
         fit_routes=60,
         check_routes=0,
@@ -316,11 +345,11 @@ def figures_of(depth: int) -> tuple[str, ...]:
         for share in SHARES
         if side != "whole_" or share < 100
     ]
-    others = ("peak_rss_mb", "accuracy_model_mae", "gain_over_whole_at_50", "gain_over_peer_min")
-    return tuple(f"resnet{depth}_{name}" for name in (*costs, *others, *measured))
+    gains = ("gain_over_whole_at_50", "float_gain_over_whole_at_50", "gain_over_peer_min")
+    return tuple(f"resnet{depth}_{name}" for name in (*costs, *OVERALL, *gains, *measured))
 
 
-FIGURES = (*figures_of(20), *figures_of(56))
+FIGURES = (*(name for depth in DEPTHS for name in figures_of(depth)), *OVERALL)
 
 if __name__ == "__main__":
     sys.exit(main("builder", FIGURES, measure))

@@ -3,7 +3,8 @@
 A route is named by the reshaping that all its blocks have: `skip:1` is that variant of every block that has one, and
 the original of the others, which stays as it is. Its parts learn together what the blocks alone cannot know: which
 errors cancel out and which matter. What they become (`skip:1@labels`, and `skip:1+int8@labels` where `skip:1+int8` is
-wanted) is still interchangeable, and is measured like every other variant.
+wanted) is still interchangeable, and is measured like every other variant. It runs on the CPU; a build that is killed
+meanwhile begins this route again.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from blockstore.build.checkpoint import Work
 from blockstore.build.craft import Order
 from blockstore.build.cut import CutBlock
 from blockstore.build.encode import SAMPLES
-from blockstore.build.export import export
+from blockstore.build.export import Forms, export
 from blockstore.build.images import ClassLabels, Labelled
-from blockstore.build.kinds.base import Declined
+from blockstore.build.kinds.base import Declined, Facts, Material
 from blockstore.build.kinds.registry import Recipe
 from blockstore.build.layout import channels_last
 from blockstore.build.material import Library
 from blockstore.build.progress import Progress
-from blockstore.build.retrain import Split, rate_at
+from blockstore.build.retrain import Course, Split, rate_at
 from blockstore.build.tasks.base import Task
 from blockstore.build.tasks.classification import Classification
 from blockstore.build.teacher import Images, Teacher
@@ -43,14 +44,13 @@ SUFFIX: Final = "@labels"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """What routes are refined on, and how."""
+    """What routes are refined on."""
 
     images: Images
     labels: ClassLabels
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seed: int
+    split: Split
+    """Learnt from are the images that variants learn from; the validation images say which epoch was the best."""
+    course: Course
 
 
 def check(shapes: Sequence[str], recipes: Sequence[Recipe], task: Task, training: Labelled, classes: int) -> None:
@@ -84,8 +84,9 @@ def refine_all(
 
     `labels` are those of the images of `order`, whose course is taken again.
     """
-    images, course = np.load(order.images, mmap_mode="r", allow_pickle=False), order.course
-    lesson = Lesson(images, labels, course.epochs, course.batch_size, course.learning_rate, course.seed)
+    images = np.load(order.images, mmap_mode="r", allow_pickle=False)
+    split = Split.of(len(images), order.validation_images, order.calibration_images, order.course.seed)
+    lesson = Lesson(images, labels, split, order.course)
     outcomes = [o for shape in shapes for o in refine(shape, blocks, finished, order, lesson, progress)]
     everyone = [*finished, *(o for o in outcomes if isinstance(o, Finished))]
     # Within a block the order stays: the original is first.
@@ -121,58 +122,88 @@ def _refined(
     learning = {part.block: _module(part) for part in parts}
     originals = {f.block: f for f in finished if f.name == ORIGINAL}
     route = [learning.get(b.index) or _module(originals[b.index]) for b in blocks]
-    fault = _train(route, list(learning.values()), lesson, progress)
-    split = Split.of(len(lesson.images), order.validation_images, order.calibration_images, order.course.seed)
-    teacher = Teacher(blocks)
-    library = Library(teacher, lesson.images, split, order.task, order.latency_ms, order.course.batch_size)
-    results: list[Finished | Dropped] = []
+    epoch = _train(route, list(learning.values()), lesson, progress)
+    library = Library(
+        Teacher(blocks), lesson.images, lesson.split, order.task, order.latency_ms, order.course.batch_size
+    )
+    work, results = Work(order.folder), list[Finished | Dropped]()
     for part in parts:
-        block = blocks[part.block]
-        module = learning[part.block].requires_grad_(False)
+        block, module = blocks[part.block], learning[part.block]
         material = library.material(block.index, order.width_multiple, order.course.seed)
         inputs = library.sample(block.index, SAMPLES, blocks[0].input)
         for recipe in wanted:
-            work, name = Work(order.folder), recipe.text + SUFFIX
+            name = recipe.text + SUFFIX
             try:
-                if fault:
-                    raise Declined(fault)
-                forms = export(module, block.input, inputs)
-                encoded = recipe.encoding and recipe.encoding.encode(block, module, forms, material)
-            except Declined as declined:
-                results.append(drop(work, block.index, name, str(declined)))
-                continue
-            facts = {**part.facts, **(encoded.facts if encoded else {}), "refined_epochs": lesson.epochs}
-            kind = f"{recipe.kind}{SUFFIX}"
-            results.append(keep(work, block.index, name, kind, encoded.forms if encoded else forms, facts))
+                if epoch is None:
+                    raise Declined("its loss became no number; lower the learning rate")
+                forms, facts = _written(recipe, block, module, material, inputs)
+            except (Declined, CannotBuild) as error:
+                results.append(drop(work, block.index, name, str(error)))
+            else:
+                made = {**facts, "refined_epochs": epoch}
+                results.append(keep(work, block.index, name, recipe.kind + SUFFIX, forms, made))
     return results
 
 
-def _train(route: Sequence[nn.Module], learning: Sequence[nn.Module], lesson: Lesson, progress: Progress) -> str | None:
-    """Cross entropy on the labels, down a rate that rises and then falls; returns why it came to nothing, if it did."""
+def _written(
+    recipe: Recipe, block: CutBlock, module: fx.GraphModule, material: Material, inputs: Tensor
+) -> tuple[Forms, Facts]:
+    forms = export(module, block.input, inputs)
+    if recipe.encoding is None:
+        return forms, {}
+    encoded = recipe.encoding.encode(block, module, forms, material)
+    return encoded.forms, encoded.facts
+
+
+def _train(route: Sequence[nn.Module], learning: Sequence[nn.Module], lesson: Lesson, progress: Progress) -> int | None:
+    """Cross entropy down a rate that rises and then falls; leaves the best weights, of the epoch returned.
+
+    Epoch 0 is what was there before; None where the loss became no number.
+    """
     for module in learning:
         channels_last(module).requires_grad_(True)
-    optimiser = torch.optim.Adam([p for m in learning for p in m.parameters()])
-    batches = -(-len(lesson.images) // lesson.batch_size)
-    for step in range(lesson.epochs * batches):
-        epoch, position = divmod(step, batches)
-        batch = _batch(lesson, epoch, position)
-        optimiser.param_groups[0]["lr"] = lesson.learning_rate * rate_at(step / (lesson.epochs * batches))
-        x: Tensor = torch.from_numpy(np.array(lesson.images[batch]))
-        for module in route:
-            x = module(x)
-        loss = functional.cross_entropy(x, torch.from_numpy(lesson.labels[batch]))
-        if not torch.isfinite(loss):
-            return f"its loss became {float(loss.detach())} in epoch {epoch + 1}; lower the learning rate"
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        optimiser.step()
-        progress("finetune", step + 1, lesson.epochs * batches)
-    return None
+    parameters = [p for m in learning for p in m.parameters()]
+    course, optimiser = lesson.course, torch.optim.Adam(parameters)
+    steps = -(-len(lesson.split.learning) // course.batch_size)
+    best, kept, epoch_of_best = _error(route, lesson), [p.detach().clone() for p in parameters], 0
+    for epoch in range(course.epochs):
+        order = np.random.default_rng((course.seed, epoch)).permutation(lesson.split.learning)
+        for step in range(steps):
+            optimiser.param_groups[0]["lr"] = course.learning_rate * rate_at((epoch + step / steps) / course.epochs)
+            batch = order[step * course.batch_size : (step + 1) * course.batch_size]
+            loss = functional.cross_entropy(_outputs(route, lesson, batch), torch.from_numpy(lesson.labels[batch]))
+            if not torch.isfinite(loss):
+                return None
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            optimiser.step()
+            progress("finetune", epoch * steps + step + 1, course.epochs * steps)
+        error = _error(route, lesson)
+        if error < best:
+            best, kept, epoch_of_best = error, [p.detach().clone() for p in parameters], epoch + 1
+    with torch.no_grad():
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.requires_grad_(False).copy_(value)
+    return epoch_of_best
 
 
-def _batch(lesson: Lesson, epoch: int, position: int) -> npt.NDArray[np.intp]:
-    order = np.random.default_rng((lesson.seed, epoch)).permutation(len(lesson.images))
-    return order[position * lesson.batch_size : (position + 1) * lesson.batch_size]
+def _error(route: Sequence[nn.Module], lesson: Lesson) -> float:
+    """Cross entropy on the validation images."""
+    total, positions = 0.0, lesson.split.validation
+    with torch.no_grad():
+        for start in range(0, len(positions), lesson.course.batch_size):
+            batch = positions[start : start + lesson.course.batch_size]
+            outputs, labels = _outputs(route, lesson, batch), torch.from_numpy(lesson.labels[batch])
+            total += float(functional.cross_entropy(outputs, labels, reduction="sum"))
+    return total / len(positions)
+
+
+def _outputs(route: Sequence[nn.Module], lesson: Lesson, batch: npt.NDArray[np.intp]) -> Tensor:
+    # A memory-mapped file is read-only, a tensor is not: a copy of one batch.
+    x: Tensor = torch.from_numpy(np.array(lesson.images[batch]))
+    for module in route:
+        x = module(x)
+    return x
 
 
 def _module(finished: Finished) -> fx.GraphModule:

@@ -9,12 +9,15 @@ model behind. What it has done is kept in a work folder, and the same build goes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 from torch import nn
 
+from blockstore import torchform
 from blockstore.accuracy_model import Route
 from blockstore.block import Model, Variant
 from blockstore.build import accuracy, finetune, images, manifest
@@ -48,6 +51,11 @@ Timer = Callable[[Model, Callable[[str], Path]], Mapping[str, float]]
 """Measures a model whose blobs are at the paths given by digest: median ms of ONNX artifacts inside whole routes."""
 
 
+_WORK_FORMAT: Final = "schedulerd-work/1"
+"""Changes when variants are made otherwise than before: work of an earlier release is not gone on from."""
+_DECIDING_PACKAGES: Final = ("torch", "torch-pruning", "tensorly", "onnxruntime", "numpy")
+
+
 def build(
     network: nn.Module,
     data: ImageSet,
@@ -56,11 +64,13 @@ def build(
     work: Path,
     progress: Progress,
     timer: Timer | None = None,
+    tell: Callable[[Built], None] = lambda _: None,
 ) -> Built:
     """Cut `network`, make and retrain its variants, and put the model in `store`.
 
     `network` takes float32 `[batch, c, h, w]`. `work` is a folder for what an interrupted build goes on from. With a
-    `timer`, variants that are slower, larger and worse than another are left out. Raises `CannotCut`,
+    `timer`, variants that are slower, larger and worse than another are left out. `tell` gets what came of it (for a
+    report) while the work is still there: a build that is killed even then goes on. Raises `CannotCut`,
     `UnsupportedOperator` or `CannotBuild`.
     """
     recipes, task = registry.parse_all(settings.variants), parse_task(settings.task)
@@ -71,7 +81,7 @@ def build(
     with costs.stage("cut"):
         progress("cut", 0, 1)
         traced = trace_network(network, settings)
-        kept = Work(work / f"build-{settings.key(_weights(traced), training.images.tobytes(), task.key.encode())}")
+        kept = Work(work / f"build-{settings.key(*_inputs(traced, training, task, settings))}")
         blocks = _cut(traced, settings, kept)
         progress("cut", 1, 1, "; ".join(f"{b.name} -> {b.output}" for b in blocks))
     _check_outputs(traced, task, data.classes)
@@ -94,10 +104,12 @@ def build(
         progress("time", 1, 1)
     model, latencies, beaten = _without_dominated(model, latencies)
     store.put_model(model)
-    kept.remove()
     left_out = (*(LeftOut(d.block, d.name, d.reason) for d in dropped), *beaten)
     assert model.accuracy_model is not None, "the manifest was made with one"
-    return Built(model, model.accuracy_model, latencies, left_out, costs.all(), blocks.obstacle)
+    built = Built(model, model.accuracy_model, latencies, left_out, costs.all(), blocks.obstacle)
+    tell(built)
+    kept.remove()
+    return built
 
 
 def trace_network(network: nn.Module, settings: BuildSettings) -> Traced:
@@ -246,9 +258,17 @@ def _candidate(variant: Variant, latency_ms: float, damage: float) -> Candidate:
     return Candidate(variant.name, latency_ms, variant.artifacts[0].size_bytes, damage, engines)
 
 
-def _weights(traced: Traced) -> bytes:
-    parameters = b"".join(t.numpy().tobytes() for t in traced.module.state_dict().values())
-    return str(traced.module.graph).encode() + parameters
+def _inputs(traced: Traced, training: Labelled, task: Task, settings: BuildSettings) -> tuple[bytes, ...]:
+    """What, besides the settings, decides what variants become: operators, weights, images, libraries, device."""
+    labels = b"" if training.labels is None else b"".join(np.asarray(part).tobytes() for part in training.labels)
+    versions = [f"{name} {metadata.version(name)}" for name in _DECIDING_PACKAGES]
+    where = _device(settings.device)
+    return (
+        torchform.save(traced.module),
+        training.images.tobytes(),
+        labels,
+        "\n".join([_WORK_FORMAT, task.key, where, *versions]).encode(),
+    )
 
 
 def _device(setting: str) -> str:

@@ -80,8 +80,10 @@ def test_a_loss_that_is_no_number_leaves_the_others_alone(tmp_path: Path) -> Non
     wild = replace(order, course=replace(order.course, learning_rate=1e30))
     everyone, lost = finetune.refine_all(("prune:0.5",), crafting.blocks(), finished, wild, LABELS, silent)
     assert everyone == finished
+    assert {(gone.block, gone.name) for gone in lost} == {
+        (f.block, f"{recipe}@labels") for f in finished if f.name == "prune:0.5" for recipe in RECIPES
+    }
     assert all("lower the learning rate" in gone.reason for gone in lost)
-    assert lost
 
 
 @pytest.mark.parametrize(

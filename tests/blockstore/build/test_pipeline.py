@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from blockstore import torchform
 from blockstore.block import ORIGINAL, Model, TensorSpec
@@ -180,11 +181,54 @@ def test_a_build_goes_on_at_the_cuts_it_had_chosen(tmp_path: Path) -> None:
     assert built.obstacle == "the machine was busy"
 
 
-def test_other_settings_do_not_go_on_from_this_work() -> None:
-    weights = b"w"
-    assert SETTINGS.key(weights) == SETTINGS.key(weights)
-    assert SETTINGS.key(weights) != replace(SETTINGS, seed=1).key(weights)
-    assert SETTINGS.key(weights) != SETTINGS.key(b"other")
+def unfinished(store: Store, work: Path, network: nn.Module, settings: BuildSettings = SETTINGS) -> str:
+    """Name of the folder in which a build leaves its work when it is interrupted before it has done anything."""
+
+    def interrupt(stage: str, done: int, total: int, note: str = "") -> None:
+        if stage == "reshape":
+            raise Stops
+
+    before = set(work.iterdir()) if work.exists() else set()
+    with pytest.raises(Stops):
+        pipeline.build(network, networks.Noise(), settings, store, work, interrupt)
+    (folder,) = set(work.iterdir()) - before or before
+    return folder.name
+
+
+def test_work_is_gone_on_from_only_where_it_would_end_in_the_same_variants(tmp_path: Path) -> None:
+    smooth = networks.residual()
+    smooth[2] = nn.SiLU()  # type: ignore[index,operator]  # a Sequential; as many parameters as before
+    with Store.open(tmp_path / "store", create=True) as store:
+        folder = unfinished(store, tmp_path / "work", networks.residual())
+        more = replace(SETTINGS, name="other", variants=(*SETTINGS.variants, "fp16"), fit_routes=2, processes=2)
+        assert unfinished(store, tmp_path / "work", networks.residual(), more) == folder
+        assert unfinished(store, tmp_path / "work", smooth) != folder
+        assert unfinished(store, tmp_path / "seed", networks.residual(), replace(SETTINGS, seed=1)) != folder
+
+
+def test_what_came_of_it_is_told_before_the_work_is_removed(tmp_path: Path) -> None:
+    told: list[Built] = []
+
+    def tell(built: Built) -> None:
+        assert list((tmp_path / "work").iterdir())
+        told.append(built)
+
+    with Store.open(tmp_path / "store", create=True) as store:
+        built = pipeline.build(
+            networks.residual(), networks.Noise(), SETTINGS, store, tmp_path / "work", silent, tell=tell
+        )
+    assert told == [built]
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_a_refined_route_adds_variants_that_are_measured_like_the_others(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, variants=("prune:0.5", "prune:0.5+int8"), finetune=("prune:0.5",))
+    with Store.open(tmp_path / "store", create=True) as store:
+        model = build(store, tmp_path / "work", settings).model
+    names = [v.name for v in model.blocks[1].variants]
+    assert names == [ORIGINAL, "prune:0.5", "prune:0.5+int8", "prune:0.5@labels", "prune:0.5+int8@labels"]
+    assert model.accuracy_model is not None
+    assert {e.route for e in model.accuracy_model.evidence} >= {(0, 3, 0), (0, 4, 0)}
 
 
 def test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
