@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from blockstore.errors import BadManifest
@@ -39,6 +39,8 @@ class Evidence:
     accuracy: float
     checked: bool
     """Whether the fit has not seen it: the error of the model is of these routes."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """The task's further figures by name, such as the share of images on which route and original agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class AccuracyModel:
     """For each block, the damage of each variant, not negative; 0 for the original."""
     cosines: tuple[tuple[float, ...], ...]
     """`cosines[c][b]` for blocks b < c, -1 to 1; no rows where the damages only add."""
-    error: float
-    """Mean absolute error on the checked routes; 0 where none was checked."""
+    error: float | None
+    """Mean absolute error on the checked routes; None where there is none, as of a model with one block."""
     evidence: tuple[Evidence, ...]
 
     def predict(self, route: Sequence[int]) -> float:
@@ -77,7 +79,7 @@ class AccuracyModel:
         """
         places = [{old: new for new, old in enumerate(row)} for row in kept]
         evidence = tuple(
-            Evidence(tuple(p[v] for p, v in zip(places, e.route, strict=True)), e.accuracy, e.checked)
+            replace(e, route=tuple(p[v] for p, v in zip(places, e.route, strict=True)))
             for e in self.evidence
             if all(v in p for p, v in zip(places, e.route, strict=True))
         )
@@ -86,7 +88,12 @@ class AccuracyModel:
 
     def to_document(self) -> dict[str, Any]:
         """As values that JSON has."""
-        return asdict(self)
+        document = asdict(self)
+        # Evidence from before there were figures has no such key, and manifests keep their bytes.
+        for measured in document["evidence"]:
+            if not measured["figures"]:
+                del measured["figures"]
+        return document
 
     @staticmethod
     def from_document(document: Mapping[str, Any]) -> AccuracyModel:
@@ -99,11 +106,8 @@ class AccuracyModel:
                 shape=float(document["shape"]),
                 damages=_rows(document["damages"]),
                 cosines=_rows(document["cosines"]),
-                error=float(document["error"]),
-                evidence=tuple(
-                    Evidence(tuple(int(v) for v in e["route"]), float(e["accuracy"]), bool(e["checked"]))
-                    for e in document["evidence"]
-                ),
+                error=None if document["error"] is None else float(document["error"]),
+                evidence=tuple(map(_evidence, document["evidence"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadManifest(f"not an accuracy model: {type(error).__name__}: {error}") from error
@@ -130,13 +134,22 @@ def _remaining(kind: str, damage: float, shape: float) -> float:
     return (math.exp(-damage) + fall) / (1 + fall)
 
 
+def _evidence(document: Mapping[str, Any]) -> Evidence:
+    return Evidence(
+        route=tuple(int(v) for v in document["route"]),
+        accuracy=float(document["accuracy"]),
+        checked=bool(document["checked"]),
+        figures={str(name): float(value) for name, value in document.get("figures", {}).items()},
+    )
+
+
 def _rows(rows: Any) -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(float(value) for value in row) for row in rows)
 
 
 def _check(model: AccuracyModel) -> None:
     """What a prediction relies on; a document may come from elsewhere."""
-    numbers = [model.original, model.floor, model.shape, model.error, *(e for row in model.damages for e in row)]
+    numbers = [model.original, model.floor, model.shape, model.error or 0.0, *(e for row in model.damages for e in row)]
     if model.kind not in KINDS:
         raise BadManifest(f"accuracy model of kind {model.kind!r}, this version reads {', '.join(KINDS)}")
     if not all(math.isfinite(n) and n >= 0 for n in numbers):
@@ -156,3 +169,5 @@ def _check(model: AccuracyModel) -> None:
         )
         if not fits or not 0 <= e.accuracy <= 1:
             raise BadManifest(f"accuracy model with the impossible evidence {e.route}: {e.accuracy}")
+        if not all(map(math.isfinite, e.figures.values())):
+            raise BadManifest(f"accuracy model with evidence {e.route} whose figures are not all finite: {e.figures}")

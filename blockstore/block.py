@@ -11,11 +11,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import accumulate
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from blockstore.accuracy_model import AccuracyModel
 from blockstore.errors import BadManifest
@@ -105,7 +101,7 @@ class Model:
     """Who built it and how: versions, seed, settings, time of the build."""
     outputs: tuple[TensorSpec, ...] = ()
     """Of a network with several outputs: what the last block's one tensor, `[batch, total]`, holds side by side (see
-    `unpack`). Empty where there is one output, which is `output`."""
+    `blockstore.outputs`). Empty where there is one output, which is `output`."""
     accuracy_model: AccuracyModel | None = None
     """Predicts the accuracy of any route, with the evidence for it; None in manifests from before there was one."""
 
@@ -134,18 +130,6 @@ class Model:
             raise BadManifest(f"not a model manifest: {type(error).__name__}: {error}") from error
         _check(model)
         return model
-
-
-def unpack(packed: npt.NDArray[Any], outputs: tuple[TensorSpec, ...]) -> tuple[npt.NDArray[Any], ...]:
-    """What the last block gave, `[batch, total]`, as the outputs of a `Model`: views `[batch, *shape]`, in order.
-
-    Where there are no `outputs`, it is the only one itself.
-    """
-    if not outputs:
-        return (packed,)
-    ends = list(accumulate(math.prod(spec.shape) for spec in outputs))
-    parts = np.split(packed, ends[:-1], axis=1)
-    return tuple(part.reshape(len(packed), *spec.shape) for part, spec in zip(parts, outputs, strict=True))
 
 
 def _tensor(d: dict[str, Any]) -> TensorSpec:

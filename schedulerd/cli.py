@@ -19,10 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="schedulerd", description="Several vision networks on one small board.")
     parser.add_argument("--version", action="version", version=f"schedulerd {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, demo, store, build, profile):
+    for command in (run, demo, store):
         command.add_parser(subparsers)
+    known = recipe.options_of(build.add_parser(subparsers))
+    profile.add_parser(subparsers)
     try:
-        chosen = parser.parse_args(recipe.expanded(sys.argv[1:] if arguments is None else arguments))
+        chosen = parser.parse_args(recipe.expanded(sys.argv[1:] if arguments is None else arguments, known))
         return int(chosen.run(chosen))
     except KeyboardInterrupt:
         print("schedulerd: interrupted", file=sys.stderr)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from blockstore.accuracy_model import AccuracyModel, Route
 from blockstore.block import Model
 from blockstore.build.costs import StageCost
 from blockstore.build.front import Point, pareto_front
+from blockstore.build.variants import Dropped
 
 Latencies = tuple[tuple[float, ...], ...]
 """For each block, the median of each variant in ms, inside whole routes on the machine of the build."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A variant that is not in the store, and why."""
+class Timed:
+    """What came of timing a model's variants."""
 
-    block: int
-    variant: str
-    reason: str
+    medians_ms: Mapping[str, float]
+    """By the digest of the ONNX artifact; a variant that does not run has none."""
+    faults: tuple[str, ...]
+    """What could not be timed and why, in words."""
+    disturbed: bool
+    """Whether other programs were at work meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +36,13 @@ class Built:
     accuracy: AccuracyModel
     latencies_ms: Latencies
     """Empty where they were not measured."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[Dropped, ...]
+    """Variants that are not in the store, and why."""
     costs: tuple[StageCost, ...]
     obstacle: str | None
     """The operator that prevented further cuts, where fewer blocks came out than were asked for."""
+    remarks: tuple[str, ...] = ()
+    """What a reader of the figures has to know."""
 
     @property
     def combinations(self) -> int:

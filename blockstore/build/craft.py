@@ -9,7 +9,7 @@ in the same bytes as one that was not.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,13 +19,13 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import fx
 
 from blockstore.block import ORIGINAL, TensorSpec
 from blockstore.build.checkpoint import Work
 from blockstore.build.cut import CutBlock, partition
 from blockstore.build.encode import SAMPLES, Bench, encode
 from blockstore.build.keep import get_block, put_block
+from blockstore.build.kinds.base import Latencies
 from blockstore.build.kinds.registry import Recipe
 from blockstore.build.material import Library
 from blockstore.build.neck import where_to_learn
@@ -35,10 +35,11 @@ from blockstore.build.shapes import NoShape, Shape, make_shapes
 from blockstore.build.student import Student, dump, restore
 from blockstore.build.tasks.base import Task
 from blockstore.build.teacher import Images, Teacher
-from blockstore.build.variants import Dropped, Finished, find
+from blockstore.build.variants import Dropped, Finished, find, without_twins
 from blockstore.build.workers import Job, run_jobs
 
 _TIMED_FRAMES: Final = 32
+"""At most, to tell how to share blocks out; no more than a batch, which is what memory is reckoned with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,9 @@ class Order:
     calibration_images: int
     width_multiple: int
     task: Task
-    latency_ms: Callable[[fx.GraphModule, TensorSpec], float]
+    outputs: tuple[TensorSpec, ...]
+    """Of the network."""
+    latencies_ms: Latencies
     threads: int
     """CPU threads of each process."""
 
@@ -74,9 +77,15 @@ def craft_all(
     for block in blocks:
         put_block(work, block)
     images = np.load(order.images, mmap_mode="r", allow_pickle=False)
-    groups = _groups(_seconds(blocks, images[:_TIMED_FRAMES]), processes)
+    with _compute(order.threads):
+        seconds = _seconds(blocks, images[: min(_TIMED_FRAMES, order.course.batch_size)])
+    groups = _groups(seconds, processes)
     run_jobs([Job(_title(group), partial(craft, order, group)) for group in groups], progress)
-    results = [found for block in blocks for found in _outcomes(order, block.index).values()]
+    results = [
+        found
+        for block in blocks
+        for found in without_twins(one for one in _outcomes(order, block.index).values() if one is not None)
+    ]
     return (
         tuple(found for found in results if isinstance(found, Finished)),
         tuple(found for found in results if isinstance(found, Dropped)),
@@ -93,7 +102,9 @@ def craft(order: Order, blocks: Sequence[int], progress: Progress) -> None:
         images = np.load(order.images, mmap_mode="r", allow_pickle=False)
         split = Split.of(len(images), order.validation_images, order.calibration_images, order.course.seed)
         teacher = Teacher(originals, order.course.device)
-        library = Library(teacher, images, split, order.task, order.latency_ms, order.course.batch_size)
+        library = Library(
+            teacher, images, split, order.task, order.outputs, order.latencies_ms, order.course.batch_size
+        )
         benches = _reshape(order, [originals[index] for index in missing], missing, library, progress)
         learners = {bench.block.index: list(bench.students.values()) for bench in benches}
         _retrain(Retraining(teacher, learners, images, split, order.course), learners, Work(order.folder), progress)

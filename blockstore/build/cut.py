@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any
 
 from torch import fx
 
@@ -30,18 +29,12 @@ class CutBlock:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Division(Sequence[CutBlock]):
+class Division:
     """A network divided into blocks that follow one another."""
 
     blocks: tuple[CutBlock, ...]
     obstacle: str | None
     """The operator that keeps the network from being cut into as many blocks as were asked for; None where it is."""
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.blocks[index]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+SLOWER: Final = 1.02
+"""From this ratio of medians on, a variant counts as slower; below, another measurement may turn the two round.
+
+Three measurements of the 46 variants of a ResNet-20 in five blocks, beside other programs: the ratio of two variants
+differed by 1.6% (median) from one to the next, and 0.3% of the pairs changed their order, none that was 2% apart.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +26,13 @@ class Candidate:
     """Those that run it."""
 
     def beats(self, other: Candidate) -> bool:
-        """At least as good in everything, better in something, and at hand wherever the other one is."""
-        ours, theirs = self._costs(), other._costs()
-        at_hand = self.engines >= other.engines
-        return at_hand and ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
-
-    def _costs(self) -> tuple[float, int, float]:
-        return self.latency_ms, self.size_bytes, self.damage
+        """Quicker beyond doubt, no larger, no worse, and at hand wherever the other one is."""
+        return (
+            other.latency_ms > SLOWER * self.latency_ms
+            and self.size_bytes <= other.size_bytes
+            and self.damage <= other.damage
+            and self.engines >= other.engines
+        )
 
 
 def dominated(variants: Sequence[Candidate]) -> dict[str, str]:

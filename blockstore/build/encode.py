@@ -42,7 +42,7 @@ def encode(bench: Bench, recipes: Sequence[Recipe], missing: Sequence[str], work
 
     Raises `CannotBuild` where the original has no form that an engine runs, or the disk is full.
     """
-    index, twins, forms = bench.block.index, _twins(bench, recipes), dict[str, Forms]()
+    index, forms = bench.block.index, dict[str, Forms]()
     if ORIGINAL in missing:
         keep(work, index, ORIGINAL, ORIGINAL, _forms(bench, _shape(bench, ORIGINAL), forms), {})
         yield ORIGINAL
@@ -50,8 +50,6 @@ def encode(bench: Bench, recipes: Sequence[Recipe], missing: Sequence[str], work
         if recipe.text not in missing:
             continue
         try:
-            if recipe.text in twins:
-                raise Declined(f"it is the same as {twins[recipe.text]}")
             made, facts = _make(bench, recipe, forms)
         except Declined as declined:
             drop(work, index, recipe.text, str(declined))
@@ -67,9 +65,6 @@ def _make(bench: Bench, recipe: Recipe, known: dict[str, Forms]) -> tuple[Forms,
     forms = _forms(bench, shape, known)
     if recipe.encoding is None:
         return forms, facts
-    inputs, _ = next(bench.material.batches())
-    if inputs.shape[1:] != bench.inputs.shape[1:]:
-        raise Declined("its precision is set by training images of the size that is served; these are of another")
     encoded = recipe.encoding.encode(bench.block, module, forms, bench.material)
     return encoded.forms, {**facts, **encoded.facts}
 
@@ -90,7 +85,7 @@ def _trained(bench: Bench, shape: Shape) -> tuple[fx.GraphModule, Facts]:
         raise Declined(student.fault)
     learned = {
         "error_before_retraining": _rounded(student.errors[0]),
-        "output_error": _rounded(min(student.errors)),
+        "neck_error" if student.at_neck else "output_error": _rounded(min(student.errors)),
         "epochs": student.epoch,
     }
     return student.graduate(), {**shape.facts, **learned}
@@ -107,20 +102,6 @@ def _forms(bench: Bench, shape: Shape, known: dict[str, Forms]) -> Forms:
                 raise
             raise Declined(str(error)) from error
     return known[shape.digest]
-
-
-def _twins(bench: Bench, recipes: Sequence[Recipe]) -> dict[str, str]:
-    """Recipes that give what the original or an earlier one gives, with the name of that one."""
-    first = {(_shape(bench, ORIGINAL).digest, ""): ORIGINAL}
-    twins = {}
-    for recipe in recipes:
-        shape = bench.shapes[recipe.shape]
-        if isinstance(shape, Shape):
-            precision = recipe.text.split("+")[-1] if recipe.encoding else ""
-            name = first.setdefault((shape.digest, precision), recipe.text)
-            if name != recipe.text:
-                twins[recipe.text] = name
-    return twins
 
 
 def _rounded(error: float) -> float:

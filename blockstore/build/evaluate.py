@@ -39,7 +39,6 @@ def route_tallies(
     first: int,
     reference: Reference,
     batch_size: int,
-    progress: Callable[[int, int], None],
 ) -> dict[Route, Tally]:
     """What each route is worth on `images`, uint8 `[n, h, w, c]`, which are those from `first` on of the reference's.
 
@@ -57,7 +56,6 @@ def route_tallies(
         batch = images[start : start + batch_size]
         for route, outputs in _walk(blocks, tree, batch, ()):
             add(route, outputs, first + start)
-        progress(min(start + batch_size, len(images)), len(images))
     return tallies
 
 

@@ -124,7 +124,13 @@ def _refined(
     route = [learning.get(b.index) or _module(originals[b.index]) for b in blocks]
     epoch = _train(route, list(learning.values()), lesson, progress)
     library = Library(
-        Teacher(blocks), lesson.images, lesson.split, order.task, order.latency_ms, order.course.batch_size
+        Teacher(blocks),
+        lesson.images,
+        lesson.split,
+        order.task,
+        order.outputs,
+        order.latencies_ms,
+        order.course.batch_size,
     )
     work, results = Work(order.folder), list[Finished | Dropped]()
     for part in parts:

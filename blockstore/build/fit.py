@@ -48,13 +48,16 @@ CURVES: Final = (Curve(LINEAR), *(Curve(k, s) for k in (WEIBULL, LOGISTIC) for s
 def fit_model(
     fitted: Mapping[Route, float], checked: Mapping[Route, float], widths: Sequence[int], seed: int
 ) -> AccuracyModel:
-    """The model of `fitted` routes, which has the all-original one among them, and its error on `checked` ones."""
+    """The model of `fitted` routes, which has the all-original one among them, and its error on `checked` ones.
+
+    Where none is to be checked the error is None.
+    """
     curve = best_curve(fitted, widths, seed)
     model = fit_curve(curve, fitted, widths)
     parts = [(fitted, False), (checked, True)]
     return replace(
         model,
-        error=round(mean_error(model.predict, checked), DECIMALS),
+        error=round(mean_error(model.predict, checked), DECIMALS) if checked else None,
         evidence=tuple(Evidence(r, round(a, DECIMALS), unseen) for part, unseen in parts for r, a in part.items()),
     )
 
@@ -77,15 +80,17 @@ def best_curve(measured: Mapping[Route, float], widths: Sequence[int], seed: int
             total += mean_error(model.predict, unseen) * len(unseen)
         return total
 
-    return min(CURVES, key=error)
+    # With more cosines than combinations they would only be noise, and the fit of 27 blocks took half an hour.
+    affordable = len(widths) * (len(widths) - 1) // 2 <= len(combinations)
+    return min((c for c in CURVES if c.stiffness is None or affordable), key=error)
 
 
 def fit_curve(curve: Curve, measured: Mapping[Route, float], widths: Sequence[int]) -> AccuracyModel:
-    """Least squares fit of one curve, without evidence."""
+    """Least squares fit of one curve, without error and evidence."""
     original = measured[(0,) * len(widths)]
     if curve.kind == LINEAR or sum(widths) == len(widths):
         drops = fit_drops(measured, original, widths)
-        return AccuracyModel(LINEAR, original, 0.0, 0.0, drops, (), 0.0, ())
+        return AccuracyModel(LINEAR, original, 0.0, 0.0, drops, (), None, ())
     problem = _Problem(curve, _Design(widths, list(measured)), np.array(list(measured.values())), original)
     return problem.solve()
 
@@ -100,8 +105,8 @@ def fit_drops(measured: Mapping[Route, float], original: float, widths: Sequence
 
 
 def mean_error(predict: Callable[[Route], float], measured: Mapping[Route, float]) -> float:
-    """Mean absolute difference between predicted and measured accuracy; 0 where nothing was measured."""
-    return float(np.mean([abs(predict(r) - a) for r, a in measured.items()])) if measured else 0.0
+    """Mean absolute difference between predicted and `measured` accuracy, of at least one route."""
+    return float(np.mean([abs(predict(r) - a) for r, a in measured.items()]))
 
 
 class _Design:
@@ -153,11 +158,12 @@ class _Problem:
         return AccuracyModel(
             self._kind,
             self._original,
-            round(min(floor, self._original), DECIMALS),
+            # Last of all: a rounded floor can be above an original that is not rounded.
+            min(round(floor, DECIMALS), self._original),
             round(shape, DECIMALS),
             self._design.by_block(lengths**2),
             self._triangle(cosines),
-            0.0,
+            None,
             (),
         )
 

@@ -99,7 +99,11 @@ def _check(images: Labelled, expected: TensorSpec, which: str, any_size: bool = 
     fits = array.ndim == 4 and (array.shape[3] == expected.shape[2] if any_size else array.shape[1:] == expected.shape)
     if array.dtype != np.uint8 or not fits:
         shape = "x".join(map(str, array.shape[1:]))
-        raise CannotBuild(f"the {which} images are {array.dtype}[{shape}], the model takes {expected}")
+        wanted = f"[n, h, w, {expected.shape[2]}]" if any_size else f"[n, {', '.join(map(str, expected.shape))}]"
+        raise CannotBuild(
+            f"the {which} images are {array.dtype}[{shape}], the model takes {expected}: give uint8 {wanted} from the "
+            "data, or another input of the model"
+        )
     if len(array) == 0:
         raise CannotBuild(f"there are 0 {which} images; at least one is needed")
     _check_labels(images.labels, len(array), which)
@@ -116,7 +120,7 @@ def _check_labels(labels: Any, images: int, which: str) -> None:
             f"(x1, y1, x2, y2, class), or None"
         )
     if len(labels) != images:
-        raise CannotBuild(f"{images} {which} images with {len(labels)} labels")
+        raise CannotBuild(f"{images} {which} images with {len(labels)} labels: give one for each, or None for all")
     if isinstance(labels, np.ndarray):
         if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
             raise CannotBuild(f"the {which} labels are {labels.dtype}{list(labels.shape)}: a class each is int64 [n]")

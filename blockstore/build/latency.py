@@ -1,9 +1,13 @@
-"""How long a run of operators takes in onnxruntime: what cuts are balanced by. Short: the profile is another matter."""
+"""How long operators take in onnxruntime: what cuts are balanced by, and widths compared by.
+
+Short: the profile is another matter.
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from torch import fx
@@ -19,11 +23,22 @@ _RUNS: Final = 15
 
 def median_ms(block: fx.GraphModule, spec: TensorSpec) -> float:
     """Median time of `block` on one frame of `spec`, one thread."""
-    loaded = session(to_onnx(torchform.load(torchform.save(block)), spec), threads=1)
+    return medians_ms([block], spec)[0]
+
+
+def medians_ms(modules: Sequence[fx.GraphModule], spec: TensorSpec) -> list[float]:
+    """Median time of each of `modules` on one frame of `spec`, one thread.
+
+    They take turns: what slows the machine down for a moment slows all of them.
+    """
+    loaded = [session(to_onnx(torchform.load(torchform.save(module)), spec), threads=1) for module in modules]
     frame = example(spec, batch=1).numpy()
-    samples = []
+    rounds = []
     for _ in range(_WARM_UP + _RUNS):
-        start = time.perf_counter()
-        run(loaded, frame)
-        samples.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(samples[_WARM_UP:])
+        samples = []
+        for one in loaded:
+            start = time.perf_counter()
+            run(one, frame)
+            samples.append(1e3 * (time.perf_counter() - start))
+        rounds.append(samples)
+    return [statistics.median(samples) for samples in zip(*rounds[_WARM_UP:], strict=True)]

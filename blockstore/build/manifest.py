@@ -105,7 +105,13 @@ def _provenance(settings: BuildSettings, accuracy: Accuracy, training_images: in
         "seed": settings.seed,
         "epochs": settings.epochs,
         "training_images": training_images,
-        "accuracy_model_mae": accuracy.model.error,
-        "sum_of_drops_mae": round(accuracy.additive_error, 5),
+        **_errors(accuracy),
         "routes_checked": sum(e.checked for e in accuracy.model.evidence),
     }
+
+
+def _errors(accuracy: Accuracy) -> dict[str, float]:
+    """How far predictions are off, where there were routes to check them on."""
+    if accuracy.model.error is None or accuracy.additive_error is None:
+        return {}
+    return {"accuracy_model_mae": accuracy.model.error, "sum_of_drops_mae": round(accuracy.additive_error, 5)}

@@ -7,6 +7,9 @@ the same 5000 images had 60% and 64%, and those that learnt both 70% and 73%. Wh
 
 from __future__ import annotations
 
+import copy
+from operator import attrgetter
+
 import torch
 from torch import Tensor, fx
 
@@ -46,6 +49,15 @@ def where_to_learn(module: fx.GraphModule, original: fx.GraphModule, spec: Tenso
     rest, original_rest = _rest(module, ours), _rest(original, theirs)
     same = len(rest) == len(original_rest) and all(map(torch.equal, rest, original_rest))
     return ours if same else None
+
+
+def with_front(module: fx.GraphModule, front: fx.GraphModule) -> fx.GraphModule:
+    """A copy of `module` whose layers up to the neck are those of `front`, which began as `up_to_neck` of it."""
+    copied = copy.deepcopy(module)
+    named = [node.target for node in copied.graph.nodes if node.op in ("call_module", "get_attr")]
+    in_front = {node.target for node in front.graph.nodes}
+    parts = {name: attrgetter(name)(front if name in in_front else copied) for name in named}
+    return fx.GraphModule(parts, copied.graph, class_name="Block").eval()
 
 
 def _rest(module: fx.GraphModule, up_to: fx.GraphModule) -> list[Tensor]:

@@ -19,24 +19,23 @@ from torch import nn
 
 from blockstore import torchform
 from blockstore.accuracy_model import Route
-from blockstore.block import Model, Variant
-from blockstore.build import accuracy, finetune, images, manifest
-from blockstore.build.built import Built, Latencies, LeftOut
+from blockstore.block import Model, TensorSpec
+from blockstore.build import accuracy, finetune, images, manifest, timing
+from blockstore.build.built import Built, Timed
 from blockstore.build.checkpoint import Work
 from blockstore.build.costs import Costs
 from blockstore.build.craft import Order, craft_all
 from blockstore.build.cut import CutBlock, Division, cut, cut_at
-from blockstore.build.dominance import Candidate, dominated
 from blockstore.build.images import ImageSet, Labelled
 from blockstore.build.kinds import registry
 from blockstore.build.kinds.filters import prunable
-from blockstore.build.latency import median_ms
+from blockstore.build.latency import median_ms, medians_ms
 from blockstore.build.legal_cuts import legal_cuts, operators_of
 from blockstore.build.manifest import Sink
 from blockstore.build.progress import Progress
 from blockstore.build.retrain import Course
 from blockstore.build.settings import BuildSettings
-from blockstore.build.tasks.base import Task
+from blockstore.build.tasks.base import Score, Task
 from blockstore.build.tasks.classification import Classification
 from blockstore.build.tasks.registry import parse_task
 from blockstore.build.trace import Traced, trace
@@ -47,8 +46,8 @@ from blockstore.durable import durable_file, make_folder
 from blockstore.errors import CannotBuild
 from blockstore.zoo.preprocess import Preprocess
 
-Timer = Callable[[Model, Callable[[str], Path]], Mapping[str, float]]
-"""Measures a model whose blobs are at the paths given by digest: median ms of ONNX artifacts inside whole routes."""
+Timer = Callable[[Model, Callable[[str], Path]], Timed]
+"""Times the variants of a model, whose blobs are at the paths given by digest, inside whole routes."""
 
 
 _WORK_FORMAT: Final = "schedulerd-work/1"
@@ -69,9 +68,9 @@ def build(
     """Cut `network`, make and retrain its variants, and put the model in `store`.
 
     `network` takes float32 `[batch, c, h, w]`. `work` is a folder for what an interrupted build goes on from. With a
-    `timer`, variants that are slower, larger and worse than another are left out. `tell` gets what came of it (for a
-    report) while the work is still there: a build that is killed even then goes on. Raises `CannotCut`,
-    `UnsupportedOperator` or `CannotBuild`.
+    `timer`, variants that do not run, and those that are slower, larger and worse than another, are left out. `tell`
+    gets what came of it (for a report) while the work is still there: a build that is killed even then goes on. Raises
+    `CannotCut`, `UnsupportedOperator` or `CannotBuild`.
     """
     recipes, task = registry.parse_all(settings.variants), parse_task(settings.task)
     training, held_out = images.training(data, settings.input), images.held_out(data, settings.input)
@@ -82,17 +81,18 @@ def build(
         progress("cut", 0, 1)
         traced = trace_network(network, settings)
         kept = Work(work / f"build-{settings.key(*_inputs(traced, training, task, settings))}")
-        blocks = _cut(traced, settings, kept)
+        division = _cut(traced, settings, kept)
+        blocks = division.blocks
         progress("cut", 1, 1, "; ".join(f"{b.name} -> {b.output}" for b in blocks))
     _check_outputs(traced, task, data.classes)
     _check_size(blocks, training, settings)
     with costs.stage("craft"):
-        order = _order(settings, recipes, len(blocks), _images_file(kept, training), kept, task)
+        order = _order(settings, recipes, len(blocks), _images_file(kept, training), kept, task, traced.outputs)
         finished, dropped = craft_all(blocks, order, settings.processes, progress)
     if settings.finetune:
         with costs.stage("finetune"):
             labels = training.class_labels()
-            finished, lost = finetune.refine_all(settings.finetune, blocks.blocks, finished, order, labels, progress)
+            finished, lost = finetune.refine_all(settings.finetune, blocks, finished, order, labels, progress)
         dropped = (*dropped, *lost)
     with costs.stage("evaluate"):
         known = _assess(finished, traced, held_out, task, settings, kept, progress)
@@ -100,13 +100,20 @@ def build(
     model = manifest.model(blocks, finished, known, traced.outputs, settings, data.classes, counts, store)
     with costs.stage("time"):
         progress("time", 0, 1)
-        latencies = _latencies(model, timer(model, store.path)) if timer else ()
+        chosen = timing.choose(model, known.model, timer(model, store.path)) if timer else timing.Chosen(model)
         progress("time", 1, 1)
-    model, latencies, beaten = _without_dominated(model, latencies)
+    model, left_out = chosen.model, (*dropped, *chosen.left_out)
     store.put_model(model)
-    left_out = (*(LeftOut(d.block, d.name, d.reason) for d in dropped), *beaten)
     assert model.accuracy_model is not None, "the manifest was made with one"
-    built = Built(model, model.accuracy_model, latencies, left_out, costs.all(), blocks.obstacle)
+    built = Built(
+        model,
+        model.accuracy_model,
+        chosen.latencies_ms,
+        left_out,
+        costs.all(),
+        division.obstacle,
+        chosen.remarks,
+    )
     tell(built)
     kept.remove()
     return built
@@ -183,6 +190,7 @@ def _order(
     image_file: Path,
     kept: Work,
     task: Task,
+    outputs: tuple[TensorSpec, ...],
 ) -> Order:
     course = Course(
         settings.epochs,
@@ -203,7 +211,8 @@ def _order(
         calibration_images=settings.calibration_images,
         width_multiple=settings.width_multiple,
         task=task,
-        latency_ms=median_ms,
+        outputs=outputs,
+        latencies_ms=medians_ms,
         threads=settings.threads,
     )
 
@@ -221,41 +230,13 @@ def _assess(
     about = Circumstances(task, held_out, traced.outputs, settings.batch_size, workers, kept)
     trial, round_ = Trial(finished, about), 0
 
-    def measure(routes: Sequence[Route]) -> Mapping[Route, float]:
+    def measure(routes: Sequence[Route]) -> Mapping[Route, Score]:
         nonlocal round_
         round_ += 1
         stage = f"evaluate {round_}/3"
-        return trial.accuracies(routes, lambda done, total: progress(stage, done, total))
+        return trial.scores(routes, lambda done, total: progress(stage, done, total))
 
     return accuracy.assess(measure, trial.widths, settings.fit_routes, settings.check_routes, settings.seed)
-
-
-def _latencies(model: Model, medians_ms: Mapping[str, float]) -> Latencies:
-    """By block and variant; a variant that could not be measured is never chosen for its speed."""
-
-    def of(digests: Sequence[str]) -> tuple[float, ...]:
-        return tuple(medians_ms.get(digest, float("inf")) for digest in digests)
-
-    return tuple(of([v.artifacts[0].digest for v in block.variants]) for block in model.blocks)
-
-
-def _without_dominated(model: Model, latencies: Latencies) -> tuple[Model, Latencies, list[LeftOut]]:
-    """The model without the variants that nobody would choose, as far as latencies are known."""
-    if not latencies or model.accuracy_model is None:
-        return model, latencies, []
-    kept, beaten = [], []
-    for block, times, damages in zip(model.blocks, latencies, model.accuracy_model.damages, strict=True):
-        names = [v.name for v in block.variants]
-        losers = dominated([_candidate(*row) for row in zip(block.variants, times, damages, strict=True)])
-        beaten += [LeftOut(block.index, n, f"slower, larger and worse than {w}") for n, w in losers.items()]
-        kept.append([i for i, name in enumerate(names) if name not in losers])
-    times_kept = tuple(tuple(row[i] for i in keep) for row, keep in zip(latencies, kept, strict=True))
-    return manifest.keeping(model, kept), times_kept, beaten
-
-
-def _candidate(variant: Variant, latency_ms: float, damage: float) -> Candidate:
-    engines = frozenset(a.engine for a in variant.artifacts)
-    return Candidate(variant.name, latency_ms, variant.artifacts[0].size_bytes, damage, engines)
 
 
 def _inputs(traced: Traced, training: Labelled, task: Task, settings: BuildSettings) -> tuple[bytes, ...]:

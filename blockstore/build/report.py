@@ -1,7 +1,8 @@
 """The report of a build: Markdown with two pictures, written beside the store.
 
 It shows what a person would ask of a model before trusting a board to it: how much accuracy each latency costs, what
-every variant is, which variants were left out and why, and how far the predictions can be believed.
+the task's other figures say of that, what every variant is, which variants were left out and why, and how far the
+predictions can be believed.
 """
 
 from __future__ import annotations
@@ -13,25 +14,25 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from blockstore.accuracy_model import Evidence, Route
 from blockstore.block import Block, Variant
 from blockstore.build.built import Built
 from blockstore.build.front import best_within
 
+NAME: Final = "report.md"
 ENGINE: Final = "onnxruntime"
 SHARES: Final = (1.0, 0.8, 0.6, 0.5, 0.4)
 """Shares of the original's latency for which the report names the best combination."""
 
 
-def write(built: Built, folder: Path) -> Path:
-    """`report.md` and its pictures in `folder`; returns the file."""
+def write(built: Built, folder: Path) -> None:
+    """`report.md` and its pictures in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     if built.latencies_ms:
         _picture(built, _draw_front, folder / "latency.png")
     if any(e.checked for e in built.accuracy.evidence):
         _picture(built, _draw_predictions, folder / "predictions.png")
-    path = folder / "report.md"
-    path.write_text("\n".join(lines(built)) + "\n", encoding="utf-8")
-    return path
+    (folder / NAME).write_text("\n".join(lines(built)) + "\n", encoding="utf-8")
 
 
 def lines(built: Built) -> Iterator[str]:
@@ -46,7 +47,9 @@ def lines(built: Built) -> Iterator[str]:
     )
     if built.obstacle:
         yield f"No more blocks could be cut: {built.obstacle}."
+    yield from (f"Note: {remark}." for remark in built.remarks)
     yield from _front_lines(built)
+    yield from _measured_lines(built)
     yield from _block_lines(built)
     yield from _left_out_lines(built)
     yield from _prediction_lines(built)
@@ -67,10 +70,49 @@ def _front_lines(built: Built) -> Iterator[str]:
         if point is None:
             rows.append((f"{share:.0%}", "-", "-", f"the quickest takes {front[0].latency_ms / whole:.0%}"))
         else:
-            names = [b.variants[v].name for b, v in zip(built.model.blocks, point.route, strict=True)]
             accuracy = built.accuracy.predict(point.route)
-            rows.append((f"{share:.0%}", f"{point.latency_ms:.3f}", f"{accuracy:.2%}", ", ".join(names)))
+            rows.append((f"{share:.0%}", f"{point.latency_ms:.3f}", f"{accuracy:.2%}", _names(built, point.route)))
     yield from _table(("latency at most", "ms", "predicted accuracy", "variants, block by block"), rows)
+
+
+def _measured_lines(built: Built) -> Iterator[str]:
+    """What was measured of the original and of the best combination within each latency, with all figures."""
+    shown = _best_measured(built)
+    names = sorted({name for e in shown for name in e.figures})
+    # One of them is what the task calls accuracy.
+    main = next((n for n in names if all(e.figures.get(n) == e.accuracy for e in built.accuracy.evidence)), None)
+    others = [name for name in names if name != main]
+    yield from ("", "## Measured", "")
+    header = ("ms", f"accuracy ({main})" if main else "accuracy", *others, "predicted", "variants, block by block")
+    rows = [
+        (
+            f"{built.latency_ms(e.route):.3f}" if built.latencies_ms else "-",
+            f"{e.accuracy:.2%}",
+            *(f"{e.figures[name]:.4f}" if name in e.figures else "-" for name in others),
+            f"{built.accuracy.predict(e.route):.2%}",
+            _names(built, e.route),
+        )
+        for e in shown
+    ]
+    yield from _table(header, rows)
+
+
+def _best_measured(built: Built) -> list[Evidence]:
+    """The original, then the most accurate of the measured combinations within each share of its latency."""
+    original = (0,) * len(built.model.blocks)
+    shown = {e.route: e for e in built.accuracy.evidence if e.route == original}
+    for share in SHARES[1:] if built.latencies_ms else ():
+        limit_ms = share * built.latency_ms(original)
+        within = [e for e in built.accuracy.evidence if built.latency_ms(e.route) <= limit_ms]
+        if within:
+            best = max(within, key=lambda e: e.accuracy)
+            shown[best.route] = best
+    return list(shown.values())
+
+
+def _names(built: Built, route: Route) -> str:
+    """The variants of `route`."""
+    return ", ".join(b.variants[v].name for b, v in zip(built.model.blocks, route, strict=True))
 
 
 def _block_lines(built: Built) -> Iterator[str]:
@@ -104,7 +146,7 @@ def _left_out_lines(built: Built) -> Iterator[str]:
     if built.left_out:
         yield from ("", "## Left out", "")
         for gone in built.left_out:
-            yield f"- block {gone.block}, {gone.variant}: {gone.reason}"
+            yield f"- block {gone.block}, {gone.name}: {gone.reason}"
 
 
 def _prediction_lines(built: Built) -> Iterator[str]:
@@ -114,12 +156,17 @@ def _prediction_lines(built: Built) -> Iterator[str]:
         f"The accuracy of any combination is predicted from {len(built.accuracy.evidence) - len(checked)} measured ones"
         f" (curve: {built.accuracy.kind})."
     )
-    if checked:
+    if built.accuracy.error is not None:
         yield (
-            f"On {len(checked)} combinations that the fit has not seen it is off by {100 * built.accuracy.error:.2f}"
-            " points on average."
+            f"On {built.model.provenance['routes_checked']} combinations that the fit has not seen it is off by"
+            f" {100 * built.accuracy.error:.2f} points on average."
         )
-        yield from ("", "![predicted against measured](predictions.png)")
+        if checked:
+            yield from ("", "![predicted against measured](predictions.png)")
+    elif len(built.accuracy.evidence) >= built.combinations:
+        yield "Those are all that there are."
+    else:
+        yield "No other was measured to check the predictions: how far they are off is not known."
 
 
 def _cost_lines(built: Built) -> Iterator[str]:

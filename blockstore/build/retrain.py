@@ -167,10 +167,7 @@ def _teach(students: Sequence[Student], lesson: Lesson, rate: float) -> None:
     """One step of each student on one batch."""
     for student in students:
         if student.fault is None:
-            target = _target(student, lesson)
-            # Errors of blocks become comparable, and the rate fits all: Adam itself does not see the scale of a loss.
-            variance = float(target.var()) or 1.0
-            student.learn(partial(_relative_error, target=target, variance=variance), lesson.input, rate)
+            student.learn(partial(relative_error, target=_target(student, lesson)), lesson.input, rate)
 
 
 def _target(student: Student, lesson: Lesson) -> Tensor:
@@ -181,8 +178,13 @@ def _target(student: Student, lesson: Lesson) -> Tensor:
     return lesson.neck
 
 
-def _relative_error(output: Tensor, target: Tensor, variance: float) -> Tensor:
-    return functional.mse_loss(output, target) / variance
+def relative_error(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error over the variance of `target`, or itself where that does not vary: one value, or all equal.
+
+    Errors of blocks become comparable, and one rate fits all.
+    """
+    variance = float(target.var()) if target.numel() > 1 else 0.0
+    return functional.mse_loss(output, target) / (variance or 1.0)
 
 
 class _Sums:

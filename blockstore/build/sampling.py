@@ -29,6 +29,19 @@ def single_routes(widths: Sequence[int]) -> list[Route]:
     return [original, *alone]
 
 
+def shared_out(widths: Sequence[int], fit_routes: int, check_routes: int) -> tuple[int, int]:
+    """How many combinations to fit and how many to check: what is asked for, or as much of both as there are.
+
+    A combination has variants of two blocks or more. Were all of them fitted where they are few, nothing would say how
+    far the fit can be believed. A model with one block has none.
+    """
+    there, asked = math.prod(widths) - len(single_routes(widths)), fit_routes + check_routes
+    if asked <= there:
+        return fit_routes, check_routes
+    checked = round(there * check_routes / asked)
+    return there - checked, checked
+
+
 def spread_routes(
     ranked: Sequence[Sequence[int]],
     predict: Callable[[Route], float],

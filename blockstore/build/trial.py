@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from blockstore.accuracy_model import Route
-from blockstore.block import TensorSpec, unpack
+from blockstore.block import TensorSpec
 from blockstore.build.checkpoint import Work
 from blockstore.build.evaluate import Runner, merged, refer, route_tallies
 from blockstore.build.export import run, session
@@ -21,6 +21,7 @@ from blockstore.build.manifest import by_block
 from blockstore.build.measured import Measured, measure_all, route_key
 from blockstore.build.tasks.base import Array, Outputs, Reference, Score, Task
 from blockstore.build.variants import Finished
+from blockstore.outputs import unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,9 @@ class Trial:
         """How many variants each block has."""
         return [len(row) for row in self._blocks]
 
-    def accuracies(self, routes: Sequence[Route], progress: Callable[[int, int], None]) -> dict[Route, float]:
-        """Accuracy of each of `routes`."""
-        scores = measure_all(routes, self._key, self._run, self._kept, progress)
-        return {route: score.accuracy for route, score in scores.items()}
+    def scores(self, routes: Sequence[Route], progress: Callable[[int, int], None]) -> dict[Route, Score]:
+        """What each of `routes` is worth."""
+        return measure_all(routes, self._key, self._run, self._kept, progress)
 
     def _key(self, route: Route) -> str:
         return route_key(self._about, [row[variant] for row, variant in zip(self._digests, route, strict=True)])
@@ -76,9 +76,7 @@ class Trial:
         parts = [(first, images[first:last]) for first, last in pairwise(bounds) if first < last]
         with ThreadPoolExecutor(len(parts)) as pool:
             tallies = pool.map(
-                lambda part: route_tallies(
-                    self._blocks, routes, part[1], part[0], reference, about.batch_size, lambda *_: None
-                ),
+                lambda part: route_tallies(self._blocks, routes, part[1], part[0], reference, about.batch_size),
                 parts,
             )
             return {route: tally.score() for route, tally in reduce(merged, tallies).items()}

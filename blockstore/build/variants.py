@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,11 +23,21 @@ class Finished:
     """The text of its recipe, or `original`."""
     kind: str
     facts: Facts
-    """How it was made. `output_error` is its mean squared error on validation images over the variance of the
-    original's output, `output_error_before` that before retraining, `epochs` those that it was trained for."""
+    """How it was made. All errors are mean squared differences to the original block, over the variance of what that
+    gives; each has a name of its own:
+
+    `output_error`: at the output, after retraining, on validation images.
+    `neck_error`: in its place where it learnt at the neck (`neck`): there, after retraining, on validation images.
+    `error_before_retraining`: the same as the one of these two that there is, before the first epoch.
+    `removal_error`: at the output, without the units that `skip` took, not yet retrained, on calibration images.
+    `encoding_error`: at the output, of the encoded form (`fp16`, `int8`), on calibration images.
+
+    `epochs` are those that it was trained for."""
     parameters: int
     multiply_adds: int
     has_torch: bool
+    digest: str
+    """Of its forms: equal ones are one variant."""
     folder: Path
 
     def forms(self) -> Forms:
@@ -43,7 +54,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A variant that was not made."""
+    """A variant that is not in the store, and why."""
 
     block: int
     name: str
@@ -54,7 +65,15 @@ def keep(work: Work, block: int, name: str, kind: str, forms: Forms, facts: Fact
     """Keep a variant; it counts once its last file is there."""
     place = _place(block, name)
     finished = Finished(
-        block, name, kind, dict(facts), forms.parameters, forms.multiply_adds, forms.torch is not None, work.folder
+        block,
+        name,
+        kind,
+        dict(facts),
+        forms.parameters,
+        forms.multiply_adds,
+        forms.torch is not None,
+        _digest(forms),
+        work.folder,
     )
     work.put(f"{place}.onnx", forms.onnx)
     if forms.torch is not None:
@@ -82,6 +101,23 @@ def find(work: Work, block: int, name: str) -> Finished | Dropped | None:
     except CannotBuild:
         return None
     return finished
+
+
+def without_twins(made: Iterable[Finished | Dropped]) -> Iterator[Finished | Dropped]:
+    """What was `made` of one block, in order, with those dropped whose forms are byte for byte an earlier one's.
+
+    Not when they are made: which is the earlier depends on the recipes that are wanted this time, and what is in the
+    work folder does not.
+    """
+    first: dict[str, str] = {}
+    for one in made:
+        name = first.setdefault(one.digest, one.name) if isinstance(one, Finished) else one.name
+        yield one if name == one.name else Dropped(one.block, one.name, f"it is the same as {name}")
+
+
+def _digest(forms: Forms) -> str:
+    parts = [hashlib.sha256(data).hexdigest() for data in (forms.onnx, forms.torch) if data is not None]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _document(finished: Finished) -> Mapping[str, object]:

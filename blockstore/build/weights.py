@@ -17,7 +17,7 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CannotBuild(f"cannot read weights {path}: {error}") from error
+        raise CannotBuild(f"cannot read weights {path}: {error} (they are a safetensors file)") from error
     # Counters of batch normalisation: some files lack them, and nothing is computed from them.
     counters = {name: t for name, t in network.state_dict().items() if name.endswith("num_batches_tracked")}
     given = {**counters, **tensors}
@@ -33,7 +33,8 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
     ]
     if misfits:
         raise CannotBuild(
-            f"{path} has weights of another network: {', '.join(sorted(misfits)[:4])} ({len(misfits)} in all)"
+            f"{path} has weights of another network: {', '.join(sorted(misfits)[:4])} ({len(misfits)} in all); make "
+            "the network with the arguments that it was trained with, or give the weights of this one"
         )
     network.load_state_dict(given)
     return network
@@ -42,4 +43,6 @@ def load_weights(network: nn.Module, path: Path) -> nn.Module:
 def check_network(network: object) -> None:
     """Refuse what is no network: `CannotBuild`."""
     if not isinstance(network, nn.Module):
-        raise CannotBuild(f"the network is a {type(network).__name__}, not a torch.nn.Module")
+        raise CannotBuild(
+            f"the network is a {type(network).__name__}, not a torch.nn.Module: name a function that returns one"
+        )

@@ -8,26 +8,21 @@ import json
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from blockstore.block import TensorSpec
 from blockstore.build.settings import BuildSettings
 from blockstore.errors import CannotBuild
-from schedulerd.commands.tables import RESTART_NOTE, size_text, table
+from schedulerd.commands.build_output import document, explained, lines
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from blockstore.block import Model
     from blockstore.build.built import Built
     from blockstore.build.explain import Explanation
     from blockstore.build.images import ImageSet
 
-_TIMING_S: Final = 20.0
-"""At most about so long is spent on what each variant takes inside whole routes."""
 _DESCRIPTION = """
 Cuts a trained network into a chain of blocks, makes variants of each block, retrains every variant against its original
 block, exports all of them for onnxruntime and torch, measures accuracy on held-out images and puts the model in a block
@@ -39,9 +34,10 @@ kinds of variants, to be joined by +, as in skip:1+prune:0.5+int8:
   prune:RATIO[,l1|l2|activation]  fewer filters inside the block (LegoDNN)
   skip:N                          without N of its residual units
   tucker2:SHARE                   convolutions factored, keeping that share of the variance (DeepMon)
-  dpruner:SHARE                   without the filters that a trained mask switches off (D-Pruner)
+  dpruner:SHARE[,T]               a trained mask hides SHARE of the filters of each image: without those hidden
+                                  in more than T (default 0.95) of the images (D-Pruner)
   fp16, fp16-greedy:LOSS          FP16 weights: all, or as many as cost no more accuracy than LOSS (DeepSense)
-  int8                            static quantisation
+  int8[:IMAGES]                   static quantisation, with the ranges that so many images give (default 128)
 
 for example, in seconds, from one of the demo's networks, untrained, and a few of its images:
   schedulerd build --model blockstore.zoo.digit_networks:residual --input 144x144x1 --name tiny --blocks 2 \\
@@ -57,14 +53,16 @@ Images of your own: a factory in a module of yours that returns an object with
 _FACTORY = "package.module:factory, with arguments as package.module:factory?name=value&name=value"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `build` and its options."""
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Add `build` and its options; returns its parser, whose options a recipe may have."""
     parser = subparsers.add_parser(
         "build",
         help="make a model of blocks from a network",
         description=_DESCRIPTION,
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A recipe is looked for by its whole name, before anything is parsed.
+        allow_abbrev=False,
     )
     parser.set_defaults(run=run)
     _add_what(parser.add_argument_group("what is built"))
@@ -72,6 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here win")
     parser.add_argument("--explain", action="store_true", help="print the legal cuts and the blocks, build nothing")
     parser.add_argument("--json", action="store_true", help="print the manifest (or the explanation) as JSON")
+    return parser
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
@@ -115,9 +114,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
             help=f"{help_} (default %(default)s)",
         )
 
-    group.add_argument(
-        "--blocks", type=int, default=default["blocks"], metavar="N", help="number of blocks (default %(default)s)"
-    )
+    number("blocks", int, "number of blocks")
     group.add_argument(
         "--cuts", nargs="+", default=(), metavar="LAYER", help="cut after these layers instead (see --explain)"
     )
@@ -140,6 +137,9 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     number("batch_size", int, "images of a step")
     number("learning_rate", float, "highest learning rate")
     number("patience", int, "epochs without a gain after which a variant is done")
+    number("min_gain", float, "share by which the error on the validation images must fall to count as a gain")
+    number("validation_images", int, "training images that nothing is trained on: they say when to stop")
+    number("calibration_images", int, "training images that kinds of variants look at")
     number("fit_routes", int, "combinations measured for the accuracy model")
     number("check_routes", int, "further ones that check it")
     number("threads", int, "CPU threads of each process")
@@ -163,15 +163,13 @@ def run(args: argparse.Namespace) -> int:
     sys.path.insert(0, str(Path.cwd()))
     if args.explain:
         explanation = _explanation(args)
-        print(
-            json.dumps(dataclasses.asdict(explanation), indent=1) if args.json else "\n".join(_explained(explanation))
-        )
+        print(json.dumps(dataclasses.asdict(explanation), indent=1) if args.json else "\n".join(explained(explanation)))
         return 0
     missing = [name for name in ("data", "name") if getattr(args, name) is None]
     if missing:
         raise CannotBuild(f"give --{' and --'.join(missing)}, or --explain to see where the network can be cut")
     built, report = _build(args)
-    print(json.dumps(_document(built, report), indent=1) if args.json else "\n".join(_lines(built, report)))
+    print(json.dumps(document(built, report), indent=1) if args.json else "\n".join(lines(built, report)))
     return 0
 
 
@@ -180,15 +178,26 @@ def _build(args: argparse.Namespace) -> tuple[Built, Path]:
     from blockstore.build.allocator import keep_freed_memory
     from blockstore.build.progress import shown
     from blockstore.store import Store
+    from schedulerd.commands.timing import time_variants
     from schedulerd.config import default_store_directory
 
     keep_freed_memory()
     root = (args.store or default_store_directory()).absolute()
     network = _network(args)
     data: ImageSet = named.call(args.data)
+    folder = args.report or root.parent / "reports" / args.name
     with shown() as progress, Store.open(root, create=True) as store:
-        built = pipeline.build(network, data, _settings(args), store, root / "build", progress, _median_times_ms)
-    return built, report.write(built, args.report or root.parent / "reports" / args.name)
+        built = pipeline.build(
+            network,
+            data,
+            _settings(args),
+            store,
+            root / "build",
+            progress,
+            timer=time_variants,
+            tell=lambda built: report.write(built, folder),
+        )
+    return built, folder / report.NAME
 
 
 def _network(args: argparse.Namespace) -> nn.Module:
@@ -202,23 +211,6 @@ def _network(args: argparse.Namespace) -> nn.Module:
         return import_onnx(Path(args.model))
     network: nn.Module = named.call(args.model)
     return weights.load_weights(network, args.weights) if args.weights else network
-
-
-def _median_times_ms(model: Model, path_of: Callable[[str], Path]) -> Mapping[str, float]:
-    """Median of each variant inside whole routes on one thread, as `schedulerd profile` measures it."""
-    from blockprofiles.measure import measure
-    from schedulerd.serving.engines.onnx import OnnxEngine
-
-    measured = measure(
-        (model,),
-        OnnxEngine(threads=1),
-        path_of,
-        threads=1,
-        budget_s=_TIMING_S,
-        now=time.monotonic,
-        progress=lambda _: None,
-    )
-    return {row.digest: row.latency_ms for row in measured.rows}
 
 
 def _require_extra() -> None:
@@ -257,72 +249,6 @@ def _explanation(args: argparse.Namespace) -> Explanation:
     settings = _settings(args)
     traced = pipeline.trace_network(_network(args), settings)
     return explain(traced, pipeline.divide(traced, settings), median_ms)
-
-
-def _explained(explanation: Explanation) -> Iterator[str]:
-    yield f"{len(explanation.cuts)} legal cuts; --cuts takes their names"
-    yield from table(("after", "what crosses"), [(cut.name, str(cut.tensor)) for cut in explanation.cuts])
-    yield ""
-    header = ("block", "name", "operators", "parameters", "multiply-adds", "ms", "output")
-    rows = [
-        (
-            str(row.index),
-            row.name,
-            ", ".join(f"{count} {name}" for name, count in row.operators.items()),
-            f"{row.parameters:,}",
-            f"{row.multiply_adds:,}",
-            f"{row.latency_ms:.3f}",
-            str(row.output),
-        )
-        for row in explanation.blocks
-    ]
-    yield from table(header, rows, numbers=("parameters", "multiply-adds", "ms"))
-    if len(explanation.outputs) > 1:
-        yield f"outputs: {', '.join(map(str, explanation.outputs))}"
-    if explanation.obstacle:
-        yield f"no more blocks: {explanation.obstacle}"
-
-
-def _document(built: Built, report: Path) -> dict[str, Any]:
-    return {
-        **json.loads(built.model.to_json()),
-        "latencies_ms": built.latencies_ms,
-        "left_out": [dataclasses.asdict(gone) for gone in built.left_out],
-        "costs": [dataclasses.asdict(cost) for cost in built.costs],
-        "obstacle": built.obstacle,
-        "report": str(report),
-    }
-
-
-def _lines(built: Built, report: Path) -> Iterator[str]:
-    model = built.model
-    header = ("block", "variant", "parameters", "multiply-adds", "ms", "accuracy drop", "size")
-    rows = [
-        (
-            f"{block.index} {block.name}" if variant is block.variants[0] else "",
-            variant.name,
-            f"{variant.parameters:,}",
-            f"{variant.multiply_adds:,}",
-            f"{latency_ms:.3f}",
-            f"{variant.accuracy_drop:.4f}",
-            size_text(sum(a.size_bytes for a in variant.artifacts)),
-        )
-        for block, latencies_ms in zip(model.blocks, built.latencies_ms, strict=True)
-        for variant, latency_ms in zip(block.variants, latencies_ms, strict=True)
-    ]
-    yield f"{model.name}: accuracy {model.accuracy:.4f} on {model.evaluated_images} held-out images"
-    yield from table(header, rows, numbers=header[2:])
-    checked = sum(e.checked for e in built.accuracy.evidence)
-    if checked:
-        yield (
-            f"{built.combinations:,} combinations; their predicted accuracy is off by {built.accuracy.error:.4f} on"
-            f" average over {checked} that were measured to check it"
-        )
-    yield from (f"block {gone.block} is without {gone.variant}: {gone.reason}" for gone in built.left_out)
-    if built.obstacle:
-        yield f"no more blocks could be cut: {built.obstacle}"
-    yield f"report: {report}"
-    yield RESTART_NOTE
 
 
 def _shape(text: str) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blockstore.block import unpack
+from blockstore.outputs import unpack
 from schedulerd.clock import Clock
 from schedulerd.errors import DeadlinePassed, NotRegistered
 from schedulerd.serving.engines.base import Array, Engine

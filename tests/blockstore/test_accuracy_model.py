@@ -63,9 +63,25 @@ def test_json_gives_the_same_model_back() -> None:
     assert AccuracyModel.from_document(json.loads(json.dumps(model.to_document()))) == model
 
 
+def test_a_model_that_was_not_checked_and_evidence_with_figures_come_back_too() -> None:
+    evidence = (Evidence((1, 0), 0.85, checked=False, figures={"agreement": 0.95, "top1": 0.85}), MODEL.evidence[1])
+    model = replace(MODEL, error=None, evidence=evidence)
+    assert AccuracyModel.from_document(json.loads(json.dumps(model.to_document()))) == model
+    assert model.keeping(((0, 1), (0,))).evidence == evidence[:1]
+
+
+def test_evidence_without_figures_has_the_document_that_it_always_had() -> None:
+    assert MODEL.to_document()["evidence"][0] == {"route": (1, 0), "accuracy": 0.85, "checked": False}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"error": -0.1}, "negative or not finite"),
+        (
+            {"evidence": [{"route": [0, 0], "accuracy": 0.5, "checked": True, "figures": {"f1": math.inf}}]},
+            "finite",
+        ),
         ({"kind": "cubic"}, "kind 'cubic', this version reads linear, weibull, logistic"),
         ({"floor": 0.95}, "1 >= original >= floor"),
         ({"shape": float("nan")}, "negative or not finite"),

@@ -1,16 +1,15 @@
-"""The manifest: what a model with several outputs says of them, and how they are taken apart again."""
+"""The manifest: what a model with several outputs says of them, and what is known of its accuracy."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from blockstore.accuracy_model import AccuracyModel, Evidence
 from blockstore.blobs import digest_of
-from blockstore.block import MAX_OUTPUTS, Model, TensorSpec, unpack
+from blockstore.block import MAX_OUTPUTS, Model, TensorSpec
 from blockstore.errors import BadManifest
 from schedulerd.wire.messages import MAX_REPLY_TENSORS
 from tests.blockstore.samples import sample
@@ -59,20 +58,6 @@ def test_an_accuracy_model_of_other_blocks_is_refused() -> None:
 def test_outputs_that_do_not_fill_the_last_tensor_are_refused(outputs: tuple[TensorSpec, ...], message: str) -> None:
     with pytest.raises(BadManifest, match=message):
         Model.from_json(replace(MODEL, outputs=outputs).to_json())
-
-
-def test_a_packed_tensor_is_taken_apart_without_a_copy() -> None:
-    packed = np.arange(20, dtype=np.float32).reshape(2, 10)
-    boxes, scores = unpack(packed, (BOXES, SCORES))
-    np.testing.assert_array_equal(boxes, packed[:, :8].reshape(2, 2, 4))
-    np.testing.assert_array_equal(scores, packed[:, 8:])
-    assert np.shares_memory(boxes, packed)
-    assert np.shares_memory(scores, packed)
-
-
-def test_one_output_is_the_tensor_itself() -> None:
-    packed = np.zeros((1, 3, 2), np.float32)
-    assert unpack(packed, ())[0] is packed
 
 
 def test_a_reply_carries_as_many_tensors_as_a_network_may_have_outputs() -> None:

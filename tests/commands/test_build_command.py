@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from blockstore.build.settings import BuildSettings
 from blockstore.store import Store
 from schedulerd.cli import main
 
@@ -48,7 +50,8 @@ def test_json_is_the_manifest_and_what_was_left_out(tmp_path: Path, capsys: pyte
     assert document["name"] == "tiny"
     assert len(document["blocks"]) == 2
     assert any("9 residual units" in gone["reason"] for gone in document["left_out"])
-    assert document["accuracy_model"]["evidence"]
+    for evidence in document["accuracy_model"]["evidence"]:
+        assert evidence["figures"] == {"agreement": evidence["accuracy"], "top1": evidence["accuracy"]}
     assert {cost["stage"] for cost in document["costs"]} == {"cut", "craft", "evaluate", "time"}
 
 
@@ -63,6 +66,41 @@ def test_a_recipe_gives_options_that_the_command_line_overrides(
         (block,) = store.model("tiny").blocks
     assert "prune:0.5" not in [v.name for v in block.variants]
     capsys.readouterr()
+
+
+def test_a_recipe_with_an_unknown_key_is_refused_by_file_and_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("batch = 8\n")
+    assert main(command(tmp_path / "store", "--recipe", str(recipe))) == 1
+    assert f"{recipe}: batch is no option of schedulerd build; did you mean" in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
+def test_options_are_given_by_their_whole_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(command(tmp_path / "store", "--recip", "absent.toml"))
+    assert "unrecognized arguments: --recip absent.toml" in capsys.readouterr().err
+
+
+def test_every_setting_of_a_build_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["build", "--help"])
+    shown = capsys.readouterr().out.split()
+    names = [field.name.replace("_", "-") for field in dataclasses.fields(BuildSettings)]
+    assert [name for name in names if f"--{name}" not in shown] == []
+
+
+def test_a_model_of_one_block_has_no_combination_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(tmp_path / "store", "--blocks", "1", "--epochs", "0")) == 0
+    assert "off by" not in capsys.readouterr().out
+    with Store.open(tmp_path / "store") as store:
+        model = store.model("tiny")
+    assert model.accuracy_model is not None
+    assert model.accuracy_model.error is None
+    assert "accuracy_model_mae" not in model.provenance
+    assert "Those are all that there are." in (tmp_path / "reports" / "tiny" / "report.md").read_text()
 
 
 def test_explain_says_where_the_network_can_be_cut_and_needs_no_images(
@@ -107,6 +145,10 @@ def test_more_blocks_than_there_can_be_are_as_many_as_possible_with_the_reason(
         (("--task", "guess"), "task 'guess'"),
         (("--model", "tests.blockstore.build.networks:absent"), "has no 'absent'"),
         (("--mean", "0.5"), "the input has 3 channels"),
+        (("--std", "0.5,0,0.5"), "give numbers above 0"),
+        (("--min-gain", "2"), "min_gain is 2.0"),
+        (("--validation-images", "-1"), "validation_images is -1"),
+        (("--calibration-images", "0"), "calibration_images is 0"),
         (("--weights", "absent.safetensors"), "cannot read weights"),
         (("--model", "tests.blockstore.build.networks:Noise"), "the network is a Noise, not a torch.nn.Module"),
         (("--model", "tests.blockstore.build.networks:residual?outputs=7"), "gives float32[7], the data has 4 classes"),

@@ -6,7 +6,7 @@ block, then at most one encoding. A kind that can make nothing of a block raises
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -18,6 +18,8 @@ from blockstore.build.export import Forms
 
 Facts = Mapping[str, float | int | str]
 """How a variant was made, for the manifest: `{"filters_before": 64, "filters_after": 32}`."""
+Latencies = Callable[[Sequence[fx.GraphModule], TensorSpec], Sequence[float]]
+"""Median ms of each of some modules that all take this tensor, measured in turns: they are to be compared."""
 
 
 class Declined(Exception):
@@ -32,10 +34,10 @@ class Material:
     """Afresh at each call, always the same: input and output of the original block, `[batch, ...]`, on calibration
     images, which are training images. One batch is in memory at a time."""
     score: Callable[[fx.GraphModule], float]
-    """Accuracy of the model, 0 to 1, on validation images (training images that nothing is trained on) when this module
-    stands for the block and all others are original."""
-    latency_ms: Callable[[fx.GraphModule, TensorSpec], float]
-    """Median time of a module that takes this tensor."""
+    """Accuracy of the model, 0 to 1, on validation images (training images that nothing is trained on), without their
+    labels, when this module stands for the block and all others are original. Raises `Declined` where the task gives
+    none without labels."""
+    latencies_ms: Latencies
     width_multiple: int
     """What kept widths are rounded to where that measures no slower: engines compute in groups of channels."""
     seed: int

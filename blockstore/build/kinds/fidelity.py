@@ -6,14 +6,22 @@ import math
 
 import numpy as np
 
+from blockstore.build.cut import CutBlock
 from blockstore.build.export import run, session
 from blockstore.build.kinds.base import Declined, Material
 
 
-def output_error(onnx: bytes, material: Material) -> float:
+def has_served_size(block: CutBlock, material: Material) -> bool:
+    """Whether calibration images are of the size that is served, which is the only one that an ONNX form takes."""
+    inputs, _ = next(material.batches())
+    return tuple(inputs.shape[1:]) == block.input.shape
+
+
+def encoding_error(onnx: bytes, material: Material) -> float:
     """Mean squared error of `onnx` over the variance of the original's output, on all calibration batches.
 
-    0 is a copy; 1 is as good as always giving the mean. Raises `Declined` where an output is not a number.
+    0 is a copy; 1 is as good as always giving the mean. Calibration images are of the size that is served. Raises
+    `Declined` where an output is not a number.
     """
     loaded = session(onnx, threads=1)
     count, total, squares, errors = 0, 0.0, 0.0, 0.0

@@ -9,6 +9,7 @@ residual, depthwise, concatenating and padded paths alike.
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from blockstore.block import TensorSpec
 from blockstore.build.kinds.base import Declined
+from blockstore.build.kinds.graphs import varying
 from blockstore.build.trace import example
 
 _RESHAPING: Final = (torch.flatten, torch.unsqueeze, "flatten", "permute", "reshape", "unsqueeze", "view")
@@ -85,7 +87,8 @@ class _Dependencies:
         self.module = copy.deepcopy(module)
         self._names = {layer: name for name, layer in self.module.named_modules()}
         anchored = _Anchored(self.module, spec).eval().requires_grad_(True)
-        self._graph = tp.DependencyGraph().build_dependency(anchored, example_inputs=example(spec))
+        # Not told: it would warn of the block's own constants, whose filters `_watched` leaves alone.
+        self._graph = tp.DependencyGraph().build_dependency(anchored, example_inputs=example(spec), verbose=False)
         anchors = [*anchored.before, *anchored.after]
         self.roots = [
             self._names[group[0].dep.target.module]
@@ -153,9 +156,10 @@ class _Anchored(nn.Module):
 
 
 def _watched(block: fx.GraphModule) -> fx.GraphModule:
-    """The layers of `block` in a graph that gives, after the output, what is reshaped before it is concatenated.
+    """The layers of `block` in a graph that gives, after the output, what torch-pruning cannot follow.
 
-    torch-pruning counts channels wrongly there, for ever: such tensors are anchored and nothing is followed through.
+    What is reshaped before it is concatenated, where it counts channels wrongly, for ever; nothing is followed through.
+    And what is computed with a constant that has channels itself (a scale for each), which nothing would shorten.
     """
     graph = copy.deepcopy(block.graph)
     (output,) = (node for node in graph.nodes if node.op == "output")
@@ -165,8 +169,21 @@ def _watched(block: fx.GraphModule) -> fx.GraphModule:
         with graph.inserting_before(node):
             # Dependencies are read off the autograd graph, which ends here.
             node.args = (graph.call_method("detach", (node.args[0],)), *node.args[1:])
+    watched.extend(_with_wide_constants(graph, block))
     output.args = (tuple(watched),)
     return fx.GraphModule(block, graph)
+
+
+def _with_wide_constants(graph: fx.Graph, block: fx.GraphModule) -> list[fx.Node]:
+    """Operators that compute with the input and with a constant of more than one value."""
+    depends = varying(graph)
+
+    def is_wide(source: fx.Node) -> bool:
+        # What is computed of constants is taken to be wide.
+        fetched = source.op == "get_attr"
+        return source not in depends and not (fetched and operator.attrgetter(str(source.target))(block).numel() == 1)
+
+    return [node for node in graph.nodes if node in depends and any(map(is_wide, node.all_input_nodes))]
 
 
 def _reshaped_before_joined(graph: fx.Graph, layers: Mapping[str, nn.Module]) -> list[fx.Node]:
@@ -204,10 +221,12 @@ def _check_output(before: fx.GraphModule, after: fx.GraphModule, spec: TensorSpe
     with torch.no_grad():
         expected = before(example(spec)).shape
         try:
-            shape = after(example(spec)).shape
+            # Not called: a graph that is called and fails prints where.
+            shape = fx.Interpreter(after).run(example(spec)).shape
         except RuntimeError as error:
+            reason = str(error).splitlines()[0]
             raise Declined(
-                f"without filters the block does not run (a channel count is written into its code?): {error}"
+                f"without filters the block does not run (a channel count is written into its code?): {reason}"
             ) from error
     if shape != expected:
         raise Declined(f"without filters the output becomes {list(shape[1:])} instead of {list(expected[1:])}")

@@ -30,9 +30,9 @@ class Fp16Greedy:
     loss: float
 
     def encode(self, block: CutBlock, module: fx.GraphModule, forms: Forms, material: Material) -> Encoded:
-        """`module` with the chosen layers in FP16.
+        """`module` with the chosen layers in FP16, all of them where they may.
 
-        Raises `Declined` where no layer may be converted, or all may: that is `fp16`. And as `half.encode` does.
+        Raises `Declined` where no layer may be converted, and as `half.encode` and `material.score` do.
         """
         layers = half.layers_of(module)
 
@@ -40,10 +40,10 @@ class Fp16Greedy:
             return material.score(half.rounded(module, converted))
 
         before = accuracy(())
+        chosen, lost = layers, before - accuracy(layers)
         # Two scores settle the usual case; the search is for the others.
-        if before - accuracy(layers) < self.loss:
-            raise Declined(f"all {len(layers)} layers convert for a loss below {self.loss:g}: it would equal fp16")
-        chosen, lost = choose(layers, accuracy, before, self.loss)
+        if lost >= self.loss:
+            chosen, lost = choose(layers, accuracy, before, self.loss)
         if not chosen:
             raise Declined(f"no one of its {len(layers)} layers converts for a loss of accuracy below {self.loss:g}")
         return half.encode(block, module, chosen, forms, material, {"accuracy_lost": round(lost, 5)})

@@ -30,6 +30,15 @@ class Sizes:
         return 0
 
 
+def varying(graph: fx.Graph) -> frozenset[fx.Node]:
+    """The nodes that depend on what `graph` takes; the others are constants of the network, or computed of them."""
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return frozenset(found)
+
+
 def sizes_of(module: fx.GraphModule, spec: TensorSpec) -> Sizes:
     """The sizes of all tensors of `module` when it takes `spec`; `module` stays as it is."""
     # A shallow copy of the graph: the notes that shape propagation leaves are the copy's.

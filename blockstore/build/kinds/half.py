@@ -20,9 +20,9 @@ from torch import fx, nn
 
 from blockstore import torchform
 from blockstore.build.cut import CutBlock
-from blockstore.build.export import Forms, export
+from blockstore.build.export import Forms, to_onnx
 from blockstore.build.kinds.base import Declined, Encoded, Facts, Material
-from blockstore.build.kinds.fidelity import output_error
+from blockstore.build.kinds.fidelity import encoding_error, has_served_size
 
 LARGEST: Final = torch.finfo(torch.float16).max
 """65504."""
@@ -58,19 +58,18 @@ def encode(
 ) -> Encoded:
     """`module`, whose float32 forms are `forms`, with the weights of `layers` in FP16, in both forms.
 
-    Counts of layers and `output_error` join `facts`. Raises `Declined` where a weight is beyond `LARGEST`, an output is
-    not a number or the files would be no smaller.
+    Counts of layers join `facts`, and `encoding_error` where training images are of the size that is served. Raises
+    `Declined` where a weight is beyond `LARGEST`, an output is not a number or the files would be no smaller.
     """
     narrow = _narrow(module, layers)
     written = torchform.save(narrow)
-    inputs, _ = next(material.batches())
-    halved = _stored_in_half(export(narrow.float(), block.input, inputs).onnx)
+    # The operators are those of `forms`, which were compared with each other.
+    halved = _stored_in_half(to_onnx(torchform.load(torchform.save(narrow.float())), block.input))
     if len(halved) >= len(forms.onnx):
         raise Declined(f"its file would have {len(halved)} bytes, in float32 it has {len(forms.onnx)}")
     counts = {"layers": len(layers_of(module)), "layers_converted": len(layers)}
-    return Encoded(
-        replace(forms, onnx=halved, torch=written), {**counts, **facts, "output_error": output_error(halved, material)}
-    )
+    error = {"encoding_error": encoding_error(halved, material)} if has_served_size(block, material) else {}
+    return Encoded(replace(forms, onnx=halved, torch=written), {**counts, **facts, **error})
 
 
 def _narrow(module: fx.GraphModule, layers: Iterable[str]) -> fx.GraphModule:

@@ -145,7 +145,8 @@ def prune_once(
     shares = masked_shares(masked, batches())
     masked.module.to("cpu")
     doomed = {
-        group.root: torch.nonzero(share > choice.threshold).flatten().tolist()
+        # The least masked ones stay even where all are masked too often.
+        group.root: torch.nonzero(share > max(choice.threshold, float(share.min()))).flatten().tolist()
         for group, share in zip(masked.groups, shares, strict=True)
     }
     filters = sum(group.filters for group in masked.groups)
@@ -174,12 +175,17 @@ def insert_masks(module: fx.GraphModule, spec: TensorSpec, share: float, seed: i
     masked = fx.GraphModule(plain, copy.deepcopy(plain.graph))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        blocks = tuple(MaskingBlock(g.filters, max(1, round(share * g.filters))) for g in groups)
+        blocks = tuple(MaskingBlock(g.filters, _zeroed(g.filters, share)) for g in groups)
     for position, (group, block) in enumerate(zip(groups, blocks, strict=True)):
         masked.add_submodule(f"mask{position}", block)
         _mask(masked.graph, f"mask{position}", group, layers)
     masked.recompile()
     return Masked(masked, plain, groups, blocks)
+
+
+def _zeroed(filters: int, share: float) -> int:
+    """How many of `filters` are zeroed, at least one, and not all: their images would be lost."""
+    return min(filters - 1, max(1, round(share * filters)))
 
 
 def train_masks(masked: Masked, batches: Batches, loss: Loss, schedule: Schedule) -> None:

@@ -1,8 +1,9 @@
 """Skip: residual units inside a block are replaced by their shortcuts, `skip:N`.
 
 A residual network computes x + f(x), and single units may go without much harm (Veit et al. 2016, section 4.1): the
-widest range of latency that such a network offers. Which ones is measured: one after the other, always the unit whose
-removal changes the block's output least.
+widest range of latency that such a network offers. A ShuffleNet has the like: one half of the channels passes by, and
+f(other half) stands beside it (Ma et al. 2018, section 3.2). Which units go is measured: one after the other, always
+the one whose removal changes the block's output least.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import operator
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Final
 
 import torch
@@ -35,10 +37,12 @@ def parse(arguments: Sequence[str]) -> Reshaping:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A residual unit of a graph, by the names of its nodes: `addition` = `shortcut` + branch."""
+    """A residual unit of a graph, by the names of its nodes."""
 
-    addition: str
+    end: str
+    """`shortcut` + branch; of a half that is worked on, the branch itself."""
     shortcut: str
+    """What stands in place of `end` when the unit goes."""
     title: str
     """The layers of the branch as the network calls them: `layer1.2`."""
 
@@ -70,7 +74,7 @@ class Skip:
             titles.append(units[best].title)
         return Reshaped(
             copy.deepcopy(left).requires_grad_(False),
-            {"units_before": available, "units_removed": ", ".join(titles), "error_before_retraining": error},
+            {"units_before": available, "units_removed": ", ".join(titles), "removal_error": float(f"{error:.4g}")},
         )
 
 
@@ -78,23 +82,26 @@ def residual_units(module: fx.GraphModule, spec: TensorSpec) -> tuple[Unit, ...]
     """The residual units of `module`, which takes `spec`, in the order of the graph.
 
     An addition is one where both operands are computed of one and the same tensor, one of them, the shortcut, by at
-    most one layer with weights (a projection) and by fewer multiply-adds than the other.
+    most one layer with weights (a projection) and by fewer multiply-adds than the other. A concatenation is one where
+    one operand is a part of a tensor, and the other is computed by layers of another part and has its shape.
     """
     sizes = sizes_of(module, spec)
     layers = dict(module.named_modules())
     dominators = _dominators(module.graph)
     units = [
-        _unit(node, sizes, layers, dominators)
+        (_beside if node.target is torch.cat else _added)(node, sizes, layers, dominators)
         for node in module.graph.nodes
-        if node.target in _ADDITIONS and len(node.all_input_nodes) == 2
+        if node.target in (*_ADDITIONS, torch.cat) and len(node.all_input_nodes) == 2
     ]
     return tuple(unit for unit in units if unit is not None)
 
 
-def _unit(
+def _added(
     addition: fx.Node, sizes: Sizes, layers: dict[str, nn.Module], dominators: Mapping[fx.Node, list[fx.Node]]
 ) -> Unit | None:
     operands = addition.all_input_nodes
+    if not all(operand in dominators for operand in operands):
+        return None
     common = [node for node in dominators[operands[0]] if node in dominators[operands[1]]]
     branches = [_branch(operand, common[-1]) for operand in operands]
     costs = [sum(sizes.multiply_adds(node, layers) for node in branch) for branch in branches]
@@ -106,13 +113,37 @@ def _unit(
     return Unit(addition.name, operands[kept].name, _title(_weighted(branches[1 - kept], layers)))
 
 
+def _beside(
+    joined: fx.Node, sizes: Sizes, layers: dict[str, nn.Module], dominators: Mapping[fx.Node, list[fx.Node]]
+) -> Unit | None:
+    for passing, end in permutations(joined.all_input_nodes):
+        parts = [node for node in dominators.get(end, ()) if _are_parts(node, passing)]
+        if not parts or sizes.shapes.get(parts[-1].name) != sizes.shapes.get(end.name):
+            continue
+        layers_of_branch = _weighted(_branch(end, parts[-1]), layers)
+        if layers_of_branch:
+            return Unit(end.name, parts[-1].name, _title(layers_of_branch))
+    return None
+
+
+def _are_parts(one: fx.Node, other: fx.Node) -> bool:
+    """Whether they are two parts of one tensor, or of what one was split into."""
+    both_parts = one.target is other.target is operator.getitem
+    return both_parts and one is not other and one.args[0] is other.args[0]
+
+
 def _dominators(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
-    """For each node those that every path from the graph's input to it passes, in the order of the graph."""
+    """For each node those that every path from the graph's input to it passes, in the order of the graph.
+
+    What is computed of constants alone (a position, a scale for each channel) is on no such path, and absent.
+    """
     found: dict[fx.Node, list[fx.Node]] = {}
     for node in graph.nodes:
-        above = [found[source] for source in node.all_input_nodes]
-        shared = [one for one in above[0] if all(one in other for other in above[1:])] if above else []
-        found[node] = [*shared, node]
+        above = [found[source] for source in node.all_input_nodes if source in found]
+        if above:
+            found[node] = [*(one for one in above[0] if all(one in other for other in above[1:])), node]
+        elif node.op == "placeholder":
+            found[node] = [node]
     return found
 
 
@@ -142,19 +173,19 @@ def _title(names: Sequence[str]) -> str:
 
 
 def _without(module: fx.GraphModule, unit: Unit) -> fx.GraphModule:
-    """`module` with `unit` replaced by its shortcut; the layers are those of `module`."""
-    shorter = fx.GraphModule(module, copy.deepcopy(module.graph), class_name="Block")
-    nodes = {node.name: node for node in shorter.graph.nodes}
+    """`module` with `unit` replaced by its shortcut; layers and constants are those of `module`, as far as needed."""
+    graph = copy.deepcopy(module.graph)
+    nodes = {node.name: node for node in graph.nodes}
     shortcut = nodes[unit.shortcut]
-    for user in list(nodes[unit.addition].users):
+    for user in list(nodes[unit.end].users):
         # What comes out of a ReLU stays what it is in a second one.
-        if _is_relu(user, shorter) and _is_relu(shortcut, shorter):
+        if _is_relu(user, module) and _is_relu(shortcut, module):
             user.replace_all_uses_with(shortcut)
-    nodes[unit.addition].replace_all_uses_with(shortcut)
+    nodes[unit.end].replace_all_uses_with(shortcut)
+    shorter = fx.GraphModule(module, graph)
     shorter.graph.eliminate_dead_code()
-    shorter.delete_all_unused_submodules()
-    shorter.recompile()
-    return shorter
+    # Once more: it takes what its graph names, and nothing that only the unit needed.
+    return fx.GraphModule(shorter, shorter.graph, class_name="Block")
 
 
 def _is_relu(node: fx.Node, module: fx.GraphModule) -> bool:

@@ -17,6 +17,7 @@ from blockstore.build.onnximport.builder import Builder, Call, Value
 Convert = Callable[[Call, Builder], Value]
 
 _PAD_MODES: Final = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}
+"""ONNX's name for a way to pad -> torch's."""
 _FLOAT: Final = 1
 """ONNX's number for float32."""
 
@@ -146,9 +147,7 @@ def pad(call: Call, builder: Builder) -> Value:
         del pairs[-2:]
     if not pairs:
         return value
-    mode = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}.get(
-        call.attributes.get("mode", "constant")
-    )
+    mode = _PAD_MODES.get(call.attributes.get("mode", "constant"))
     if mode is None:
         raise call.refusal(f"mode {call.attributes['mode']}; constant, edge and reflect are supported")
     if mode != "constant":

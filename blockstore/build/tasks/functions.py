@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blockstore.build import named
 from blockstore.errors import BlockStoreError, CannotBuild
 
 
 @dataclass(frozen=True, slots=True)
 class NamedFunction:
-    """A function with the name that it was found under."""
+    """A function with the name that it was found under, which is what goes to other processes: it may be a lambda."""
 
     name: str
     function: Callable[..., Any]
@@ -29,6 +29,9 @@ class NamedFunction:
         # It is the user's own code, and may raise anything.
         except Exception as error:
             raise CannotBuild(f"{self.name} failed: {type(error).__name__}: {error}") from error
+
+    def __reduce__(self) -> tuple[Callable[[str], NamedFunction], tuple[str]]:
+        return _named, (self.name,)
 
     @property
     def key(self) -> str:
@@ -45,19 +48,15 @@ class NamedFunction:
 
 def find(name: str, arguments: int) -> NamedFunction:
     """The function called `name`, which takes `arguments` positional arguments; else `CannotBuild`."""
-    module_name, colon, attribute = name.partition(":")
-    if not (colon and module_name and attribute):
-        raise CannotBuild(f"{name!r} is not of the form package.module:function")
-    try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except ImportError as error:
-        raise CannotBuild(f"cannot import {module_name!r} for {name!r}: {error}") from error
-    except AttributeError as error:
-        raise CannotBuild(f"module {module_name!r} has no {attribute!r}") from error
-    if not callable(function):
-        raise CannotBuild(f"{name} is a {type(function).__name__}, not a function")
-    _check_arguments(name, function, arguments)
-    return NamedFunction(name, function)
+    found = _named(name)
+    if not callable(found.function):
+        raise CannotBuild(f"{name} is a {type(found.function).__name__}, not a function")
+    _check_arguments(name, found.function, arguments)
+    return found
+
+
+def _named(name: str) -> NamedFunction:
+    return NamedFunction(name, named.resolve(name))
 
 
 def _check_arguments(name: str, function: Callable[..., Any], arguments: int) -> None:

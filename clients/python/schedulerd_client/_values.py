@@ -41,7 +41,8 @@ class Reply:
 
     outputs: Any
     """An array `[1, *Registration.output.shape]` of its dtype, usually float32 logits `[1, classes]`; read-only. Of a
-    model with several outputs, a tuple with one such array for each of `Registration.outputs`."""
+    model with several outputs, a tuple with one such array for each of `Registration.outputs`. Which of the two is
+    settled by the model, at registration: a union would have every reader of every reply tell them apart again."""
     route: tuple[str, ...]
     """Variant of each block that ran."""
     accuracy: float

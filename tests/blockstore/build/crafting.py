@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,10 +40,10 @@ class Blurred:
 
 @dataclass(frozen=True)
 class Measured:
-    """A reshaping that decides by a measurement, other each time: `material.latency_ms`."""
+    """A reshaping that decides by a measurement, other each time: `material.latencies_ms`."""
 
     def reshape(self, block: CutBlock, module: fx.GraphModule, material: Material) -> Reshaped:
-        share = material.latency_ms(module, block.input)
+        (share,) = material.latencies_ms([module], block.input)
         return Reshaped(Blurred(share).reshape(block, module, material).module, {"share": share})
 
 
@@ -103,12 +104,12 @@ def recipe(text: str) -> Recipe:
     return Recipe(text, "+".join(step.partition(":")[0] for step in text.split("+")), tuple(reshapings), encoding)
 
 
-def constant_ms(module: fx.GraphModule, spec: TensorSpec) -> float:
-    return 0.5
+def constant_ms(modules: Sequence[fx.GraphModule], spec: TensorSpec) -> list[float]:
+    return [0.5] * len(modules)
 
 
 def blocks(network: nn.Module | None = None, count: int = 3) -> tuple[CutBlock, ...]:
-    return tuple(cut(networks.traced(network or networks.residual()), count, lambda *_: 1.0, lambda *_: True))
+    return cut(networks.traced(network or networks.residual()), count, lambda *_: 1.0, lambda *_: True).blocks
 
 
 def order(folder: Path, *recipes: str, course: Course = COURSE, images: int = 40) -> Order:
@@ -125,7 +126,8 @@ def order(folder: Path, *recipes: str, course: Course = COURSE, images: int = 40
         calibration_images=12,
         width_multiple=8,
         task=Classification(),
-        latency_ms=constant_ms,
+        outputs=(TensorSpec("float32", (4,)),),
+        latencies_ms=constant_ms,
         threads=1,
     )
 

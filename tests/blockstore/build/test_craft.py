@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from blockstore import torchform
 from blockstore.block import ORIGINAL, TensorSpec
 from blockstore.build.craft import Order, craft_all
 from blockstore.build.export import run, session
+from blockstore.build.kinds import registry
 from blockstore.build.progress import silent
 from blockstore.build.variants import Dropped, Finished
 from blockstore.errors import CannotBuild
@@ -92,6 +94,37 @@ def test_recipes_that_make_the_same_are_made_once(tmp_path: Path) -> None:
         "it is the same as blurred:0.5",
         "it is the same as original",
     ]
+
+
+def test_encodings_that_come_to_the_same_bytes_are_one(tmp_path: Path) -> None:
+    recipes = registry.parse_all(("fp16", "fp16-greedy:0.99", "int8:12", "int8"))
+    order = replace(crafting.order(tmp_path), blocks=1, recipes=recipes)
+    finished, dropped = craft_all(crafting.blocks(count=1), order, 1, silent)
+    assert [f.name for f in finished] == [ORIGINAL, "fp16", "int8:12"]
+    assert [(d.name, d.reason) for d in dropped] == [
+        ("fp16-greedy:0.99", "it is the same as fp16"),
+        ("int8", "it is the same as int8:12"),
+    ]
+
+
+def test_equal_variants_are_told_by_what_is_wanted_this_time(tmp_path: Path) -> None:
+    """Work is gone on from with other recipes, too."""
+    both = crafting.order(tmp_path, "blurred:0.5", "blurred:0.50")
+    crafted(both)
+    finished, dropped = crafted(replace(both, recipes=both.recipes[1:]))
+    assert {f.name for f in finished} == {ORIGINAL, "blurred:0.50"}
+    assert not dropped
+
+
+def test_no_more_images_than_a_batch_on_the_wanted_threads_tell_how_to_share_blocks_out(tmp_path: Path) -> None:
+    blocks, seen = crafting.blocks(), set[tuple[int, int]]()
+    blocks[0].module.register_forward_pre_hook(lambda _, inputs: seen.add((len(inputs[0]), torch.get_num_threads())))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    craft_all(blocks, crafting.order(tmp_path), 1, silent)
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+    assert seen == {(crafting.COURSE.batch_size, 1)}
 
 
 def test_a_loss_that_is_not_a_number_drops_the_variant_and_the_others_go_on(tmp_path: Path) -> None:
@@ -192,12 +225,12 @@ def test_a_shape_that_was_decided_by_measurement_is_not_decided_again(tmp_path: 
 
     with pytest.raises(Stops):
         craft_all(crafting.blocks(), order, 1, stop)
-    finished, _ = crafted(replace(order, latency_ms=_other_ms))
+    finished, _ = crafted(replace(order, latencies_ms=_other_ms))
     assert {f.facts.get("share") for f in finished} == {None, 0.5}
 
 
-def _other_ms(module: fx.GraphModule, spec: TensorSpec) -> float:
-    return 0.25
+def _other_ms(modules: Sequence[fx.GraphModule], spec: TensorSpec) -> list[float]:
+    return [0.25] * len(modules)
 
 
 def test_the_callers_number_of_threads_comes_back(tmp_path: Path) -> None:

@@ -40,6 +40,12 @@ def test_better_in_one_thing_stays() -> None:
     assert dominated([ORIGINAL, small, quick]) == {}
 
 
+def test_a_difference_that_another_measurement_may_turn_round_drops_nobody() -> None:
+    good, as_quick = candidate("good", 1.0, 50, 0.01), candidate("as quick", 1.01, 60, 0.02)
+    assert dominated([ORIGINAL, good, as_quick]) == {}
+    assert dominated([ORIGINAL, good, candidate("slower", 1.1, 60, 0.02)]) == {"slower": "good"}
+
+
 def test_the_original_stays_although_a_variant_beats_it() -> None:
     assert dominated([ORIGINAL, candidate("better", 1.0, 50, 0.0)]) == {}
 

@@ -16,10 +16,6 @@ DATA = Labelled(IMAGES, LABELS)
 ROUTES = [(0, 0), (0, 1)]
 
 
-def silent(done: int, total: int) -> None:
-    """Progress that nobody looks at."""
-
-
 class Network:
     """Two blocks of one and two variants; the last variant turns the classes round. Notes what was run."""
 
@@ -43,7 +39,7 @@ def test_each_shared_beginning_runs_once_per_batch() -> None:
     reference = refer(Classification(), network.blocks, DATA, batch_size=3)
     assert network.runs == ["flatten 3", "same 3", "flatten 2", "same 2"]
     network.runs.clear()
-    route_tallies(network.blocks, ROUTES, DATA.images, 0, reference, 3, silent)
+    route_tallies(network.blocks, ROUTES, DATA.images, 0, reference, 3)
     assert network.runs == ["flatten 3", "same 3", "turned 3", "flatten 2", "same 2", "turned 2"]
 
 
@@ -51,22 +47,14 @@ def test_each_shared_beginning_runs_once_per_batch() -> None:
 def test_accuracy_does_not_depend_on_the_batches(batch_size: int) -> None:
     network = Network()
     reference = refer(Classification(), network.blocks, DATA, batch_size)
-    tallies = route_tallies(network.blocks, ROUTES, DATA.images, 0, reference, batch_size, silent)
+    tallies = route_tallies(network.blocks, ROUTES, DATA.images, 0, reference, batch_size)
     assert {route: tally.score().accuracy for route, tally in tallies.items()} == {(0, 0): 0.8, (0, 1): 0.2}
 
 
 def test_slices_of_the_images_add_up_to_the_whole() -> None:
     network = Network()
     reference = refer(Classification(), network.blocks, DATA, 2)
-    whole = route_tallies(network.blocks, ROUTES, DATA.images, 0, reference, 2, silent)
-    first = route_tallies(network.blocks, ROUTES, DATA.images[:3], 0, reference, 2, silent)
-    rest = route_tallies(network.blocks, ROUTES, DATA.images[3:], 3, reference, 2, silent)
+    whole = route_tallies(network.blocks, ROUTES, DATA.images, 0, reference, 2)
+    first = route_tallies(network.blocks, ROUTES, DATA.images[:3], 0, reference, 2)
+    rest = route_tallies(network.blocks, ROUTES, DATA.images[3:], 3, reference, 2)
     assert merged(first, rest) == whole
-
-
-def test_progress_is_told_after_each_batch() -> None:
-    network = Network()
-    seen: list[tuple[int, int]] = []
-    reference = refer(Classification(), network.blocks, DATA, 2)
-    route_tallies(network.blocks, ROUTES, DATA.images, 0, reference, 2, lambda done, total: seen.append((done, total)))
-    assert seen == [(2, 5), (4, 5), (5, 5)]

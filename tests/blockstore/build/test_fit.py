@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from blockstore.accuracy_model import LINEAR, LOGISTIC, WEIBULL, AccuracyModel, Route
-from blockstore.build.fit import Curve, best_curve, fit_curve, fit_drops, fit_model, mean_error
+from blockstore.build.fit import CURVES, Curve, best_curve, fit_curve, fit_drops, fit_model, mean_error
 from blockstore.build.sampling import single_routes, spread_routes
 
 WIDTHS = (3, 3, 4, 3)
 DAMAGES = ((0.0, 0.1, 0.8), (0.0, 0.4, 1.0), (0.0, 0.02, 0.1, 1.5), (0.0, 0.3, 0.6))
-TRUTH = AccuracyModel(LOGISTIC, 0.9, 0.1, 1.0, DAMAGES, (), 0.0, ())
+TRUTH = AccuracyModel(LOGISTIC, 0.9, 0.1, 1.0, DAMAGES, (), None, ())
 EVERY = list(itertools.product(*map(range, WIDTHS)))
 
 
@@ -49,7 +49,7 @@ def test_cosines_are_found_again() -> None:
 
 def test_drops_that_add_up_are_found_again_and_a_line_is_chosen() -> None:
     drops = ((0.0, 0.02, 0.05), (0.0, 0.1, 0.12), (0.0, 0.01, 0.0, 0.2), (0.0, 0.03, 0.04))
-    truth = AccuracyModel(LINEAR, 0.95, 0.0, 0.0, drops, (), 0.0, ()).predict
+    truth = AccuracyModel(LINEAR, 0.95, 0.0, 0.0, drops, (), None, ()).predict
     seen = measured(truth)
     assert np.allclose(np.concatenate(fit_drops(seen, 0.95, WIDTHS)), np.concatenate(drops), atol=1e-5)
     assert best_curve(seen, WIDTHS, seed=0) == Curve(LINEAR)
@@ -60,6 +60,7 @@ def test_where_drops_do_not_add_up_the_chosen_curve_is_better_than_a_line() -> N
     missing = unseen(TRUTH.predict, seen)
     line = mean_error(fit_curve(Curve(LINEAR), seen, WIDTHS).predict, missing)
     model = fit_model(seen, missing, WIDTHS, seed=0)
+    assert model.error is not None
     assert model.error < line / 5
     assert model.error == pytest.approx(mean_error(model.predict, missing), abs=1e-6)
 
@@ -97,4 +98,12 @@ def test_a_model_without_variants_is_its_original() -> None:
     model = fit_model({(0, 0): 0.7}, {}, (1, 1), seed=0)
     assert model.predict((0, 0)) == 0.7
     assert model.damages == ((0.0,), (0.0,))
-    assert model.error == 0.0
+    assert model.error is None
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("others", [0.0, 6e-7, 0.01])
+def test_a_model_whose_floor_is_an_original_that_is_no_round_number_can_be_loaded(curve: Curve, others: float) -> None:
+    # A detector that finds next to nothing: its mAP, which the floor must not exceed, is rounded up.
+    model = fit_curve(curve, dict.fromkeys(EVERY, others) | {EVERY[0]: 6e-7}, WIDTHS)
+    assert AccuracyModel.from_document(model.to_document()) == model

@@ -48,6 +48,11 @@ def test_training_images_may_be_of_another_size() -> None:
     assert training(Provider(given), FRAMES) is given
 
 
+def test_training_images_of_other_channels_are_refused() -> None:
+    with pytest.raises(CannotBuild, match=r"training images are uint8\[4x4\].*: give uint8 \[n, h, w, 3\]"):
+        training(Provider(Labelled(images(2)[..., 0])), FRAMES)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -58,9 +63,13 @@ def test_training_images_may_be_of_another_size() -> None:
         (None, "gives a NoneType"),
         (OSError("disk on fire"), r"held_out\(\) of the data failed: OSError: disk on fire"),
         (CannotBuild("no such folder"), "^no such folder$"),
-        (Labelled(images(1, side=8)), r"held-out images are uint8\[8x8x3\]"),
+        (
+            Labelled(images(1, side=8)),
+            r"held-out images are uint8\[8x8x3\], the model takes uint8\[4x4x3\]: give uint8 \[n, 4, 4, 3\]",
+        ),
+        (Labelled(np.zeros((2, 4, 4, 3))), r"float64\[4x4x3\]"),
         (Labelled(images(0)), "there are 0 held-out images"),
-        (Labelled(images(2), np.array([0])), "2 held-out images with 1 labels"),
+        (Labelled(images(2), np.array([0])), "2 held-out images with 1 labels: give one for each, or None"),
         (Labelled(images(2), [BOX]), "2 held-out images with 1 labels"),
         (Labelled(images(2), np.array([0.0, 1.0])), r"held-out labels are float64\[2\]: a class each is int64 \[n\]"),
         (Labelled(images(1), np.array([[0, 1]])), r"labels are int64\[1, 2\]"),

@@ -8,7 +8,8 @@ import torch
 from torch import fx, nn
 
 from blockstore.block import TensorSpec
-from blockstore.build.neck import neck_of, up_to_neck, where_to_learn
+from blockstore.build.neck import neck_of, up_to_neck, where_to_learn, with_front
+from tests.blockstore.build.kinds.reshaping import scaled, whole
 
 SPEC = TensorSpec("float32", (4, 6, 6))
 
@@ -70,3 +71,26 @@ def test_a_variant_with_nothing_to_learn_before_its_neck_learns_at_its_output() 
     bare = fx.symbolic_trace(nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)))
     assert up_to_neck(bare, SPEC) is not None
     assert where_to_learn(bare, bare, SPEC) is None
+
+
+def test_constants_of_the_network_stay_on_their_side_of_the_neck() -> None:
+    bench = whole(scaled)
+    module, spec = bench.block.module, bench.block.input
+    up_to = where_to_learn(copy.deepcopy(module), module, spec)
+    assert up_to is not None
+    inputs, _ = next(bench.material.batches())
+    assert up_to(inputs).shape == (8, 8, 12, 12)
+    assert {name.rpartition(".")[2] for name, _ in up_to.named_parameters()} >= {"scale", "position"}
+
+
+def test_a_front_of_other_widths_takes_its_place_before_the_rest() -> None:
+    module, narrow, frame = block(), block(inner=3), torch.randn(2, *SPEC.shape)
+    front = up_to_neck(narrow, SPEC)
+    assert front is not None
+    joined = with_front(module, front)
+    last = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    assert torch.equal(joined(frame), last["6"](front(frame).mean((2, 3))))
+    with torch.no_grad():
+        joined.get_parameter("6.weight").zero_()
+    assert module.get_parameter("6.weight").any()
+    assert not joined.training

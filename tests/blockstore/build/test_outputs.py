@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from blockstore.block import TensorSpec, unpack
+from blockstore.block import TensorSpec
 from blockstore.errors import CannotCut
+from blockstore.outputs import unpack
 from tests.blockstore.build import networks
 
 

@@ -152,6 +152,18 @@ def test_a_loss_that_is_not_a_number_ends_one_student_only() -> None:
     assert (sound.fault, sound.epoch) == (None, 3)
 
 
+@pytest.mark.parametrize("images", [1, 17])
+def test_a_single_number_in_a_last_batch_is_learnt_from(images: int) -> None:
+    """A network of one output, and as many images as leave one alone: it has no variance."""
+    blocks = crafting.blocks(networks.residual(outputs=1))
+    blurred = crafting.Blurred(0.9).reshape(blocks[2], blocks[2].module, None)  # type: ignore[arg-type]  # not looked at
+    one = Student("blurred", blurred.module, "cpu")
+    split = Split(np.arange(images), np.arange(8), np.arange(8))
+    Retraining(Teacher(blocks), {2: [one]}, IMAGES, split, COURSE).run(lambda *_: None, lambda _: None)
+    assert one.fault is None
+    assert min(one.errors) < one.errors[0]
+
+
 def test_without_epochs_students_are_measured_and_left_as_they_are() -> None:
     one = student(1, 0.5)
     train({1: [one]}, replace(COURSE, epochs=0))

@@ -6,11 +6,12 @@ import itertools
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blockstore.accuracy_model import Route
-from blockstore.build.sampling import evenly, single_routes, spread_routes
+from blockstore.build.sampling import evenly, shared_out, single_routes, spread_routes
 
 WIDTHS = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 
@@ -21,6 +22,26 @@ def fewer_are_better(route: Route) -> float:
 
 def test_single_routes_are_the_originals_and_each_variant_alone() -> None:
     assert single_routes((2, 1, 3)) == [(0, 0, 0), (1, 0, 0), (0, 0, 1), (0, 0, 2)]
+
+
+@pytest.mark.parametrize(
+    ("widths", "fit_routes", "check_routes", "expected"),
+    [
+        ((4, 4), 6, 3, (6, 3)),
+        ((4, 4), 40, 16, (6, 3)),
+        ((3, 2), 40, 16, (1, 1)),
+        ((2, 2), 40, 16, (1, 0)),
+        ((4, 4), 40, 0, (9, 0)),
+        ((4, 4), 0, 40, (0, 9)),
+        ((7,), 40, 16, (0, 0)),
+        ((1, 1), 40, 16, (0, 0)),
+        ((1,), 0, 0, (0, 0)),
+    ],
+)
+def test_too_few_combinations_are_shared_out_between_fitting_and_checking(
+    widths: tuple[int, ...], fit_routes: int, check_routes: int, expected: tuple[int, int]
+) -> None:
+    assert shared_out(widths, fit_routes, check_routes) == expected
 
 
 @given(WIDTHS, st.integers(0, 30), st.integers(0, 5))

@@ -9,7 +9,7 @@ import pytest
 
 from blockstore.build.checkpoint import Work
 from blockstore.build.export import Forms
-from blockstore.build.variants import Dropped, drop, find, keep
+from blockstore.build.variants import Dropped, drop, find, keep, without_twins
 from blockstore.errors import CannotBuild
 
 FORMS = Forms(b"onnx", b"torch", parameters=3, multiply_adds=4)
@@ -43,3 +43,13 @@ def test_a_variant_with_a_damaged_file_is_still_to_be_made(tmp_path: Path, suffi
     if suffix != ".json":
         with pytest.raises(CannotBuild, match=r"damaged.*again"):
             kept.forms()
+
+
+def test_of_variants_with_equal_forms_the_first_stays(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    forms = {"a": FORMS, "b": replace(FORMS, torch=None), "c": FORMS, "d": replace(FORMS, onnx=b"other")}
+    made = [keep(work, 1, name, "prune", form, {"name": name}) for name, form in forms.items()]
+    gone = drop(work, 1, "e", "no units")
+    first, onnx_only, twin, other, reason = without_twins([*made, gone])
+    assert (first, onnx_only, other, reason) == (made[0], made[1], made[3], gone)
+    assert twin == Dropped(1, "c", "it is the same as a")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
+import torch
 from torch import Tensor, fx, nn
 
 from blockstore.build.cut import CutBlock, cut
 from blockstore.build.export import Forms, export
 from blockstore.build.kinds.base import Encoded, Encoding, Material
-from blockstore.build.latency import median_ms
+from blockstore.build.latency import medians_ms
 from tests.blockstore.build import networks
 
 BATCHES = 3
@@ -48,7 +49,15 @@ def bench(make: Callable[[], nn.Module], index: int = 0, blocks: int = 1) -> Ben
         return float((got == labels).float().mean())
 
     inputs, _ = next(batches())
-    return Bench(block, export(block.module, block.input, inputs), Material(batches, score, median_ms, 8, 0))
+    return Bench(block, export(block.module, block.input, inputs), Material(batches, score, medians_ms, 8, 0))
+
+
+def with_other_frames(tested: Bench) -> Bench:
+    """`tested`, whose block is the whole network, with training images that are higher than those that are served."""
+    inputs = torch.cat([networks.frames(8), networks.frames(8, 1)], 1)
+    return replace(
+        tested, material=replace(tested.material, batches=lambda: iter([(inputs, tested.block.module(inputs))]))
+    )
 
 
 def relative_error(got: Tensor, expected: Tensor) -> float:

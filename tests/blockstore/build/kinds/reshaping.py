@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,6 +42,33 @@ class Projected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.conv2(torch.relu(self.conv1(x))) + self.shortcut(x))
+
+
+class Scaled(nn.Module):
+    """A residual unit behind a position; its branch is scaled channel by channel (Touvron et al. 2021, section 2).
+
+    Inside of the branch something is added to each channel: `first` cannot lose filters.
+    """
+
+    def __init__(self, channels: int, side: int, inner: int = 8) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, inner, 3, padding=1)
+        self.last = nn.Conv2d(inner, channels, 3, padding=1)
+        self.scale = nn.Parameter(torch.linspace(0.5, 1.5, channels)[:, None, None])
+        self.position = nn.Parameter(torch.randn(channels, side, side))
+        self.register_buffer("shift", torch.linspace(-1, 1, inner)[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.position
+        return x + self.scale * self.last(torch.relu(self.first(x) + self.shift))
+
+
+def scaled() -> nn.Module:
+    """For frames of 12x12: constants of the network's own in a block that has inner filters besides."""
+    torch.manual_seed(1)
+    plain = (nn.Conv2d(8, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Scaled(8, 12), *plain, *head)
 
 
 def concatenating() -> nn.Module:
@@ -94,4 +121,8 @@ def parameters(module: nn.Module) -> int:
 def _bench(block: CutBlock, inputs: Tensor, multiple: int) -> Bench:
     with torch.no_grad():
         pairs = [(part, block.module(part)) for part in torch.chunk(inputs, 3)]
-    return Bench(block, Material(lambda: iter(pairs), lambda _: 0.0, lambda m, _: float(parameters(m)), multiple, 0))
+    return Bench(block, Material(lambda: iter(pairs), lambda _: 0.0, _sizes, multiple, 0))
+
+
+def _sizes(modules: Sequence[fx.GraphModule], _: TensorSpec) -> list[float]:
+    return [float(parameters(module)) for module in modules]

@@ -12,7 +12,7 @@ from blockstore.build.export import export
 from blockstore.build.kinds import dpruner, prune, skip, tucker2
 from blockstore.build.kinds.base import Reshaping
 from tests.blockstore.build import networks
-from tests.blockstore.build.kinds.reshaping import whole
+from tests.blockstore.build.kinds.reshaping import parameters, scaled, whole
 
 KINDS = {
     "prune": prune.parse(["0.5", "activation"]),
@@ -34,6 +34,17 @@ def test_two_reshapings_give_a_block_that_can_be_served_and_retrained(first: str
     module.requires_grad_(True)
     module(inputs).square().sum().backward()
     assert all(p.grad is not None for p in module.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_constants_of_the_network_are_no_hindrance(kind: Reshaping, recwarn: pytest.WarningsRecorder) -> None:
+    bench = whole(scaled)
+    made = bench.reshape(kind).module
+    inputs, target = next(bench.material.batches())
+    assert made(inputs).shape == target.shape
+    assert parameters(made) < parameters(bench.block.module)
+    assert export(made, bench.block.input, inputs).onnx
+    assert not [w for w in recwarn if w.category is UserWarning]
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from blockstore.build.kinds.base import Declined, Material
-from blockstore.build.kinds.fidelity import output_error
+from blockstore.build.kinds.fidelity import encoding_error
 from tests.blockstore.build import networks
 from tests.blockstore.build.kinds.encoded import bench
 
@@ -31,7 +31,7 @@ def outputs() -> list[Tensor]:
 
 
 def test_a_copy_has_hardly_an_error() -> None:
-    assert output_error(*against(outputs())) < 1e-9
+    assert encoding_error(*against(outputs())) < 1e-9
 
 
 def test_it_is_the_squared_error_over_the_variance_of_all_batches() -> None:
@@ -39,15 +39,15 @@ def test_it_is_the_squared_error_over_the_variance_of_all_batches() -> None:
     originals = [2 * output + torch.randn(output.shape, generator=noise) for output in outputs()]
     got, expected = torch.cat(outputs()), torch.cat(originals)
     error = float(((got - expected) ** 2).mean() / expected.var(correction=0))
-    assert output_error(*against(originals)) == pytest.approx(error, rel=0.01)
+    assert encoding_error(*against(originals)) == pytest.approx(error, rel=0.01)
 
 
 def test_a_constant_original_does_not_divide_by_zero() -> None:
     constants = [torch.zeros_like(output) for output in outputs()]
     squares = float(torch.cat(outputs()).square().mean())
-    assert output_error(*against(constants)) == pytest.approx(squares, rel=0.01)
+    assert encoding_error(*against(constants)) == pytest.approx(squares, rel=0.01)
 
 
 def test_not_a_number_is_declined() -> None:
     with pytest.raises(Declined, match="not a number"):
-        output_error(*against([output * float("nan") for output in outputs()]))
+        encoding_error(*against([output * float("nan") for output in outputs()]))

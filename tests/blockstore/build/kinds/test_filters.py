@@ -13,7 +13,7 @@ from blockstore.block import TensorSpec
 from blockstore.build.kinds.base import Declined
 from blockstore.build.kinds.filters import FilterGroup, inner_groups, prunable, without
 from tests.blockstore.build import networks
-from tests.blockstore.build.kinds.reshaping import Bench, block_of, concatenating, projecting, whole
+from tests.blockstore.build.kinds.reshaping import Bench, block_of, concatenating, projecting, scaled, whole
 
 BENCHES = {
     "residual": lambda: whole(networks.residual),
@@ -85,6 +85,11 @@ def test_filters_joined_by_additions_are_one_group() -> None:
 def test_filters_that_reach_one_of_several_outputs_are_in_no_group() -> None:
     makers = {maker for group in groups_of(block_of(TwoOutputs())) for maker in group.makers}
     assert makers == {"0.stem", "0.down"}
+
+
+def test_filters_that_meet_a_constant_of_their_own_are_in_no_group() -> None:
+    makers = {maker for group in groups_of(whole(scaled)) for maker in group.makers}
+    assert makers == {"network.2", "network.4"}
 
 
 def test_grouped_convolutions_that_are_not_depthwise_stay_whole() -> None:

@@ -12,11 +12,12 @@ from torch import nn
 
 from blockstore import torchform
 from blockstore.build.export import run, session
-from blockstore.build.kinds import fp16, half
+from blockstore.build.kinds import fp16
 from blockstore.build.kinds.base import Declined
 from blockstore.errors import CannotBuild
 from tests.blockstore.build import networks
-from tests.blockstore.build.kinds.encoded import bench
+from tests.blockstore.build.kinds.encoded import bench, with_other_frames
+from tests.blockstore.build.kinds.reshaping import scaled
 
 
 def wide() -> nn.Module:
@@ -72,7 +73,7 @@ def test_equal_blocks_are_equal_files_and_the_original_stays() -> None:
 def test_facts_tell_the_layers_and_the_error() -> None:
     facts = bench(networks.residual, index=1, blocks=2).encode(fp16.parse([])).facts
     assert facts["layers"] == facts["layers_converted"]
-    assert 0 < float(facts["output_error"]) < 1e-5
+    assert 0 < float(facts["encoding_error"]) < 1e-5
 
 
 def test_the_onnx_file_is_valid_and_stores_its_large_weights_in_half() -> None:
@@ -103,14 +104,15 @@ def test_a_block_that_would_not_shrink_is_declined() -> None:
         bench(lambda: nn.Sequential(nn.Conv2d(3, 2, 1), nn.Flatten())).encode(fp16.parse([]))
 
 
-def test_rounding_some_layers_leaves_the_others() -> None:
-    module = bench(networks.plain).block.module
-    first, *others = half.layers_of(module)
-    narrow = half.rounded(module, [first])
-    assert len(others) == 6
-    for name in (first, *others):
-        same = torch.equal(narrow.get_parameter(f"{name}.weight"), module.get_parameter(f"{name}.weight"))
-        assert same == (name != first)
+def test_training_images_of_another_size_than_the_one_that_is_served_only_cost_the_error() -> None:
+    tested = bench(networks.residual)
+    made, usual = with_other_frames(tested).encode(fp16.parse([])), tested.encode(fp16.parse([]))
+    assert made.forms == usual.forms
+    assert usual.facts.keys() - made.facts.keys() == {"encoding_error"}
+
+
+def test_constants_of_the_network_are_no_hindrance() -> None:
+    assert float(bench(scaled).encode(fp16.parse([])).facts["encoding_error"]) < 1e-5
 
 
 def test_arguments_are_refused() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from blockstore import torchform
-from blockstore.build.kinds import fp16_greedy
+from blockstore.build.kinds import fp16, fp16_greedy
 from blockstore.build.kinds.base import Declined
 from blockstore.build.kinds.fp16_greedy import choose
 from blockstore.errors import CannotBuild
@@ -86,9 +86,11 @@ def test_only_the_layers_that_cost_little_are_in_half_precision() -> None:
     assert len(made.forms.onnx) < len(tested.forms.onnx)
 
 
-def test_where_all_layers_convert_it_is_declined_for_fp16() -> None:
-    with pytest.raises(Declined, match=r"all 7 layers convert .* it would equal fp16"):
-        bench(networks.plain).encode(fp16_greedy.parse(["0.5"]))
+def test_where_all_layers_may_convert_all_do() -> None:
+    tested = bench(networks.plain)
+    made = tested.encode(fp16_greedy.parse(["0.5"]))
+    assert made.facts["layers_converted"] == 7
+    assert made.forms == tested.encode(fp16.parse([])).forms
 
 
 def test_where_every_layer_costs_too_much_it_is_declined() -> None:

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, fx, nn
 
-from blockstore.build.kinds.graphs import sizes_of
+from blockstore.build.kinds.graphs import sizes_of, varying
 from tests.blockstore.build.kinds.reshaping import block_of
+
+
+class Constants(nn.Module):
+    """A constant, one computed of it, and a sum of that and the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.constant = nn.Parameter(torch.ones(4, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.relu(self.constant)
+
+
+def test_what_is_computed_of_constants_alone_does_not_vary() -> None:
+    graph = fx.symbolic_trace(Constants()).graph
+    depends = varying(graph)
+    assert [node.op for node in graph.nodes if node not in depends] == ["get_attr", "call_function"]
+    assert [node.op for node in graph.nodes if node in depends] == ["placeholder", "call_function", "output"]
 
 
 def test_multiply_adds_count_what_the_weights_of_layers_do_for_one_frame() -> None:

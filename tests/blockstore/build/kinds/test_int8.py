@@ -23,7 +23,8 @@ from blockstore.build.kinds import int8
 from blockstore.build.kinds.base import Declined, Encoded
 from blockstore.errors import CannotBuild
 from tests.blockstore.build import networks
-from tests.blockstore.build.kinds.encoded import BATCHES, Bench, bench, relative_error
+from tests.blockstore.build.kinds.encoded import BATCHES, Bench, bench, relative_error, with_other_frames
+from tests.blockstore.build.kinds.reshaping import scaled
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -41,6 +42,24 @@ def wide() -> nn.Module:
 def pooled() -> nn.Module:
     """The stem of a residual network: a pooling between the layer in float32 and the first one in INT8."""
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.Flatten())
+
+
+def averaged() -> nn.Module:
+    """A pooling between two layers in INT8."""
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.AvgPool2d(2), nn.Conv2d(8, 4, 1))
+
+
+class Detector(nn.Module):
+    """Probabilities of classes beside positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.score, self.place = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.stem(x).relu()
+        scores = self.score(features).permute(0, 3, 2, 1).softmax(3).permute(0, 3, 2, 1)
+        return torch.cat([scores, self.place(features), self.place(features).sigmoid()], 1)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +83,7 @@ def test_the_output_stays_near_the_original(make: Callable[[], nn.Module], index
         assert got.shape == expected.shape
         errors.append(relative_error(got, expected))
     assert 0 < max(errors) < 0.05
-    assert float(made.facts["output_error"]) == pytest.approx(np.mean(errors), rel=0.5)
+    assert float(made.facts["encoding_error"]) == pytest.approx(np.mean(errors), rel=0.5)
 
 
 def test_any_number_of_frames_is_taken() -> None:
@@ -98,39 +117,101 @@ def test_a_block_of_one_convolution_on_frames_is_declined() -> None:
 
 def test_onnxruntime_keeps_pooling_in_float_before_the_first_quantised_layer(tmp_path: Path) -> None:
     made = bench(pooled).encode(int8.parse([]))
-    optimised = tmp_path / "optimised.onnx"
-    options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(optimised)
-    options.log_severity_level = 4
-    onnxruntime.InferenceSession(made.forms.onnx, options, providers=["CPUExecutionProvider"])
-    nodes = [node.op_type for node in onnx.load(optimised).graph.node]
+    nodes = optimised(made, tmp_path)
     assert nodes.index("MaxPool") < nodes.index("QuantizeLinear") < nodes.index("QLinearConv")
 
 
-def test_only_the_wanted_number_of_batches_is_calibrated_on() -> None:
+def optimised(made: Encoded, folder: Path) -> list[str]:
+    """The operators that onnxruntime makes of it."""
+    path = folder / "optimised.onnx"
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(made.forms.onnx, options, providers=["CPUExecutionProvider"])
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def test_average_pooling_stays_in_float(tmp_path: Path) -> None:
+    nodes = optimised(bench(averaged).encode(int8.parse([])), tmp_path)
+    assert "AveragePool" in nodes
+    assert nodes.count("QLinearConv") == 2
+
+
+def test_what_a_detector_squashes_last_is_squashed_in_float(tmp_path: Path) -> None:
+    tested = bench(Detector)
+    made = tested.encode(int8.parse([]))
+    inputs, _ = next(tested.material.batches())
+    scores = run(session(made.forms.onnx, threads=1), inputs.numpy())[:, :4]
+    assert scores.sum(1) == pytest.approx(1.0, abs=1e-5)
+    nodes = optimised(made, tmp_path)
+    assert {"Softmax", "Sigmoid", "Concat"} <= set(nodes)
+    assert nodes.count("QLinearConv") >= 2
+
+
+def in_batches_of(tested: Bench, size: int) -> Bench:
+    inputs, outputs = (torch.cat(parts) for parts in zip(*tested.material.batches(), strict=True))
+    pairs = list(zip(inputs.split(size), outputs.split(size), strict=True))
+    return replace(tested, material=replace(tested.material, batches=lambda: iter(pairs)))
+
+
+@pytest.mark.parametrize("images", ["10", "16"])
+def test_as_many_images_as_wanted_are_calibrated_on_whatever_the_batch_size(images: str) -> None:
     tested = bench(networks.residual)
-    served: list[int] = []
-
-    def batches() -> Iterator[tuple[Tensor, Tensor]]:
-        served.append(0)
-        for batch in tested.material.batches():
-            served[-1] += 1
-            yield batch
-
-    counting = replace(tested, material=replace(tested.material, batches=batches))
-    one = counting.encode(int8.parse(["1"])).forms.onnx
-    assert served == [1, BATCHES]
-    assert one != tested.encode(int8.parse(["2"])).forms.onnx
-    assert tested.encode(int8.parse(["100"])).forms == tested.encode(int8.parse([str(BATCHES)])).forms
+    made = {in_batches_of(tested, size).encode(int8.parse([images])).forms.onnx for size in (1, 4, 24)}
+    assert made == {tested.encode(int8.parse([images])).forms.onnx}
+    assert made != {tested.encode(int8.parse(["24"])).forms.onnx}
 
 
-def test_another_process_makes_the_same_file_and_prints_logs_and_leaves_nothing(tmp_path: Path) -> None:
-    """Python's hashes differ from process to process, and with them the order of sets."""
+def test_all_images_are_calibrated_on_where_there_are_fewer() -> None:
+    tested = bench(networks.residual)
+    assert tested.encode(int8.parse([])).forms == tested.encode(int8.parse([str(8 * BATCHES)])).forms
+
+
+class TwoScales(nn.Module):
+    """Two outputs, one in thousands and one in thousandths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.large, self.small = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1), nn.Conv2d(8, 3, 1)
+        with torch.no_grad():
+            self.large.weight.mul_(1e3)
+            self.small.weight.mul_(1e-3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.relu(self.stem(x))
+        return self.large(x), self.small(x).mean((2, 3))
+
+
+def test_every_output_of_a_network_has_a_scale_of_its_own() -> None:
+    tested = bench(TwoScales)
+    made = tested.encode(int8.parse([]))
+    assert made.facts["layers_converted"] == 2
+    inputs, expected = next(tested.material.batches())
+    got = torch.from_numpy(run(session(made.forms.onnx, threads=1), inputs.numpy()))
+    assert relative_error(got[:, -3:], expected[:, -3:]) < 0.05
+
+
+def test_constants_of_the_network_are_no_hindrance() -> None:
+    assert float(bench(scaled).encode(int8.parse([])).facts["encoding_error"]) < 0.05
+
+
+def test_training_images_of_another_size_than_the_one_that_is_served_are_a_reason() -> None:
+    with pytest.raises(Declined, match="training images of the size that is served; these are of another"):
+        with_other_frames(bench(networks.residual)).encode(int8.parse([]))
+
+
+def test_another_process_makes_the_same_file_and_prints_logs_and_writes_nothing(tmp_path: Path) -> None:
+    """Python's hashes differ from process to process, and with them the order of sets.
+
+    No file may have a byte there, as on a full disk.
+    """
     program = (
-        "import hashlib, logging\n"
+        "import hashlib, logging, resource\n"
         "from tests.blockstore.build import networks\n"
         "from tests.blockstore.build.kinds.encoded import bench\n"
         "from blockstore.build.kinds import int8\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "made = bench(networks.residual).encode(int8.parse([]))\n"
         "print(hashlib.sha256(made.forms.onnx).hexdigest(), logging.root.handlers)\n"
     )

@@ -39,6 +39,16 @@ def test_as_many_filters_as_asked_for_are_zeroed_in_every_image() -> None:
     assert (mask == 1).sum((1, 2, 3)).tolist() == [5] * 5
 
 
+@pytest.mark.parametrize(("share", "threshold"), [(0.99, 0.995), (0.7, 0.8), (0.5, 0.6)])
+def test_one_filter_at_least_stays(share: float, threshold: float) -> None:
+    """Of 3 filters all would be zeroed by the share, or each in more images than the threshold says by rounding."""
+    bench = block_of(nn.Sequential(nn.Conv2d(4, 3, 3, padding=1), nn.ReLU(), nn.Conv2d(3, 4, 3, padding=1)))
+    quick = Schedule(mask_epochs=1, joint_epochs=0)
+    choice = Choice(share, threshold)
+    pruned = prune_once(bench.block.module, bench.block.input, bench.material.batches, error, choice, quick, 0)
+    assert 1 <= pruned.filters_after < 3
+
+
 def test_masks_have_gradients_though_they_are_zeros_and_ones() -> None:
     block = MaskingBlock(8, 3)
     (block(torch.randn(5, 8, 4, 4)) * torch.randn(5, 8, 1, 1)).sum().backward()

@@ -24,7 +24,9 @@ def first_weight(module: nn.Module) -> torch.Tensor:
 
 def with_latency(bench: Bench, latency_ms: Callable[[int], float]) -> Bench:
     """`bench` where a module's latency is a function of the filters of its first convolution."""
-    measured = dataclasses.replace(bench.material, latency_ms=lambda m, _: latency_ms(len(first_weight(m))))
+    measured = dataclasses.replace(
+        bench.material, latencies_ms=lambda modules, _: [latency_ms(len(first_weight(m))) for m in modules]
+    )
     return dataclasses.replace(bench, material=measured)
 
 

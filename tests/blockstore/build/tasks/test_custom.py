@@ -53,6 +53,22 @@ def test_what_is_no_accuracy_is_refused(value: Any) -> None:
         reference.tally(OUTPUTS, 0)
 
 
+def strict(outputs: Any, originals: Any, labels: Any) -> float:
+    if not np.isfinite(outputs).all():
+        raise ValueError("Input contains NaN")
+    return 1.0
+
+
+@pytest.mark.parametrize("metric", [lambda outputs, *_: float(outputs.mean()), strict])
+@pytest.mark.parametrize("ruin", [np.nan, np.inf])
+def test_where_outputs_are_ruined_and_the_metric_makes_nothing_of_them_accuracy_is_0(metric: Any, ruin: float) -> None:
+    task = Custom(NamedFunction("here:metric", metric))
+    reference = task.reference([OUTPUTS], Labelled(IMAGES))
+    route = OUTPUTS.copy()
+    route[1] = ruin
+    assert reference.tally(route, 0).score().accuracy == 0.0
+
+
 @pytest.mark.parametrize("value", [1, 0.5, np.float32(0.5), True])
 def test_any_number_from_0_to_1_is_taken(value: Any) -> None:
     reference = Custom(NamedFunction("here:metric", lambda *_: value)).reference([OUTPUTS], Labelled(IMAGES))

@@ -64,7 +64,7 @@ def test_measurements_made_with_other_code_have_another_key(tmp_path: Path, monk
         ("classification?top=5", "only detection takes an argument"),
         ("detection", "detection is told its decoder, detection\\?decode=package.module:function"),
         ("detection?decoder=a:b", "is told its decoder"),
-        ("detection?decode=nothing", "'nothing' is not of the form package.module:function"),
+        ("detection?decode=nothing", "'nothing' is not of the form package.module:name"),
         ("detection?decode=absent.module:decode", "cannot import 'absent.module'"),
         (f"detection?decode={HERE}:metric", "metric takes .*, it is called with 1 arguments: missing a required"),
         (f"{HERE}:absent", "has no 'absent'"),

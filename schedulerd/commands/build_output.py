@@ -1,0 +1,85 @@
+"""What `schedulerd build` prints: what came of a build, or where a network can be cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schedulerd.commands.tables import RESTART_NOTE, size_text, table
+
+if TYPE_CHECKING:
+    from blockstore.build.built import Built
+    from blockstore.build.explain import Explanation
+
+
+def explained(explanation: Explanation) -> Iterator[str]:
+    """Legal cuts, blocks, and what stands in the way of more."""
+    yield f"{len(explanation.cuts)} legal cuts; --cuts takes their names"
+    yield from table(("after", "what crosses"), [(cut.name, str(cut.tensor)) for cut in explanation.cuts])
+    yield ""
+    header = ("block", "name", "operators", "parameters", "multiply-adds", "ms", "output")
+    rows = [
+        (
+            str(row.index),
+            row.name,
+            ", ".join(f"{count} {name}" for name, count in row.operators.items()),
+            f"{row.parameters:,}",
+            f"{row.multiply_adds:,}",
+            f"{row.latency_ms:.3f}",
+            str(row.output),
+        )
+        for row in explanation.blocks
+    ]
+    yield from table(header, rows, numbers=("parameters", "multiply-adds", "ms"))
+    if len(explanation.outputs) > 1:
+        yield f"outputs: {', '.join(map(str, explanation.outputs))}"
+    if explanation.obstacle:
+        yield f"no more blocks: {explanation.obstacle}"
+
+
+def document(built: Built, report: Path) -> dict[str, Any]:
+    """The manifest, with every measured combination and its figures, and what else is known of the build."""
+    return {
+        **json.loads(built.model.to_json()),
+        "latencies_ms": built.latencies_ms,
+        "left_out": [dataclasses.asdict(gone) for gone in built.left_out],
+        "costs": [dataclasses.asdict(cost) for cost in built.costs],
+        "obstacle": built.obstacle,
+        "remarks": built.remarks,
+        "report": str(report),
+    }
+
+
+def lines(built: Built, report: Path) -> Iterator[str]:
+    """The variants of each block, how far predictions can be believed, and what was left out."""
+    model = built.model
+    header = ("block", "variant", "parameters", "multiply-adds", "ms", "accuracy drop", "size")
+    rows = [
+        (
+            f"{block.index} {block.name}" if position == 0 else "",
+            variant.name,
+            f"{variant.parameters:,}",
+            f"{variant.multiply_adds:,}",
+            f"{built.latencies_ms[block.index][position]:.3f}" if built.latencies_ms else "-",
+            f"{variant.accuracy_drop:.4f}",
+            size_text(sum(a.size_bytes for a in variant.artifacts)),
+        )
+        for block in model.blocks
+        for position, variant in enumerate(block.variants)
+    ]
+    yield f"{model.name}: accuracy {model.accuracy:.4f} on {model.evaluated_images} held-out images"
+    yield from table(header, rows, numbers=header[2:])
+    if built.accuracy.error is not None:
+        yield (
+            f"{built.combinations:,} combinations; their predicted accuracy is off by {built.accuracy.error:.4f} on"
+            f" average over {model.provenance['routes_checked']} that were measured to check it"
+        )
+    yield from (f"block {gone.block} is without {gone.name}: {gone.reason}" for gone in built.left_out)
+    if built.obstacle:
+        yield f"no more blocks could be cut: {built.obstacle}"
+    yield from (f"note: {remark}" for remark in built.remarks)
+    yield f"report: {report}"
+    yield RESTART_NOTE
