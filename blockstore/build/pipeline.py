@@ -9,6 +9,7 @@ model behind. What it has done is kept in a work folder, and the same build goes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -100,7 +101,7 @@ def build(
     model = manifest.model(blocks, finished, known, traced.outputs, settings, data.classes, counts, store)
     with costs.stage("time"):
         progress("time", 0, 1)
-        chosen = timing.choose(model, known.model, timer(model, store.path)) if timer else timing.Chosen(model)
+        chosen = timing.choose(model, known.model, _timed(model, timer, store, kept)) if timer else timing.Chosen(model)
         progress("time", 1, 1)
     model, left_out = chosen.model, (*dropped, *chosen.left_out)
     store.put_model(model)
@@ -215,6 +216,16 @@ def _order(
         latencies_ms=medians_ms,
         threads=settings.threads,
     )
+
+
+def _timed(model: Model, timer: Timer, store: Sink, kept: Work) -> Timed:
+    """Times of the variants of `model`: those that this build took before it was interrupted, for no two are equal."""
+    before = kept.get_json("times.json")
+    if before is not None and before["digests"] == sorted(model.digests()):
+        return Timed(before["medians_ms"], tuple(before["faults"]), before["disturbed"])
+    timed = timer(model, store.path)
+    kept.put_json("times.json", {"digests": sorted(model.digests()), **asdict(timed)})
+    return timed
 
 
 def _assess(

@@ -220,6 +220,26 @@ def test_what_came_of_it_is_told_before_the_work_is_removed(tmp_path: Path) -> N
     assert not list((tmp_path / "work").iterdir())
 
 
+def test_times_are_taken_once_even_where_the_build_is_interrupted_after_them(tmp_path: Path) -> None:
+    taken: list[Timed] = []
+
+    def timer(model: Model, path_of: Callable[[str], Path]) -> Timed:
+        variants = [v for block in model.blocks for v in block.variants]
+        taken.append(Timed({v.artifacts[0].digest: 1.0 + len(taken) for v in variants}, (), False))
+        return taken[-1]
+
+    def interrupt(built: Built) -> None:
+        raise Stops
+
+    arguments = (networks.residual(), networks.Noise(), SETTINGS)
+    with Store.open(tmp_path / "store", create=True) as store:
+        with pytest.raises(Stops):
+            pipeline.build(*arguments, store, tmp_path / "work", silent, timer, interrupt)
+        built = pipeline.build(*arguments, store, tmp_path / "work", silent, timer)
+    assert len(taken) == 1
+    assert {ms for row in built.latencies_ms for ms in row} == {1.0}
+
+
 def test_a_refined_route_adds_variants_that_are_measured_like_the_others(tmp_path: Path) -> None:
     settings = replace(SETTINGS, variants=("prune:0.5", "prune:0.5+int8"), finetune=("prune:0.5",))
     with Store.open(tmp_path / "store", create=True) as store:
