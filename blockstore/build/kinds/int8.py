@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 from onnx import helper, shape_inference
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
@@ -137,7 +138,7 @@ def _hold_pooling(graph: onnx.GraphProto, head: frozenset[str]) -> None:
 def _first(batches: Iterator[tuple[Tensor, Tensor]], images: int) -> Iterator[Array]:
     """The inputs of the first `images` images, `_AT_ONCE` of a batch at a time."""
     for inputs, _ in batches:
-        yield from (part.numpy() for part in inputs[:images].split(_AT_ONCE))
+        yield from (part.numpy() for part in torch.split(inputs[:images], _AT_ONCE))
         images -= len(inputs)
         if images <= 0:
             return

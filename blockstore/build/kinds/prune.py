@@ -57,7 +57,10 @@ class Prune:
 
     def _check(self, before: Mapping[str, int], exact: Mapping[str, int]) -> None:
         if not before:
-            raise Declined("no inner filters: every convolution reaches the block's input or output; cut larger blocks")
+            raise Declined(
+                "no inner filters: every convolution reaches the block's input or output, or meets a constant for each "
+                "of its channels; cut larger blocks"
+            )
         if exact == before:
             raise Declined(
                 f"without {self.ratio:g} of them all {sum(before.values())} inner filters stay (the widest of the "

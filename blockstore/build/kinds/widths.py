@@ -12,7 +12,7 @@ from blockstore.build.kinds.base import Facts, Material
 NOISE: Final = 0.02
 """Share by which latencies of equal modules differ, measured in turns while other programs ran: of 180 comparisons of a
 block of ResNet-20 or ResNet-18 with its own copy 3 were above it, the largest was 0.030. Timed one after the other 22
-were, and the largest was 1.24."""
+were, and the largest ratio was 2.24."""
 
 
 def round_up(width: int, multiple: int) -> int:

@@ -60,7 +60,8 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.position
-        return x + self.scale * self.last(torch.relu(self.first(x) + self.shift))
+        branch: Tensor = self.last(torch.relu(self.first(x) + self.shift))
+        return x + self.scale * branch
 
 
 def scaled() -> nn.Module:

@@ -150,7 +150,7 @@ def test_what_a_detector_squashes_last_is_squashed_in_float(tmp_path: Path) -> N
 
 def in_batches_of(tested: Bench, size: int) -> Bench:
     inputs, outputs = (torch.cat(parts) for parts in zip(*tested.material.batches(), strict=True))
-    pairs = list(zip(inputs.split(size), outputs.split(size), strict=True))
+    pairs = list(zip(torch.split(inputs, size), torch.split(outputs, size), strict=True))
     return replace(tested, material=replace(tested.material, batches=lambda: iter(pairs)))
 
 

@@ -50,7 +50,8 @@ class Placed(nn.Module):
         self.conv, self.position = nn.Conv2d(4, 4, 1), nn.Parameter(torch.randn(4, 8, 8))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x) + self.position
+        y: Tensor = self.conv(x)
+        return y + self.position
 
 
 class Shuffled(nn.Module):
