@@ -92,7 +92,8 @@ def _build() -> None:
         STD,
     ]
     command += ["--weights", str(SHARED / "models" / "resnet20-cifar10.safetensors"), "--data", data]
-    subprocess.run([*command, "--blocks", "5", "--epochs", "4"], check=True, timeout=BUILD_TIMEOUT_S)
+    command += ["--blocks", "5", "--epochs", "4", "--variants", "prune:0.25", "prune:0.5", "prune:0.75"]
+    subprocess.run([*command, "--batch-size", "32", "--learning-rate", "0.001"], check=True, timeout=BUILD_TIMEOUT_S)
 
 
 def _test_images(limit: int) -> tuple[Any, Any]:
