@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ PROFILE_S = 20.0
 BATCH = 32
 
 Chain = Sequence[OnnxBlock]
+Array = np.ndarray[Any, Any]
 
 
 class Routes:
@@ -67,40 +69,46 @@ class Routes:
         return ", ".join(b.variants[v].name for b, v in zip(self.model.blocks, route, strict=True))
 
 
-def side_by_side_ms(chains: Mapping[str, Chain], frame: np.ndarray[Any, Any]) -> dict[str, list[float]]:
-    """Times of each chain on one frame, in ms: round after round, all chains take turns."""
-    times: dict[str, list[float]] = {name: [] for name in chains}
+def side_by_side_ms(chains: Mapping[str, Chain], frame: Array) -> dict[str, list[float]]:
+    """Times of each chain on one frame, in ms."""
+    return in_turns_ms({name: partial(run, chain, frame) for name, chain in chains.items()})
+
+
+def in_turns_ms(calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+    """Times of each call, in ms: round after round, all take turns."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(ROUNDS):
-        for name, chain in chains.items():
+        for name, call in calls.items():
             began_s = time.perf_counter()
-            _run(chain, frame)
+            call()
             times[name].append(1e3 * (time.perf_counter() - began_s))
     return times
 
 
-def frame_of(model: Model) -> np.ndarray[Any, Any]:
+def frame_of(model: Model) -> Array:
     """A frame to time on."""
     return _frame(model)
 
 
-def accuracy(chain: Chain, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> float:
+def accuracy(chain: Chain, images: Array, labels: Array) -> float:
     """Share of `images` whose highest output is the label."""
 
     def correct(start: int) -> int:
-        outputs = _run(chain, images[start : start + BATCH])
+        outputs = run(chain, images[start : start + BATCH])
         return int((outputs.argmax(1) == labels[start : start + BATCH]).sum())
 
     with ThreadPoolExecutor(2) as pool:
         return sum(pool.map(correct, range(0, len(images), BATCH))) / len(images)
 
 
-def _run(chain: Chain, tensor: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def run(chain: Chain, tensor: Array) -> Array:
+    """What the last block gives for `tensor`, which the first one takes."""
     for block in chain:
         tensor = block.run(tensor)
     return tensor
 
 
-def _frame(model: Model) -> np.ndarray[Any, Any]:
+def _frame(model: Model) -> Array:
     return np.random.default_rng(0).integers(0, 256, (1, *model.input.shape), np.uint8)
 
 

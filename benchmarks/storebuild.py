@@ -1,0 +1,102 @@
+"""Stores of the builder's benchmarks: made by the command that users give, with its bill, and routes chosen in them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.routes import Routes, frame_of, side_by_side_ms
+from benchmarks.search import most_accurate
+from blockstore.accuracy_model import Route
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+OUT = ROOT / "out" / "builder"
+RECIPES = Path(__file__).parent / "recipes"
+TOLERANCE = 1.01
+"""A route may measure so much over its share: the spread of medians between two runs."""
+BUILD_TIMEOUT_S = 3600.0
+"""A store of ResNet-56 took a fifth of it."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a build took, with all its processes, and how many variants were retrained or encoded."""
+
+    cpu_s: dict[str, float]
+    """By stage."""
+    peak_rss_mb: float
+    variants: int
+
+
+def build(name: str, options: Sequence[str]) -> Build:
+    """Build the store OUT/`name` anew, by `schedulerd build` with `options`; its report goes beside it."""
+    store = OUT / name
+    where = ["--name", name, "--store", str(store), "--report", str(OUT / "reports" / name)]
+    command = [sys.executable, "-m", "schedulerd", "build", *options, *where, "--json"]
+    shutil.rmtree(store, ignore_errors=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)
+    peak = _Peak(process.pid)
+    try:
+        out, _ = process.communicate(timeout=BUILD_TIMEOUT_S)
+    finally:
+        process.kill()
+        peak_rss_mb = peak.stop()
+    if process.returncode:
+        raise RuntimeError(f"the build of {name} ended with exit code {process.returncode}")
+    document = json.loads(out)
+    dominated = sum("slower, larger and worse" in gone["reason"] for gone in document["left_out"])
+    variants = dominated + sum(len(block["variants"]) for block in document["blocks"])
+    return Build({c["stage"]: c["cpu_s"] for c in document["costs"]}, peak_rss_mb, variants)
+
+
+def route_within(routes: Routes, share: int, allowed: Callable[[int, int], bool] = lambda *_: True) -> Route:
+    """The most accurate route that also measures within `share` percent of the original.
+
+    Its rows are asked for less until it does. `allowed(block, variant)` narrows the choice.
+    """
+    known, model = routes.model.accuracy_model, routes.model
+    assert known is not None
+    original_ms = sum(row[0] for row in routes.latencies_ms)
+    limit_ms = share / 100 * original_ms
+    for _ in range(5):
+        route = most_accurate(known, routes.latencies_ms, limit_ms, allowed)
+        pair = {"original": routes.chain(routes.original), "route": routes.chain(route)}
+        medians_ms = {name: statistics.median(t) for name, t in side_by_side_ms(pair, frame_of(model)).items()}
+        excess = medians_ms["route"] / medians_ms["original"] / (share / 100)
+        if excess <= TOLERANCE or route == most_accurate(known, routes.latencies_ms, 0.0, allowed):
+            break
+        limit_ms /= excess
+    return route
+
+
+class _Peak:
+    """Highest resident memory of a process with its children, looked at a few times a second."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._highest, self._over = pid, 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> float:
+        """In MB."""
+        self._over.set()
+        self._thread.join()
+        return self._highest / 1e6
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.2):
+            with suppress(psutil.Error):
+                root = psutil.Process(self._pid)
+                everyone = [root, *root.children(recursive=True)]
+                self._highest = max(self._highest, sum(p.memory_info().rss for p in everyone))
