@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("main_job", "cifar10")
+ALL = ("main_job", "cifar10", "builder", "onnx_models", "dpruner")
 TIMEOUT_S = 5400
 
 
