@@ -8,26 +8,33 @@ Stores and reports are left in out/builder.
 
 from __future__ import annotations
 
-import json
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from benchmarks.harness import Figure, Options, Target, main
 from benchmarks.routes import Chain, Routes, accuracy, frame_of, side_by_side_ms
-from benchmarks.search import most_accurate, peers_choice
+from benchmarks.search import peers_choice
+from benchmarks.storebuild import (
+    BUILD_TIMEOUT_S,
+    OUT,
+    RECIPES,
+    SHARED,
+    TOLERANCE,
+    Build,
+    accuracy_model_mae,
+    build,
+    measured,
+    route_within,
+)
 from benchmarks.wholemodel import Lesson, Task, fused, onnx_of, pruned, retrained
 from blockstore.accuracy_model import Route
 from blockstore.block import TensorSpec
@@ -35,41 +42,25 @@ from blockstore.build import pipeline, weights
 from blockstore.build.images import Labelled
 from blockstore.build.progress import shown
 from blockstore.build.settings import BuildSettings
-from blockstore.errors import BlockStoreError
 from blockstore.store import Store
 from blockstore.zoo.datasets import cifar10
 from blockstore.zoo.preprocess import Preprocess
 from blockstore.zoo.resnet import CifarResNet
 from schedulerd.serving.engines.onnx import OnnxBlock, OnnxEngine
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared"
 IMAGES = SHARED / "data" / "cifar10"
-OUT = ROOT / "out" / "builder"
 DEPTHS = (20, 56)
 OVERALL = ("accuracy_model_mae", "peak_rss_mb")
 SHARES = (100, 80, 60, 50, 40)
-TOLERANCE = 1.01
-"""A route may measure so much over its share: the spread of medians between two runs."""
 HELD_OUT = 2000
 """Test images from the front that the accuracy model is made with; all others are for the figures."""
 TRAINING_IMAGES = 10000
-RECIPE = Path(__file__).parent / "recipes" / "resnet.toml"
+RECIPE = RECIPES / "resnet.toml"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BLOCKS = {20: 5, 56: 6}
 PEER_BLOCKS = {20: 9, 56: 27}
 PEER_CPU_S = {20: 11 + 278 + 240, 56: 30 + 809 + 929}
 """What the peer's own code took on one core: to generate, retrain and profile accuracy."""
-BUILD_TIMEOUT_S = 3600.0
-"""A store of ResNet-56 took a fifth of it."""
-
-
-@dataclass(frozen=True)
-class Bill:
-    """What a build took, with all its processes."""
-
-    cpu_s: dict[str, float]
-    peak_rss_mb: float
 
 
 def measure(options: Options) -> Mapping[str, Figure]:
@@ -80,20 +71,9 @@ def measure(options: Options) -> Mapping[str, Figure]:
     found: dict[str, Figure] = {}
     for depth in DEPTHS:
         if options.wants(*figures_of(depth), *OVERALL):
-            found |= _measured(depth, options.quick)
+            found |= measured(f"resnet{depth}", figures_of(depth), partial(_network, depth, options.quick))
     found |= _overall(found)
     return {name: figure for name, figure in found.items() if options.wants(name)}
-
-
-def _measured(depth: int, quick: bool) -> dict[str, Figure]:
-    """The figures of one network by their full names; a build that fails has none, and the other network goes on."""
-    try:
-        found = {f"resnet{depth}_{name}": figure for name, figure in _network(depth, quick).items()}
-    except (RuntimeError, BlockStoreError, subprocess.TimeoutExpired) as error:
-        return {name: Figure(None, "-", reason=str(error)) for name in figures_of(depth)}
-    for name, figure in found.items():
-        print(figure.line(name), file=sys.stderr, flush=True)
-    return found
 
 
 def _overall(found: Mapping[str, Figure]) -> dict[str, Figure]:
@@ -108,27 +88,25 @@ def _overall(found: Mapping[str, Figure]) -> dict[str, Figure]:
 
 def _network(depth: int, quick: bool) -> dict[str, Figure]:
     """The figures of one network, without its name."""
-    bill, made = _build(depth, quick)
+    made = build(f"resnet{depth}", ["--recipe", str(RECIPE), "--blocks", str(BLOCKS[depth]), *_what(depth, quick)])
     unseen = cifar10(str(IMAGES), test_first=HELD_OUT, test_limit=500 if quick else 0).held_out()
     with Store.open(OUT / f"resnet{depth}") as store:
         routes = Routes(store, f"resnet{depth}")
     peer, peers_alone_ms = _peer(depth, quick)
-    whole = _whole(depth, routes, bill.cpu_s["craft"], quick)
-    return {**_costs(depth, routes, bill, made), **_compared(routes, whole, peer, peers_alone_ms, unseen)}
+    whole = _whole(depth, routes, made.cpu_s["craft"], quick)
+    return {**_costs(depth, routes, made), **_compared(routes, whole, peer, peers_alone_ms, unseen)}
 
 
-def _costs(depth: int, routes: Routes, bill: Bill, made: int) -> dict[str, Figure]:
-    model, known = routes.model, routes.model.accuracy_model
-    assert known is not None
-    variants = sum(len(b.variants) for b in model.blocks)
+def _costs(depth: int, routes: Routes, made: Build) -> dict[str, Figure]:
+    variants = [len(block.variants) for block in routes.model.blocks]
     return {
-        "variants": Figure(made, "count", Target(">=", 5 * PEER_BLOCKS[depth])),
-        "variants_kept": Figure(variants, "count"),
-        "combinations": Figure(float(np.prod([len(b.variants) for b in model.blocks])), "count"),
-        "build_s": Figure(sum(bill.cpu_s.values()), "CPU s", Target("<=", PEER_CPU_S[depth])),
-        **{f"{stage}_s": Figure(cpu_s, "CPU s") for stage, cpu_s in bill.cpu_s.items()},
-        "peak_rss_mb": Figure(bill.peak_rss_mb, "MB"),
-        "accuracy_model_mae": Figure(100 * known.error, "points", Target("<=", 1.5)),
+        "variants": Figure(made.variants, "count", Target(">=", 5 * PEER_BLOCKS[depth])),
+        "variants_kept": Figure(sum(variants), "count"),
+        "combinations": Figure(float(np.prod(variants)), "count"),
+        "build_s": Figure(sum(made.cpu_s.values()), "CPU s", Target("<=", PEER_CPU_S[depth])),
+        **{f"{stage}_s": Figure(cpu_s, "CPU s") for stage, cpu_s in made.cpu_s.items()},
+        "peak_rss_mb": Figure(made.peak_rss_mb, "MB"),
+        "accuracy_model_mae": accuracy_model_mae(routes, Target("<=", 1.5)),
     }
 
 
@@ -181,54 +159,12 @@ def _gains(found: Mapping[str, Figure]) -> dict[str, Figure]:
 
 
 def _route(routes: Routes, share: int, floats_only: bool) -> Route:
-    """The most accurate route that also measures within the share: its rows are asked for less until it does."""
-    known, model = routes.model.accuracy_model, routes.model
-    assert known is not None
-    original_ms = sum(row[0] for row in routes.latencies_ms)
-    limit_ms = share / 100 * original_ms
+    """The best within the share, of all variants or without those in INT8."""
 
     def allowed(block: int, variant: int) -> bool:
-        return not (floats_only and "int8" in model.blocks[block].variants[variant].kind)
+        return not (floats_only and "int8" in routes.model.blocks[block].variants[variant].kind)
 
-    for _ in range(5):
-        route = most_accurate(known, routes.latencies_ms, limit_ms, allowed)
-        pair = {"original": routes.chain(routes.original), "route": routes.chain(route)}
-        medians_ms = {name: statistics.median(t) for name, t in side_by_side_ms(pair, frame_of(model)).items()}
-        excess = medians_ms["route"] / medians_ms["original"] / (share / 100)
-        if excess <= TOLERANCE or route == most_accurate(known, routes.latencies_ms, 0.0, allowed):
-            break
-        limit_ms /= excess
-    return route
-
-
-def _build(depth: int, quick: bool) -> tuple[Bill, int]:
-    """Build the store of one network anew, by the command that users give; returns too how many variants were made."""
-    store, report = OUT / f"resnet{depth}", OUT / "reports" / f"resnet{depth}"
-    command = [sys.executable, "-m", "schedulerd", "build", "--recipe", str(RECIPE), *_what(depth, quick)]
-    command += [
-        "--name",
-        f"resnet{depth}",
-        "--store",
-        str(store),
-        "--report",
-        str(report),
-        "--blocks",
-        str(BLOCKS[depth]),
-    ]
-    shutil.rmtree(store, ignore_errors=True)
-    process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, cwd=ROOT)
-    peak = _Peak(process.pid)
-    try:
-        out, _ = process.communicate(timeout=BUILD_TIMEOUT_S)
-    finally:
-        process.kill()
-        peak_rss_mb = peak.stop()
-    if process.returncode:
-        raise RuntimeError(f"the build of resnet{depth} ended with exit code {process.returncode}")
-    document = json.loads(out)
-    dominated = sum("slower, larger and worse" in gone["reason"] for gone in document["left_out"])
-    made = dominated + sum(len(block["variants"]) for block in document["blocks"])
-    return Bill({c["stage"]: c["cpu_s"] for c in document["costs"]}, peak_rss_mb), made
+    return route_within(routes, share, allowed)
 
 
 def _what(depth: int, quick: bool) -> list[str]:
@@ -310,28 +246,6 @@ def _original(depth: int) -> CifarResNet:
     network = CifarResNet(depth)
     weights.load_weights(network, SHARED / "models" / f"resnet{depth}-cifar10.safetensors")
     return network.eval()
-
-
-class _Peak:
-    """Highest resident memory of a process with its children, looked at a few times a second."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid, self._highest, self._over = pid, 0, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-
-    def stop(self) -> float:
-        """In MB."""
-        self._over.set()
-        self._thread.join()
-        return self._highest / 1e6
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.2):
-            with suppress(psutil.Error):
-                root = psutil.Process(self._pid)
-                everyone = [root, *root.children(recursive=True)]
-                self._highest = max(self._highest, sum(p.memory_info().rss for p in everyone))
 
 
 def figures_of(depth: int) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.harness import Figure, Options, main
 from benchmarks.routes import Array, Chain, Routes, frame_of, in_turns_ms, run
-from benchmarks.storebuild import OUT, RECIPES, SHARED, Build, build, route_within
+from benchmarks.storebuild import OUT, RECIPES, SHARED, Build, accuracy_model_mae, build, measured, route_within
 from blockstore.build import named
 from blockstore.build.evaluate import route_tallies
 from blockstore.build.images import Labelled
@@ -76,7 +76,7 @@ def measure(options: Options) -> Mapping[str, Figure]:
     found: dict[str, Figure] = {}
     for subject in SUBJECTS:
         if options.wants(*figures_of(subject)):
-            found |= {f"{subject.name}_{name}": f for name, f in _network(subject, options.quick).items()}
+            found |= measured(subject.name, figures_of(subject), partial(_network, subject, options.quick))
     return {name: figure for name, figure in found.items() if options.wants(name)}
 
 
@@ -102,15 +102,13 @@ def _network(subject: Subject, quick: bool) -> dict[str, Figure]:
 
 
 def _costs(routes: Routes, made: Build) -> dict[str, Figure]:
-    known = routes.model.accuracy_model
-    assert known is not None
     return {
         "blocks": Figure(len(routes.model.blocks), "count"),
         "variants": Figure(made.variants, "count"),
         "variants_kept": Figure(sum(len(b.variants) for b in routes.model.blocks), "count"),
         "build_s": Figure(sum(made.cpu_s.values()), "CPU s"),
         "peak_rss_mb": Figure(made.peak_rss_mb, "MB"),
-        "accuracy_model_mae": Figure(100 * known.error, "points"),
+        "accuracy_model_mae": accuracy_model_mae(routes),
     }
 
 

@@ -8,16 +8,18 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from benchmarks.harness import Figure, Target
 from benchmarks.routes import Routes, frame_of, side_by_side_ms
 from benchmarks.search import most_accurate
 from blockstore.accuracy_model import Route
+from blockstore.errors import BlockStoreError
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -58,6 +60,25 @@ def build(name: str, options: Sequence[str]) -> Build:
     dominated = sum("slower, larger and worse" in gone["reason"] for gone in document["left_out"])
     variants = dominated + sum(len(block["variants"]) for block in document["blocks"])
     return Build({c["stage"]: c["cpu_s"] for c in document["costs"]}, peak_rss_mb, variants)
+
+
+def measured(network: str, names: Sequence[str], measure: Callable[[], Mapping[str, Figure]]) -> dict[str, Figure]:
+    """What `measure` gives for one network, by full names; where its build fails `names` have none, with the reason."""
+    try:
+        found = {f"{network}_{name}": figure for name, figure in measure().items()}
+    except (RuntimeError, BlockStoreError, subprocess.TimeoutExpired) as error:
+        return {name: Figure(None, "-", reason=str(error)) for name in names}
+    for name, figure in found.items():
+        print(figure.line(name), file=sys.stderr, flush=True)
+    return found
+
+
+def accuracy_model_mae(routes: Routes, target: Target | None = None) -> Figure:
+    """Mean error of the accuracy model on combinations that it has not seen."""
+    known = routes.model.accuracy_model
+    if known is None or known.error is None:
+        return Figure(None, "points", target, reason="no combination was left to check it on")
+    return Figure(100 * known.error, "points", target)
 
 
 def route_within(routes: Routes, share: int, allowed: Callable[[int, int], bool] = lambda *_: True) -> Route:
