@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,7 +51,10 @@ class FilterGroup:
 
 
 def inner_groups(module: fx.GraphModule, spec: TensorSpec) -> tuple[FilterGroup, ...]:
-    """The groups of `module`, which takes `spec`, that touch neither its input nor its output."""
+    """The groups of `module`, which takes `spec`, that touch neither its input nor its output.
+
+    Raises `Declined` where channels are shuffled so often in a row that torch-pruning loses count of them.
+    """
     dependencies = _Dependencies(module, spec)
     return tuple(dependencies.describe(root) for root in dependencies.roots)
 
@@ -87,21 +92,23 @@ class _Dependencies:
         self.module = copy.deepcopy(module)
         self._names = {layer: name for name, layer in self.module.named_modules()}
         anchored = _Anchored(self.module, spec).eval().requires_grad_(True)
-        # Not told: it would warn of the block's own constants, whose filters `_watched` leaves alone.
-        self._graph = tp.DependencyGraph().build_dependency(anchored, example_inputs=example(spec), verbose=False)
-        anchors = [*anchored.before, *anchored.after]
-        self.roots = [
-            self._names[group[0].dep.target.module]
-            for group in self._graph.get_all_groups(ignored_layers=anchors, root_module_types=[nn.Conv2d, nn.Linear])
-            if self._is_inner(group, anchors)
-        ]
+        anchors, kinds = [*anchored.before, *anchored.after], [nn.Conv2d, nn.Linear]
+        with _counted():
+            # Not told: it would warn of the block's own constants, whose filters `_watched` leaves alone.
+            self._graph = tp.DependencyGraph().build_dependency(anchored, example_inputs=example(spec), verbose=False)
+            self.roots = [
+                self._names[group[0].dep.target.module]
+                for group in self._graph.get_all_groups(ignored_layers=anchors, root_module_types=kinds)
+                if self._is_inner(group, anchors)
+            ]
 
     def group(self, root: str, filters: Sequence[int] | None = None) -> Any:
         """torch-pruning's group of some filters of the layer named `root`; of all, without `filters`."""
         layer = self.module.get_submodule(root)
         function = tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
         chosen = range(self._graph.get_out_channels(layer)) if filters is None else filters
-        return self._graph.get_pruning_group(layer, function, list(chosen))
+        with _counted():
+            return self._graph.get_pruning_group(layer, function, list(chosen))
 
     def describe(self, root: str) -> FilterGroup:
         makers, readers = [], []
@@ -140,6 +147,22 @@ class _Dependencies:
         return True
 
 
+@contextmanager
+def _counted() -> Iterator[None]:
+    """torch-pruning stops counting channels after 500 steps: it warns, and fails where it needs the number.
+
+    Where it only warns, what is shuffled so often is anchored, and no group needs the number.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Maximum recursive depth", UserWarning)
+        try:
+            yield
+        except TypeError as error:
+            raise Declined(
+                "channels are shuffled too often in a row for their number to be followed: cut between, or skip fewer"
+            ) from error
+
+
 class _Anchored(nn.Module):
     """`block` between layers that are never pruned."""
 
@@ -159,7 +182,8 @@ def _watched(block: fx.GraphModule) -> fx.GraphModule:
     """The layers of `block` in a graph that gives, after the output, what torch-pruning cannot follow.
 
     What is reshaped before it is concatenated, where it counts channels wrongly, for ever; nothing is followed through.
-    And what is computed with a constant that has channels itself (a scale for each), which nothing would shorten.
+    A tensor of which channels are sliced, for it takes the part for the whole. And what is computed with a constant
+    that has channels itself (a scale for each), which nothing would shorten.
     """
     graph = copy.deepcopy(block.graph)
     (output,) = (node for node in graph.nodes if node.op == "output")
@@ -169,9 +193,16 @@ def _watched(block: fx.GraphModule) -> fx.GraphModule:
         with graph.inserting_before(node):
             # Dependencies are read off the autograd graph, which ends here.
             node.args = (graph.call_method("detach", (node.args[0],)), *node.args[1:])
+    watched.extend(node.args[0] for node in graph.nodes if _slices_channels(node))
     watched.extend(_with_wide_constants(graph, block))
     output.args = (tuple(watched),)
     return fx.GraphModule(block, graph)
+
+
+def _slices_channels(node: fx.Node) -> bool:
+    """Whether `node` is `x[:, some]`."""
+    index = node.args[1] if node.target is operator.getitem else None
+    return isinstance(index, tuple) and any(part != slice(None) for part in index[:2])
 
 
 def _with_wide_constants(graph: fx.Graph, block: fx.GraphModule) -> list[fx.Node]:

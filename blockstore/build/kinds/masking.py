@@ -202,8 +202,11 @@ def train_masks(masked: Masked, batches: Batches, loss: Loss, schedule: Schedule
 def fit(module: nn.Module, optimiser: torch.optim.Optimizer, batches: Batches, loss: Loss, epochs: int) -> None:
     """Train for `epochs` epochs; `optimiser` holds the parameters of `module` that are trained.
 
+    Batch normalisation, where a network of one's own has kept it, counts and normalises by the batch meanwhile;
+    `module` is left in evaluation mode.
     Raises `Declined` where the loss becomes infinite or no number.
     """
+    module.train()
     for _ in range(epochs):
         for inputs, target in batches():
             optimiser.zero_grad(set_to_none=True)
@@ -213,6 +216,7 @@ def fit(module: nn.Module, optimiser: torch.optim.Optimizer, batches: Batches, l
                 raise Declined(f"the loss became {float(value.detach())} at a learning rate of {rate}: lower it")
             value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             optimiser.step()
+    module.eval()
 
 
 def masked_shares(masked: Masked, batches: Iterable[tuple[Tensor, Tensor]]) -> list[Tensor]:
@@ -242,7 +246,7 @@ def _mask(graph: fx.Graph, target: str, group: FilterGroup, layers: Mapping[str,
     Behind the activation: a ReLU has no gradient at zero, and a masked filter would never be missed.
     """
     calls = [node for node in graph.nodes if node.op == "call_module"]
-    made = [_activated(node, layers) for node in calls if node.target in group.makers]
+    made = list(dict.fromkeys(_activated(node, layers) for node in calls if node.target in group.makers))
     with graph.inserting_after(made[0]):
         mask = graph.call_module(target, (made[0],))
     whole = all(reader.inputs == tuple(range(group.filters)) for reader in group.readers)
@@ -266,9 +270,17 @@ def _multiply(source: fx.Node, mask: fx.Node, users: Sequence[fx.Node]) -> None:
 
 
 def _activated(node: fx.Node, layers: Mapping[str, nn.Module]) -> fx.Node:
-    """The activation that alone reads `node`, or `node`."""
-    users = list(node.users)
-    if len(users) != 1:
-        return node
-    layer = layers.get(str(users[0].target)) if users[0].op == "call_module" else None
-    return users[0] if isinstance(layer, _ACTIVATIONS) or users[0].target in _ACTIVATION_FUNCTIONS else node
+    """The activation that alone reads `node`, or `node`; either behind a normalisation that alone reads `node`."""
+    while isinstance(layer := _only_reader(node, layers), nn.BatchNorm2d):
+        (node,) = node.users
+    if isinstance(layer, _ACTIVATIONS) or layer in _ACTIVATION_FUNCTIONS:
+        (node,) = node.users
+    return node
+
+
+def _only_reader(node: fx.Node, layers: Mapping[str, nn.Module]) -> object:
+    """The layer, function or name of a method that alone reads `node`; None where there are several."""
+    if len(node.users) != 1:
+        return None
+    (user,) = node.users
+    return layers[str(user.target)] if user.op == "call_module" else user.target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -21,6 +22,7 @@ BENCHES = {
     "depthwise": lambda: whole(networks.depthwise),
     "concatenating": lambda: block_of(concatenating()),
     "projecting": lambda: block_of(projecting()),
+    "shuffling": lambda: block_of(Shuffling()),
     "flattening": lambda: block_of(nn.Sequential(nn.Conv2d(4, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 5))),
 }
 
@@ -38,6 +40,24 @@ class TwoOutputs(nn.Module):
         x = torch.relu(self.stem(x))
         coarse = self.coarse(torch.relu(self.down(x)))
         return torch.cat([torch.flatten(self.fine(x), 1), torch.flatten(coarse, 1)], 1)
+
+
+class Shuffling(nn.Module):
+    """Channels are shuffled again and again between layers of which the second makes what is shuffled."""
+
+    def __init__(self, times: int = 6) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.times = times
+        self.first = nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 8, 1))
+        self.last = nn.Sequential(nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for _ in range(self.times):
+            x = torch.cat([x[:, ::2], x[:, 1::2]], 1)
+        y: Tensor = self.last(x)
+        return y
 
 
 def zeroed(module: fx.GraphModule, groups: tuple[FilterGroup, ...], doomed: dict[str, list[int]]) -> fx.GraphModule:
@@ -85,6 +105,18 @@ def test_filters_joined_by_additions_are_one_group() -> None:
 def test_filters_that_reach_one_of_several_outputs_are_in_no_group() -> None:
     makers = {maker for group in groups_of(block_of(TwoOutputs())) for maker in group.makers}
     assert makers == {"0.stem", "0.down"}
+
+
+def test_filters_of_which_some_are_sliced_are_in_no_group_and_nothing_is_warned_of() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        groups = groups_of(block_of(Shuffling()))
+    assert {group.root for group in groups} == {"0.first.0", "0.last.0"}
+
+
+def test_channels_that_cannot_be_counted_are_a_reason() -> None:
+    with pytest.raises(Declined, match="shuffled too often in a row"):
+        groups_of(block_of(Shuffling(times=9)))
 
 
 def test_filters_that_meet_a_constant_of_their_own_are_in_no_group() -> None:

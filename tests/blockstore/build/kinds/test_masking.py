@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -26,6 +27,15 @@ def half_idle() -> Bench:
     with torch.no_grad():
         last.weight[:, [1, 3, 4, 6]] = 0
     return block_of(nn.Sequential(first, nn.ReLU(), last))
+
+
+def normalised() -> Bench:
+    """Batch normalisation that is not folded away, with statistics and weights that are not the initial ones."""
+    torch.manual_seed(1)
+    norm = nn.BatchNorm2d(8)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 1.5), norm.bias.uniform_(-0.5, 0.5), norm.running_mean.uniform_(-0.5, 0.5)
+    return block_of(nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), norm, nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1)))
 
 
 def error(output: Tensor, target: Tensor) -> Tensor:
@@ -55,11 +65,14 @@ def test_masks_have_gradients_though_they_are_zeros_and_ones() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in block.score.parameters())
 
 
-@pytest.mark.parametrize("make", [networks.residual, networks.plain, networks.depthwise])
-def test_a_masked_filter_is_as_good_as_removed(make: Callable[[], nn.Module]) -> None:
-    bench = whole(make)
+@pytest.mark.parametrize(
+    "make",
+    [lambda: whole(networks.residual), lambda: whole(networks.plain), lambda: whole(networks.depthwise), normalised],
+)
+def test_a_masked_filter_is_as_good_as_removed(make: Callable[[], Bench]) -> None:
+    bench = make()
     masked = insert_masks(bench.block.module, bench.block.input, 0.5, seed=0)
-    image = networks.frames(1)
+    image = next(bench.material.batches())[0][:1]
     shares = masked_shares(masked, [(image, image)])
     doomed = {g.root: torch.nonzero(s).flatten().tolist() for g, s in zip(masked.groups, shares, strict=True)}
     assert all(len(doomed[g.root]) == g.filters // 2 for g in masked.groups)
@@ -68,11 +81,31 @@ def test_a_masked_filter_is_as_good_as_removed(make: Callable[[], nn.Module]) ->
     assert not torch.allclose(masked.module(image), masked.plain(image), atol=1e-4)
 
 
-def test_the_network_itself_stays_as_it_is() -> None:
-    bench = half_idle()
-    before = [p.clone() for p in bench.block.module.parameters()]
+def test_masks_look_behind_normalisation_and_activation() -> None:
+    bench = normalised()
+    masked = insert_masks(bench.block.module, bench.block.input, 0.5, seed=0)
+    (mask,) = (node for node in masked.module.graph.nodes if node.target == "mask0")
+    assert isinstance(masked.module.get_submodule(str(mask.args[0].target)), nn.ReLU)
+
+
+@pytest.mark.parametrize("make", [half_idle, normalised])
+def test_the_network_itself_stays_as_it_is(make: Callable[[], Bench]) -> None:
+    bench = make()
+    before = copy.deepcopy(bench.block.module.state_dict())
     prune_once(bench.block.module, bench.block.input, bench.material.batches, error, Choice(0.5, 0.9), QUICK, 0)
-    assert all(torch.equal(a, b) for a, b in zip(before, bench.block.module.parameters(), strict=True))
+    after = bench.block.module.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_normalisation_is_trained_with_the_filters_and_counts_no_more_afterwards() -> None:
+    bench = normalised()
+    masked = insert_masks(bench.block.module, bench.block.input, 0.25, seed=0)
+    (norm,) = (layer for layer in masked.plain.modules() if isinstance(layer, nn.BatchNorm2d))
+    masking.train_masks(masked, bench.material.batches, error, Schedule(mask_epochs=1, joint_epochs=1))
+    steps = 2 * len(list(bench.material.batches()))
+    assert norm.num_batches_tracked == steps
+    masked_shares(masked, bench.material.batches())
+    assert norm.num_batches_tracked == steps
 
 
 def test_masks_learn_which_filters_the_output_does_not_need() -> None:
