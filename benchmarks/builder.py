@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -112,7 +113,7 @@ def _costs(depth: int, routes: Routes, made: Build) -> dict[str, Figure]:
 
 def _compared(
     routes: Routes,
-    whole: Mapping[int, Chain],
+    whole: Mapping[str, Chain],
     peer: Routes,
     peers_alone_ms: Sequence[Sequence[float]],
     unseen: Labelled,
@@ -125,8 +126,7 @@ def _compared(
         chosen[f"acc_{share}"] = routes.chain(_route(routes, share, floats_only=False))
         chosen[f"float_acc_{share}"] = routes.chain(_route(routes, share, floats_only=True))
         chosen[f"peer_acc_{share}"] = peer.chain(peers_choice(drops, peers_alone_ms, share / 100))
-        if share in whole:
-            chosen[f"whole_acc_{share}"] = whole[share]
+    chosen |= {name.replace("_", "_acc_"): chain for name, chain in whole.items()}
     times = side_by_side_ms(chosen, frame_of(routes.model))
     originals = {"peer_acc": statistics.median(times["peer_original"])}
     found: dict[str, Figure] = {}
@@ -150,7 +150,7 @@ def _gains(found: Mapping[str, Figure]) -> dict[str, Figure]:
         return figure
 
     over_peer = min(value(f"acc_at_{share}") - value(f"peer_acc_at_{share}") for share in SHARES)
-    whole = value("whole_acc_at_50")
+    whole = max(value("whole_acc_at_50"), value("labelled_acc_at_50"))
     return {
         "gain_over_whole_at_50": Figure(value("acc_at_50") - whole, "points", Target(">=", 10)),
         "float_gain_over_whole_at_50": Figure(value("float_acc_at_50") - whole, "points"),
@@ -200,22 +200,32 @@ def _peer(depth: int, quick: bool) -> tuple[Routes, list[list[float]]]:
     return routes, routes.alone_ms()
 
 
-def _whole(depth: int, routes: Routes, cpu_s: float, quick: bool) -> dict[int, Chain]:
-    """For each share below 100 a retrained network, pruned as a whole to the largest widths that measure within it."""
+def _whole(depth: int, routes: Routes, cpu_s: float, quick: bool) -> dict[str, Chain]:
+    """Retrained networks, pruned as a whole to the largest widths that measure within a share below 100.
+
+    `whole_50` has learnt the logits, `labelled_50` the labels.
+    """
     network = _original(depth)
     preprocess = Preprocess(MEAN, STD)
     shares = SHARES[1:]
-    images = OUT / "images.npy"
-    np.save(images, cifar10(str(IMAGES), 500 if quick else TRAINING_IMAGES).train().images)
-    with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        widths = _widths(fused(network), preprocess, routes, Path(name))
+    data = OUT / "images.npz"
+    images = cifar10(str(IMAGES), 500 if quick else TRAINING_IMAGES).train()
+    np.savez(data, images=images.images, labels=images.class_labels())
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        widths = _widths(fused(network), preprocess, routes, Path(folder))
         # The same processor time as all variants of the store together took.
-        lesson = Lesson(2.0 if quick else cpu_s / len(shares), batch_size=16, learning_rate=3e-3)
-        tasks = [Task(network, widths[share], preprocess, images, lesson) for share in shares]
-        chains: dict[int, Chain] = {}
-        for share, (onnx, epochs) in zip(shares, pool.map(retrained, tasks, timeout=BUILD_TIMEOUT_S), strict=True):
-            print(f"whole resnet{depth} at {share}%: widths {widths[share]}, {epochs:.0f} epochs", file=sys.stderr)
-            chains[share] = [_loaded(onnx, Path(name) / f"whole{share}.onnx")]
+        lesson = Lesson(2.0 if quick else cpu_s / len(shares), batch_size=16, learning_rate=1e-3, labels=False)
+        lessons = {"whole": lesson, "labelled": replace(lesson, labels=True)}
+        tasks = {
+            f"{side}_{share}": Task(network, widths[share], preprocess, data, lesson)
+            for side, lesson in lessons.items()
+            for share in shares
+        }
+        chains: dict[str, Chain] = {}
+        taught = pool.map(retrained, tasks.values(), timeout=BUILD_TIMEOUT_S)
+        for (name, task), (onnx, epochs) in zip(tasks.items(), taught, strict=True):
+            print(f"resnet{depth} {name}: widths {task.widths}, {epochs:.1f} epochs", file=sys.stderr)
+            chains[name] = [_loaded(onnx, Path(folder) / f"{name}.onnx")]
     return chains
 
 
@@ -251,13 +261,13 @@ def _original(depth: int) -> CifarResNet:
 def figures_of(depth: int) -> tuple[str, ...]:
     """Names of the figures of one network."""
     costs = ("variants", "variants_kept", "combinations", "build_s", "cut_s", "craft_s", "evaluate_s", "time_s")
-    sides = ("", "float_", "peer_", "whole_")
+    sides = ("", "float_", "peer_", "whole_", "labelled_")
     measured = [
         f"{side}{what}_at_{share}"
         for side in sides
         for what in ("acc", "latency")
         for share in SHARES
-        if side != "whole_" or share < 100
+        if side not in ("whole_", "labelled_") or share < 100
     ]
     gains = ("gain_over_whole_at_50", "float_gain_over_whole_at_50", "gain_over_peer_min")
     return tuple(f"resnet{depth}_{name}" for name in (*costs, *OVERALL, *gains, *measured))

@@ -1,8 +1,9 @@
 """Baseline of the builder's benchmark: filter pruning of the whole network, one retrained network for each latency.
 
 Every convolution loses filters, those that the shortcuts tie together as one set for each stage, by L1 norm (Li et al.,
-"Pruning filters for efficient ConvNets", ICLR 2017). The pruned network learns the original's logits, without labels:
-the same lesson, the same images and, all sizes together, the same processor time as the variants of the store.
+"Pruning filters for efficient ConvNets", ICLR 2017). The pruned network learns by the labels, as in that paper, from
+images shifted and mirrored; or by the original's logits without labels, which is the lesson that the store's variants
+have. Either way from the same images and, all sizes together, in the same processor time as the variants of the store.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from blockstore import torchform
 from blockstore.block import TensorSpec
 from blockstore.build.export import to_onnx
+from blockstore.build.images import Labelled
 from blockstore.build.layout import channels_last
 from blockstore.build.trace import trace
+from blockstore.zoo.augment import augmented
 from blockstore.zoo.preprocess import Preprocess
 from blockstore.zoo.resnet import CifarResNet, Unit
 
@@ -36,6 +39,8 @@ class Lesson:
     cpu_s: float
     batch_size: int
     learning_rate: float
+    labels: bool
+    """Learn by the labels, else by the original's logits."""
     seed: int = 0
 
 
@@ -47,7 +52,7 @@ class Task:
     widths: tuple[int, ...]
     preprocess: Preprocess
     images: Path
-    """A .npy file, uint8 `[n, h, w, c]`."""
+    """A .npz file: `images`, uint8 `[n, h, w, c]`, and `labels`, `[n]`."""
     lesson: Lesson
 
 
@@ -55,9 +60,9 @@ def retrained(task: Task) -> tuple[bytes, float]:
     """The ONNX form of the network pruned to `widths` and taught, and how many epochs that was."""
     torch.set_num_threads(1)
     teacher = fused(task.network)
-    student, epochs = taught(
-        pruned(teacher, task.widths), teacher, task.preprocess, np.load(task.images, mmap_mode="r"), task.lesson
-    )
+    with np.load(task.images) as data:
+        images = Labelled(data["images"], data["labels"])
+    student, epochs = taught(pruned(teacher, task.widths), teacher, task.preprocess, images, task.lesson)
     return onnx_of(student, task.preprocess), epochs
 
 
@@ -102,25 +107,34 @@ def pruned(network: CifarResNet, widths: Sequence[int]) -> CifarResNet:
 
 
 def taught(
-    student: CifarResNet, teacher: CifarResNet, preprocess: Preprocess, images: np.ndarray, lesson: Lesson
+    student: CifarResNet, teacher: CifarResNet, preprocess: Preprocess, images: Labelled, lesson: Lesson
 ) -> tuple[CifarResNet, float]:
-    """`student` after it has learnt the logits of `teacher` on `images`, and how many epochs that was."""
+    """`student` after `lesson` on `images`, and how many epochs that was."""
     student, teacher = channels_last(copy.deepcopy(student)).requires_grad_(True), channels_last(copy.deepcopy(teacher))
     optimiser = torch.optim.Adam(student.parameters(), lr=lesson.learning_rate)
-    generator = np.random.default_rng(lesson.seed)
+    draw, labels = np.random.default_rng(lesson.seed), images.class_labels()
     began_s, steps = time.process_time(), 0
     while (used := (time.process_time() - began_s) / lesson.cpu_s) < 1:
-        batch = images[np.sort(generator.integers(0, len(images), lesson.batch_size))]
+        chosen = draw.integers(0, len(labels), lesson.batch_size)
         optimiser.param_groups[0]["lr"] = lesson.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * used)))
-        x = preprocess(torch.from_numpy(batch))
-        with torch.no_grad():
-            target = teacher(x)
-        loss = functional.mse_loss(student(x), target) / target.var()
+        if lesson.labels:
+            frames = preprocess(torch.from_numpy(augmented(images.images[chosen], draw)))
+            loss = functional.cross_entropy(student(frames), torch.from_numpy(labels[chosen]))
+        else:
+            frames = preprocess(torch.from_numpy(images.images[chosen]))
+            loss = _relative_error(student(frames), teacher, frames)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         steps += 1
-    return student.eval().requires_grad_(False), steps * lesson.batch_size / len(images)
+    return student.eval().requires_grad_(False), steps * lesson.batch_size / len(labels)
+
+
+def _relative_error(logits: Tensor, teacher: nn.Module, frames: Tensor) -> Tensor:
+    """Squared error as a share of the variance of the teacher's logits."""
+    with torch.no_grad():
+        target = teacher(frames)
+    return functional.mse_loss(logits, target) / target.var()
 
 
 def _kept_channels(network: CifarResNet, widths: Sequence[int]) -> list[Tensor]:
