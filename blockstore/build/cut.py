@@ -88,6 +88,16 @@ def cut_at(traced: Traced, names: Sequence[str]) -> Division:
     return Division(_blocks(traced, segments, (0, *sorted(set(chosen)), len(segments))), None)
 
 
+def cut_names(traced: Traced, division: Division) -> list[str]:
+    """Where `division` cuts, as `cut_at` takes it: one name fewer than there are blocks."""
+    names = {cut.position: cut.name for cut in legal_cuts(traced)}
+    ends, end = [], -1
+    for block in division.blocks[:-1]:
+        end += len(operators_of(block.module.graph))
+        ends.append(names[end])
+    return ends
+
+
 def partition(
     costs: Sequence[float], blocks: int, useful: Callable[[int, int], bool], wide: Set[int] = frozenset()
 ) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import torch_pruning as tp
 from torch import fx
 
 from blockstore.block import TensorSpec
-from blockstore.build.cut import CutBlock, Division
+from blockstore.build.cut import CutBlock, Division, cut_names
 from blockstore.build.legal_cuts import LegalCut, legal_cuts, operators_of
 from blockstore.build.trace import Traced, example
 
@@ -29,6 +29,8 @@ class BlockRow:
     latency_ms: float
     input: TensorSpec
     output: TensorSpec
+    cut_after: str | None
+    """The cut that ends it, as `--cuts` takes it; None for the last block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,15 @@ def explain(
     traced: Traced, division: Division, latency_ms: Callable[[fx.GraphModule, TensorSpec], float]
 ) -> Explanation:
     """Every legal cut of `traced`, and the blocks of `division`; `latency_ms` is asked once for each block."""
-    rows = tuple(_row(block, latency_ms(block.module, block.input)) for block in division.blocks)
+    ends = (*cut_names(traced, division), None)
+    rows = tuple(
+        _row(block, latency_ms(block.module, block.input), end)
+        for block, end in zip(division.blocks, ends, strict=True)
+    )
     return Explanation(legal_cuts(traced), rows, traced.outputs, division.obstacle)
 
 
-def _row(block: CutBlock, latency_ms: float) -> BlockRow:
+def _row(block: CutBlock, latency_ms: float, cut_after: str | None) -> BlockRow:
     multiply_adds, _ = tp.utils.count_ops_and_params(block.module, example(block.input, batch=1))
     return BlockRow(
         block.index,
@@ -62,6 +68,7 @@ def _row(block: CutBlock, latency_ms: float) -> BlockRow:
         latency_ms,
         block.input,
         block.output,
+        cut_after,
     )
 
 

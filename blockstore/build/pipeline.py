@@ -26,12 +26,12 @@ from blockstore.build.built import Built, Timed
 from blockstore.build.checkpoint import Work
 from blockstore.build.costs import Costs
 from blockstore.build.craft import Order, craft_all
-from blockstore.build.cut import CutBlock, Division, cut, cut_at
+from blockstore.build.cut import CutBlock, Division, cut, cut_at, cut_names
+from blockstore.build.doubts import doubts
 from blockstore.build.images import ImageSet, Labelled
 from blockstore.build.kinds import registry
 from blockstore.build.kinds.filters import prunable
 from blockstore.build.latency import median_ms, medians_ms
-from blockstore.build.legal_cuts import legal_cuts, operators_of
 from blockstore.build.manifest import Sink
 from blockstore.build.progress import Progress
 from blockstore.build.retrain import Course
@@ -113,7 +113,7 @@ def build(
         left_out,
         costs.all(),
         division.obstacle,
-        chosen.remarks,
+        (*chosen.remarks, *doubts(training, held_out, model.accuracy_model)),
     )
     tell(built)
     kept.remove()
@@ -160,18 +160,8 @@ def _cut(traced: Traced, settings: BuildSettings, kept: Work) -> Division:
         names, obstacle = before
         return Division(cut_at(traced, names).blocks, obstacle)
     division = divide(traced, settings)
-    kept.put_json("cuts.json", (_names(traced, division), division.obstacle))
+    kept.put_json("cuts.json", (cut_names(traced, division), division.obstacle))
     return division
-
-
-def _names(traced: Traced, division: Division) -> list[str]:
-    """Where `division` cuts, as `cut_at` takes it."""
-    names = {cut.position: cut.name for cut in legal_cuts(traced)}
-    ends, end = [], -1
-    for block in division.blocks[:-1]:
-        end += len(operators_of(block.module.graph))
-        ends.append(names[end])
-    return ends
 
 
 def _images_file(kept: Work, training: Labelled) -> Path:

@@ -81,7 +81,7 @@ class Retraining:
     def run(self, progress: Callable[[int, int, str], None], after_epoch: Callable[[int], None]) -> None:
         """Train until every student is done.
 
-        `progress` is told steps done, steps in all and how many students are done; a step is one batch for one
+        `progress` is told steps done, steps in all and how many students still learn; a step is one batch for one
         student. `after_epoch` is told the block whose students have ended an epoch: the time to keep their state.
         """
         self._validate({b: [s for s in group if not s.errors] for b, group in self._students.items()})
@@ -149,7 +149,7 @@ class Retraining:
 
     def _note(self) -> str:
         everyone = [s for group in self._students.values() for s in group]
-        return f"{sum(map(self.is_done, everyone))} of {len(everyone)} variants done"
+        return f"{len(everyone) - sum(map(self.is_done, everyone))} of {len(everyone)} variants still learn"
 
 
 def has_settled(errors: Sequence[float], patience: int, min_gain: float) -> bool:

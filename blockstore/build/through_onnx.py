@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import torch
 from torch import Tensor, fx, nn
@@ -27,20 +28,27 @@ def through_onnx(network: nn.Module, images: Tensor) -> fx.GraphModule:
             exported = torch.onnx.export(program, dynamo=True, verbose=False)
         # Like torch.fx, it runs the network's own code, which may raise anything.
         except Exception as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise CannotCut(f"torch.export cannot trace the network: {reason or type(error).__name__}") from error
+            raise CannotCut(f"torch.export cannot trace the network: {_reason(error)}") from error
     assert exported is not None, "without a file to write to the exporter returns the program"
     return import_onnx(exported.model_proto.SerializeToString())
 
 
+def _reason(error: Exception) -> str:
+    """The first line of `error`; its own name for a value is no help to the network's author."""
+    first = str(error).strip().partition("\n")[0]
+    if "data-dependent" in first:
+        return "what it does depends on the values of a tensor: `forward` may use torch.where, but no `if` on them"
+    return first or type(error).__name__
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter logs that torchvision is missing, and warns of its own inside."""
+    """The exporter logs that torchvision is missing, warns of its own inside, and prints the graph where it fails."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +48,7 @@ def choose(model: Model, known: AccuracyModel, timed: Timed) -> Chosen:
             for v, damage in zip(block.variants, damages, strict=True)
             if v.name not in gone
         ]
-        gone |= {name: f"slower, larger and worse than {winner}" for name, winner in dominated(standing).items()}
+        gone |= _beaten(standing)
     kept = [
         [i for i, v in enumerate(block.variants) if v.name not in gone]
         for block, gone in zip(model.blocks, fallen, strict=True)
@@ -56,6 +57,16 @@ def choose(model: Model, known: AccuracyModel, timed: Timed) -> Chosen:
     times = tuple(tuple(timed.medians_ms[_digest(v)] for v in block.variants) for block in model_kept.blocks)
     left_out = tuple(Dropped(index, *pair) for index, gone in enumerate(fallen) for pair in gone.items())
     return Chosen(model_kept, times, left_out, remarks)
+
+
+def _beaten(standing: Sequence[Candidate]) -> dict[str, str]:
+    """The variants that another beats, and by what latency; size and accuracy may be equal."""
+    latencies_ms = {candidate.name: candidate.latency_ms for candidate in standing}
+    return {
+        name: f"slower ({latencies_ms[name]:.3f} against {latencies_ms[winner]:.3f} ms), no smaller and"
+        f" no more accurate than {winner}"
+        for name, winner in dominated(standing).items()
+    }
 
 
 def _failed(block: Block, timed: Timed) -> dict[str, str]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """
 Cuts a trained network into a chain of blocks, makes variants of each block, retrains every variant against its original
 block, exports all of them for onnxruntime and torch, measures accuracy on held-out images and puts the model in a block
-store, with a report beside it. An interrupted build goes on where it stopped when the same command is given again; the
-store has the model only when all is done.
+store, with a report beside it. An interrupted build goes on from its last whole epoch when the same command is given
+again; the store has the model only when all is done.
 """
 _EXAMPLE = """
 kinds of variants, to be joined by +, as in skip:1+prune:0.5+int8:
@@ -94,10 +94,12 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
         help="classification (default), detection?decode=package.module:function, embedding, or your own metric as"
         " package.module:function of (outputs, outputs of the original, labels)",
     )
-    group.add_argument("--name", type=_name, help="name of the model in the store")
+    group.add_argument(
+        "--name", type=_name, help="name of the model in the store, by which apps register (needed to build)"
+    )
     group.add_argument("--store", type=Path, metavar="DIR", help="block store, instead of the default one")
     group.add_argument(
-        "--report", type=Path, metavar="DIR", help="for the report (default: reports/NAME beside the store)"
+        "--report", type=Path, metavar="DIR", help="for the report (default: STORE-reports/NAME beside the store)"
     )
 
 
@@ -147,7 +149,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to retrain (default auto)"
     )
-    number("seed", int, "same seed, same model")
+    number("seed", int, "of shuffling and initial weights")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -185,7 +187,7 @@ def _build(args: argparse.Namespace) -> tuple[Built, Path]:
     root = (args.store or default_store_directory()).absolute()
     network = _network(args)
     data: ImageSet = named.call(args.data)
-    folder = args.report or root.parent / "reports" / args.name
+    folder = args.report or root.with_name(f"{root.name}-reports") / args.name
     with shown() as progress, Store.open(root, create=True) as store:
         built = pipeline.build(
             network,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from schedulerd.commands.tables import RESTART_NOTE, size_text, table
 
 if TYPE_CHECKING:
+    from blockstore.block import Variant
     from blockstore.build.built import Built
     from blockstore.build.explain import Explanation
 
@@ -20,7 +21,7 @@ def explained(explanation: Explanation) -> Iterator[str]:
     yield f"{len(explanation.cuts)} legal cuts; --cuts takes their names"
     yield from table(("after", "what crosses"), [(cut.name, str(cut.tensor)) for cut in explanation.cuts])
     yield ""
-    header = ("block", "name", "operators", "parameters", "multiply-adds", "ms", "output")
+    header = ("block", "name", "operators", "parameters", "multiply-adds", "ms", "output", "cut after")
     rows = [
         (
             str(row.index),
@@ -30,6 +31,7 @@ def explained(explanation: Explanation) -> Iterator[str]:
             f"{row.multiply_adds:,}",
             f"{row.latency_ms:.3f}",
             str(row.output),
+            row.cut_after or "-",
         )
         for row in explanation.blocks
     ]
@@ -56,7 +58,7 @@ def document(built: Built, report: Path) -> dict[str, Any]:
 def lines(built: Built, report: Path) -> Iterator[str]:
     """The variants of each block, how far predictions can be believed, and what was left out."""
     model = built.model
-    header = ("block", "variant", "parameters", "multiply-adds", "ms", "accuracy drop", "size")
+    header = ("block", "variant", "parameters", "multiply-adds", "ms", "accuracy drop", "size (ONNX)")
     rows = [
         (
             f"{block.index} {block.name}" if position == 0 else "",
@@ -65,7 +67,7 @@ def lines(built: Built, report: Path) -> Iterator[str]:
             f"{variant.multiply_adds:,}",
             f"{built.latencies_ms[block.index][position]:.3f}" if built.latencies_ms else "-",
             f"{variant.accuracy_drop:.4f}",
-            size_text(sum(a.size_bytes for a in variant.artifacts)),
+            _size(variant),
         )
         for block in model.blocks
         for position, variant in enumerate(block.variants)
@@ -83,3 +85,9 @@ def lines(built: Built, report: Path) -> Iterator[str]:
     yield from (f"note: {remark}" for remark in built.remarks)
     yield f"report: {report}"
     yield RESTART_NOTE
+
+
+def _size(variant: Variant) -> str:
+    """Of the form that onnxruntime runs: not every variant has the other one."""
+    artifact = variant.artifact("onnxruntime")
+    return size_text(artifact.size_bytes) if artifact else "-"

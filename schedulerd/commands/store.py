@@ -113,7 +113,6 @@ def _described(store: Store, model: Model) -> dict[str, Any]:
         "accuracy": model.accuracy,
         "evaluated_images": model.evaluated_images,
         "bytes": sum(_sizes(model).values()),
-        "built_at": model.provenance.get("built_at"),
         "missing": missing,
         "state": f"{count_text(len(missing), 'blob')} missing" if missing else "whole",
     }
@@ -124,7 +123,7 @@ def _sizes(model: Model) -> dict[str, int]:
 
 
 def _ls_lines(document: dict[str, Any]) -> list[str]:
-    header = ("MODEL", "INPUT", "BLOCKS", "VARIANTS", "ACCURACY", "SIZE", "BUILT", "STATE")
+    header = ("MODEL", "INPUT", "BLOCKS", "VARIANTS", "ACCURACY", "SIZE", "STATE")
     rows = [
         (
             model["name"],
@@ -133,7 +132,6 @@ def _ls_lines(document: dict[str, Any]) -> list[str]:
             str(model.get("variants", "-")),
             f"{model['accuracy']:.4f}" if "accuracy" in model else "-",
             size_text(model["bytes"]) if "bytes" in model else "-",
-            str(model.get("built_at") or "-"),
             model["state"],
         )
         for model in document["models"]

@@ -39,7 +39,7 @@ def test_a_network_becomes_a_model_in_the_store_with_a_report(
     assert "skip:1" in out
     with Store.open(tmp_path / "store") as store:
         assert {v.kind for b in store.model("tiny").blocks for v in b.variants} >= {"original", "skip"}
-    report = tmp_path / "reports" / "tiny"
+    report = tmp_path / "store-reports" / "tiny"
     assert "# tiny" in (report / "report.md").read_text()
     assert (report / "latency.png").read_bytes().startswith(b"\x89PNG")
 
@@ -100,7 +100,7 @@ def test_a_model_of_one_block_has_no_combination_to_check(tmp_path: Path, capsys
     assert model.accuracy_model is not None
     assert model.accuracy_model.error is None
     assert "accuracy_model_mae" not in model.provenance
-    assert "Those are all that there are." in (tmp_path / "reports" / "tiny" / "report.md").read_text()
+    assert "Those are all that there are." in (tmp_path / "store-reports" / "tiny" / "report.md").read_text()
 
 
 def test_explain_says_where_the_network_can_be_cut_and_needs_no_images(

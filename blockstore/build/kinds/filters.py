@@ -19,6 +19,7 @@ from typing import Any, Final
 import torch
 import torch_pruning as tp
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from blockstore.block import TensorSpec
 from blockstore.build.kinds.base import Declined
@@ -26,6 +27,10 @@ from blockstore.build.kinds.graphs import varying
 from blockstore.build.trace import example
 
 _RESHAPING: Final = (torch.flatten, torch.unsqueeze, "flatten", "permute", "reshape", "unsqueeze", "view")
+_JOINING: Final = (
+    *(torch.mean, torch.sum, torch.amax, torch.softmax, functional.softmax),
+    *("mean", "sum", "amax", "softmax"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +187,8 @@ def _watched(block: fx.GraphModule) -> fx.GraphModule:
     """The layers of `block` in a graph that gives, after the output, what torch-pruning cannot follow.
 
     What is reshaped before it is concatenated, where it counts channels wrongly, for ever; nothing is followed through.
-    A tensor of which channels are sliced, for it takes the part for the whole. And what is computed with a constant
+    A tensor of which channels are sliced, for it takes the part for the whole, or averaged, for fewer of them have
+    another mean. And what is computed with a constant
     that has channels itself (a scale for each), which nothing would shorten.
     """
     graph = copy.deepcopy(block.graph)
@@ -193,16 +199,26 @@ def _watched(block: fx.GraphModule) -> fx.GraphModule:
         with graph.inserting_before(node):
             # Dependencies are read off the autograd graph, which ends here.
             node.args = (graph.call_method("detach", (node.args[0],)), *node.args[1:])
-    watched.extend(node.args[0] for node in graph.nodes if _slices_channels(node))
+    watched.extend(node.args[0] for node in graph.nodes if _slices_channels(node) or _joins_channels(node))
     watched.extend(_with_wide_constants(graph, block))
     output.args = (tuple(watched),)
     return fx.GraphModule(block, graph)
 
 
 def _slices_channels(node: fx.Node) -> bool:
-    """Whether `node` is `x[:, some]`."""
+    """Whether `node` is `x[:, some]`; `x[:, None]` takes all."""
     index = node.args[1] if node.target is operator.getitem else None
-    return isinstance(index, tuple) and any(part != slice(None) for part in index[:2])
+    return isinstance(index, tuple) and any(part not in (slice(None), None) for part in index[:2])
+
+
+def _joins_channels(node: fx.Node) -> bool:
+    """Whether `node` is a mean, sum, maximum or softmax over places and channels, or channels alone."""
+    if node.target not in _JOINING:
+        return False
+    given = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+    dims = given if isinstance(given, tuple | list) else (given,)
+    # -3 is the channel of a map; of a vector it is -1, and a mean over the columns of a map is watched in vain.
+    return not {1, -1, -3, None}.isdisjoint(dims)
 
 
 def _with_wide_constants(graph: fx.Graph, block: fx.GraphModule) -> list[fx.Node]:
@@ -239,7 +255,9 @@ def _entry(shape: tuple[int, ...]) -> nn.Module:
 
 
 def _exit(shape: tuple[int, ...]) -> nn.Module:
-    """A layer that reads all channels; one output is enough."""
+    """A layer that reads all channels, where there are any; one output is enough."""
+    if not shape:
+        return nn.Identity()
     return nn.Conv2d(shape[0], 1, 1) if len(shape) == 3 else nn.Linear(shape[-1], 1)
 
 

@@ -90,6 +90,8 @@ def class_labels(data: Labelled, classes: tuple[str, ...]) -> None:
     if data.labels is None:
         return
     labels = data.class_labels()
+    if not classes:
+        raise CannotBuild("the held-out images have labels and the data names no classes: give `classes`, or no labels")
     if labels.min() < 0 or labels.max() >= len(classes):
         raise CannotBuild(
             f"the held-out labels are {labels.dtype} from {labels.min()} to {labels.max()}, "

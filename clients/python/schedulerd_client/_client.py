@@ -40,6 +40,11 @@ class Client:
         timeout_s: float = 5.0,
         transport: Transport | None = None,
     ) -> None:
+        """A client of the daemon whose runtime directory, or one of its ipc:// addresses, `endpoint` is.
+
+        Without `endpoint` that of the system's daemon, else of the user's own. A call that has no answer within
+        `timeout_s` raises. Raises ValueError where `endpoint` cannot be one.
+        """
         self._timeout_s = checked_timeout_s(timeout_s)
         self._transport = transport or ZmqTransport(endpoints_of(endpoint).infer)
         self._session = Session()

@@ -34,4 +34,4 @@ def absence(address: str) -> str:
         forbidden = True
     if forbidden:
         return f"no permission to open {address}; join the group that owns {path}"
-    return f"no daemon at {address}; start it with `schedulerd run`, or say which runtime directory it has"
+    return f"no daemon at {address}; start it with `schedulerd run`, or name its runtime directory: Client(DIR)"

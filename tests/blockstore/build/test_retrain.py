@@ -125,7 +125,7 @@ def test_a_student_stops_where_its_error_no_longer_falls() -> None:
     course = replace(COURSE, learning_rate=0.0, patience=1, min_gain=0.01)
     retraining({0: [idle], 2: [busy]}, course).run(lambda *told: seen.append(told), lambda _: None)
     assert idle.epoch == busy.epoch == 1
-    assert seen[-1] == (24, 24, "2 of 2 variants done")
+    assert seen[-1] == (24, 24, "0 of 2 variants still learn")
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,20 @@ def test_filters_of_which_some_are_sliced_are_in_no_group_and_nothing_is_warned_
     assert {group.root for group in groups} == {"0.first.0", "0.last.0"}
 
 
+def test_filters_that_are_averaged_with_others_are_in_no_group() -> None:
+    class Averaged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Conv2d(4, 6, 1), nn.Conv2d(6, 8, 1), nn.Conv2d(8, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.second(self.first(x).relu())
+            y: Tensor = self.last(x) * x.mean((1, 2, 3))[:, None, None, None]
+            return y
+
+    assert {group.root for group in groups_of(block_of(Averaged()))} == {"0.first"}
+
+
 def test_channels_that_cannot_be_counted_are_a_reason() -> None:
     with pytest.raises(Declined, match="shuffled too often in a row"):
         groups_of(block_of(Shuffling(times=9)))
