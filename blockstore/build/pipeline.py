@@ -82,9 +82,10 @@ def build(
         progress("cut", 0, 1)
         traced = trace_network(network, settings)
         kept = Work(work / f"build-{settings.key(*_inputs(traced, training, task, settings))}")
+        before = "going on with an interrupted build; " if kept.folder.is_dir() else ""
         division = _cut(traced, settings, kept)
         blocks = division.blocks
-        progress("cut", 1, 1, "; ".join(f"{b.name} -> {b.output}" for b in blocks))
+        progress("cut", 1, 1, before + "; ".join(f"{b.name} -> {b.output}" for b in blocks))
     _check_outputs(traced, task, data.classes)
     _check_size(blocks, training, settings)
     with costs.stage("craft"):

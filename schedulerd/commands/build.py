@@ -170,7 +170,11 @@ def run(args: argparse.Namespace) -> int:
     missing = [name for name in ("data", "name") if getattr(args, name) is None]
     if missing:
         raise CannotBuild(f"give --{' and --'.join(missing)}, or --explain to see where the network can be cut")
-    built, report = _build(args)
+    try:
+        built, report = _build(args)
+    except KeyboardInterrupt:
+        print("schedulerd: what is done is kept: give the same command again to go on", file=sys.stderr)
+        raise
     print(json.dumps(document(built, report), indent=1) if args.json else "\n".join(lines(built, report)))
     return 0
 

@@ -55,6 +55,17 @@ def test_json_is_the_manifest_and_what_was_left_out(tmp_path: Path, capsys: pyte
     assert {cost["stage"] for cost in document["costs"]} == {"cut", "craft", "evaluate", "time"}
 
 
+def test_an_interrupted_build_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("blockstore.build.pipeline.build", interrupted)
+    assert main(command(tmp_path / "store")) == 130
+    assert "give the same command again to go on" in capsys.readouterr().err
+
+
 def test_a_recipe_gives_options_that_the_command_line_overrides(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,8 +137,10 @@ def test_an_interrupted_build_leaves_no_model_and_goes_on_to_the_same_result(tmp
             raise Stops
 
     seen: list[float] = []
+    notes: list[str] = []
 
     def watch(stage: str, done: int, total: int, note: str = "") -> None:
+        notes.append(note)
         if stage == "retrain":
             seen.append(done / total)
 
@@ -152,6 +154,7 @@ def test_an_interrupted_build_leaves_no_model_and_goes_on_to_the_same_result(tmp
     with Store.open(tmp_path / "other", create=True) as store:
         unbroken = build(store, tmp_path / "elsewhere", settings).model
     assert min(seen) >= 0.5
+    assert any(note.startswith("going on with an interrupted build") for note in notes)
     assert resumed == unbroken
     assert not list((tmp_path / "work").iterdir())
 
