@@ -25,7 +25,7 @@ from blockstore.build.cut import CutBlock
 from blockstore.build.kinds import arguments as given
 from blockstore.build.kinds.base import Declined, Material, Reshaped, Reshaping
 from blockstore.build.kinds.filters import prunable
-from blockstore.build.kinds.masking import Batches, Choice, Pruned, Schedule, prune_once
+from blockstore.build.kinds.masking import Batches, Choice, Pruned, Schedule, adam, prune_once
 from blockstore.build.neck import up_to_neck, where_to_learn, with_front
 from blockstore.build.retrain import relative_error
 from blockstore.errors import CannotBuild
@@ -34,12 +34,7 @@ THRESHOLD: Final = 0.95
 """Of the images, as in the thesis, section 4.4.1."""
 
 
-def _adam(parameters: Sequence[Tensor], rate: float) -> torch.optim.Optimizer:
-    """Adam does not see the scale of a loss: masks and weights of any block are trained by one rate each."""
-    return torch.optim.Adam(parameters, rate)
-
-
-SCHEDULE: Final = Schedule(mask_epochs=4, joint_epochs=4, mask_rate=1e-2, joint_rate=1e-3, optimiser=_adam)
+SCHEDULE: Final = Schedule(mask_epochs=4, joint_epochs=4, mask_rate=1e-2, joint_rate=1e-3, optimiser=adam)
 
 
 def parse(arguments: Sequence[str]) -> Reshaping:

@@ -50,6 +50,11 @@ def nesterov(parameters: Sequence[Tensor], rate: float) -> torch.optim.Optimizer
     return torch.optim.SGD(parameters, rate, momentum=0.9, nesterov=True)
 
 
+def adam(parameters: Sequence[Tensor], rate: float) -> torch.optim.Optimizer:
+    """Adam does not see the scale of a loss: masks and weights of any block are trained by one rate each."""
+    return torch.optim.Adam(parameters, rate)
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """How masks are trained; the thesis (4.4.1) takes 35 epochs in all, at a rate of 0.01."""
