@@ -36,7 +36,7 @@ from benchmarks.storebuild import (
     measured,
     route_within,
 )
-from benchmarks.wholemodel import Lesson, Task, fused, onnx_of, pruned, retrained
+from benchmarks.wholemodel import Lesson, Task, onnx_of, pruned, retrained
 from blockstore.accuracy_model import Route
 from blockstore.block import TensorSpec
 from blockstore.build import pipeline, weights
@@ -212,9 +212,9 @@ def _whole(depth: int, routes: Routes, cpu_s: float, quick: bool) -> dict[str, C
     images = cifar10(str(IMAGES), 500 if quick else TRAINING_IMAGES).train()
     np.savez(data, images=images.images, labels=images.class_labels())
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        widths = _widths(fused(network), preprocess, routes, Path(folder))
+        widths = _widths(network, preprocess, routes, Path(folder))
         # The same processor time as all variants of the store together took.
-        lesson = Lesson(2.0 if quick else cpu_s / len(shares), batch_size=16, learning_rate=1e-3, labels=False)
+        lesson = Lesson(2.0 if quick else cpu_s / len(shares), batch_size=16, learning_rate=3e-3, labels=False)
         lessons = {"whole": lesson, "labelled": replace(lesson, labels=True)}
         tasks = {
             f"{side}_{share}": Task(network, widths[share], preprocess, data, lesson)

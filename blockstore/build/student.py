@@ -15,7 +15,7 @@ from blockstore.build.layout import channels_last
 
 # The squares of gradients are averaged over fewer steps than by default (0.999), for trainings are short. Together with
 # a rate that rises at the start this gave routes of ResNet-20 nearly what twice the images gave without either.
-_BETAS: Final = (0.9, 0.99)
+BETAS: Final = (0.9, 0.99)
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -40,7 +40,7 @@ class Student:
         self._parameters = dict(module.named_parameters())
         self._best: dict[str, Tensor] = {}
         # A block of which only shortcuts are left has nothing to learn.
-        self._optimiser = torch.optim.Adam(self._parameters.values(), betas=_BETAS) if self._parameters else None
+        self._optimiser = torch.optim.Adam(self._parameters.values(), betas=BETAS) if self._parameters else None
 
     def learn(self, loss_of: Callable[[Tensor], Tensor], x: Tensor, rate: float) -> None:
         """One step down `loss_of(output)` on the input `x`; a loss that is not a number ends the training."""
