@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +24,21 @@ def main() -> int:
         command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if args.quick else [])]
         if args.json:
             command += ["--json", str(args.json / f"{name}.json")]
-        failed += subprocess.run(command, check=False, timeout=TIMEOUT_S).returncode != 0
+        failed += not _ran(command)
     return 1 if failed else 0
+
+
+def _ran(command: list[str]) -> bool:
+    """Whether `command` ended well, in time; what it has started ends with it."""
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            return process.wait(TIMEOUT_S) == 0
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            print(f"{' '.join(command)}: stopped after {TIMEOUT_S} s", file=sys.stderr)
+            return False
 
 
 if __name__ == "__main__":

@@ -9,12 +9,10 @@ Stores and reports are left in out/builder.
 from __future__ import annotations
 
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Figure, Options, Target, main
-from benchmarks.routes import Chain, Routes, accuracy, frame_of, side_by_side_ms
+from benchmarks.routes import Chain, Routes, accuracy, frame_of, share_of
 from benchmarks.search import peers_choice
 from benchmarks.storebuild import (
     BUILD_TIMEOUT_S,
@@ -78,11 +76,11 @@ def measure(options: Options) -> Mapping[str, Figure]:
 
 
 def _overall(found: Mapping[str, Figure]) -> dict[str, Figure]:
-    """The worse of the two networks."""
+    """The worse of the two networks; none where one has none."""
     overall = {}
     for name in OVERALL:
         parts = [f for depth in DEPTHS if (f := found.get(f"resnet{depth}_{name}")) and f.value is not None]
-        if parts:
+        if len(parts) == len(DEPTHS):
             overall[name] = max(parts, key=lambda f: f.value or 0.0)
     return overall
 
@@ -113,7 +111,7 @@ def _costs(depth: int, routes: Routes, made: Build) -> dict[str, Figure]:
 
 def _compared(
     routes: Routes,
-    whole: Mapping[str, Chain],
+    whole: Mapping[int, Chain],
     peer: Routes,
     peers_alone_ms: Sequence[Sequence[float]],
     unseen: Labelled,
@@ -121,25 +119,22 @@ def _compared(
     """Accuracy and measured share of latency of each side at each share."""
     labels = unseen.class_labels()
     drops = [[v.accuracy_drop for v in block.variants] for block in peer.model.blocks]
-    chosen: dict[str, Chain] = {"original": routes.chain(routes.original), "peer_original": peer.chain(peer.original)}
+    chosen: dict[str, Chain] = {}
     for share in SHARES:
         chosen[f"acc_{share}"] = routes.chain(_route(routes, share, floats_only=False))
         chosen[f"float_acc_{share}"] = routes.chain(_route(routes, share, floats_only=True))
         chosen[f"peer_acc_{share}"] = peer.chain(peers_choice(drops, peers_alone_ms, share / 100))
-    chosen |= {name.replace("_", "_acc_"): chain for name, chain in whole.items()}
-    times = side_by_side_ms(chosen, frame_of(routes.model))
-    originals = {"peer_acc": statistics.median(times["peer_original"])}
-    found: dict[str, Figure] = {}
+        if share in whole:
+            chosen[f"whole_acc_{share}"] = whole[share]
+    frame, found = frame_of(routes.model), dict[str, Figure]()
     for name, chain in chosen.items():
         what, _, percent = name.rpartition("_")
-        if not percent.isdecimal():
-            continue
-        original_ms = originals.get(what, statistics.median(times["original"]))
-        found[f"{what}_at_{percent}"] = Figure(100 * accuracy(chain, unseen.images, labels), "%")
-        latency = f"{what.removesuffix('acc')}latency_at_{percent}"
-        # The peer is held to its own rule, which may be wrong; what it comes to is shown.
+        own = peer if what == "peer_acc" else routes
+        latency, samples_ms = share_of(chain, own.chain(own.original), frame)
+        # Baselines are held to their own rules, which may be wrong; what they come to is shown.
         target = Target("<=", TOLERANCE * float(percent)) if what == "acc" else None
-        found[latency] = Figure(100 * statistics.median(times[name]) / original_ms, "%", target, {"ms": times[name]})
+        found[f"{what}_at_{percent}"] = Figure(100 * accuracy(chain, unseen.images, labels), "%")
+        found[f"{what.removesuffix('acc')}latency_at_{percent}"] = Figure(100 * latency, "%", target, samples_ms)
     return {**found, **_gains(found)}
 
 
@@ -150,7 +145,7 @@ def _gains(found: Mapping[str, Figure]) -> dict[str, Figure]:
         return figure
 
     over_peer = min(value(f"acc_at_{share}") - value(f"peer_acc_at_{share}") for share in SHARES)
-    whole = max(value("whole_acc_at_50"), value("labelled_acc_at_50"))
+    whole = value("whole_acc_at_50")
     return {
         "gain_over_whole_at_50": Figure(value("acc_at_50") - whole, "points", Target(">=", 10)),
         "float_gain_over_whole_at_50": Figure(value("float_acc_at_50") - whole, "points"),
@@ -175,7 +170,10 @@ def _what(depth: int, quick: bool) -> list[str]:
 
 
 def _peer(depth: int, quick: bool) -> tuple[Routes, list[list[float]]]:
-    """The peer's variants, made by our builder as the peer makes them: a unit a block, exact widths, two epochs."""
+    """The peer's variants, made by our builder as the peer's code makes them.
+
+    A unit a block, exact widths, two epochs of 5000 images, Adam at 3e-4.
+    """
     settings = BuildSettings(
         name="peer",
         input=TensorSpec("uint8", (32, 32, 3)),
@@ -200,11 +198,8 @@ def _peer(depth: int, quick: bool) -> tuple[Routes, list[list[float]]]:
     return routes, routes.alone_ms()
 
 
-def _whole(depth: int, routes: Routes, cpu_s: float, quick: bool) -> dict[str, Chain]:
-    """Retrained networks, pruned as a whole to the largest widths that measure within a share below 100.
-
-    `whole_50` has learnt the logits, `labelled_50` the labels.
-    """
+def _whole(depth: int, routes: Routes, cpu_s: float, quick: bool) -> dict[int, Chain]:
+    """For each share below 100 a retrained network, pruned as a whole to the largest widths that measure within it."""
     network = _original(depth)
     preprocess = Preprocess(MEAN, STD)
     shares = SHARES[1:]
@@ -214,31 +209,24 @@ def _whole(depth: int, routes: Routes, cpu_s: float, quick: bool) -> dict[str, C
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2, get_context("spawn")) as pool:
         widths = _widths(network, preprocess, routes, Path(folder))
         # The same processor time as all variants of the store together took.
-        lesson = Lesson(2.0 if quick else cpu_s / len(shares), batch_size=16, learning_rate=3e-3, labels=False)
-        lessons = {"whole": lesson, "labelled": replace(lesson, labels=True)}
-        tasks = {
-            f"{side}_{share}": Task(network, widths[share], preprocess, data, lesson)
-            for side, lesson in lessons.items()
-            for share in shares
-        }
-        chains: dict[str, Chain] = {}
-        taught = pool.map(retrained, tasks.values(), timeout=BUILD_TIMEOUT_S)
-        for (name, task), (onnx, epochs) in zip(tasks.items(), taught, strict=True):
-            print(f"resnet{depth} {name}: widths {task.widths}, {epochs:.1f} epochs", file=sys.stderr)
-            chains[name] = [_loaded(onnx, Path(folder) / f"{name}.onnx")]
+        lesson = Lesson(2.0 if quick else cpu_s / len(shares), batch_size=16, learning_rate=3e-3)
+        tasks = [Task(network, widths[share], preprocess, data, lesson) for share in shares]
+        chains: dict[int, Chain] = {}
+        for share, (onnx, epochs) in zip(shares, pool.map(retrained, tasks, timeout=BUILD_TIMEOUT_S), strict=True):
+            print(f"whole resnet{depth} at {share}%: widths {widths[share]}, {epochs:.1f} epochs", file=sys.stderr)
+            chains[share] = [_loaded(onnx, Path(folder) / f"whole{share}.onnx")]
     return chains
 
 
 def _widths(network: CifarResNet, preprocess: Preprocess, routes: Routes, folder: Path) -> dict[int, tuple[int, ...]]:
-    """For each share the largest widths whose network measures within it."""
-    chains: dict[str, Chain] = {"original": routes.chain(routes.original)}
+    """For each share the largest widths whose network measures within it, or the smallest."""
+    original, frame = routes.chain(routes.original), frame_of(routes.model)
+    latencies: dict[int, float] = {}
     for narrow in range(1, 16):
         onnx = onnx_of(pruned(network, _stages(narrow)), preprocess)
-        chains[str(narrow)] = [_loaded(onnx, folder / f"{narrow}.onnx")]
-    medians_ms = {n: statistics.median(t) for n, t in side_by_side_ms(chains, frame_of(routes.model)).items()}
-    original_ms = medians_ms.pop("original")
+        latencies[narrow], _ = share_of([_loaded(onnx, folder / f"{narrow}.onnx")], original, frame)
     return {
-        share: _stages(max(int(n) for n, ms in medians_ms.items() if ms <= TOLERANCE * share / 100 * original_ms))
+        share: _stages(max((n for n, latency in latencies.items() if latency <= TOLERANCE * share / 100), default=1))
         for share in SHARES[1:]
     }
 
@@ -261,13 +249,13 @@ def _original(depth: int) -> CifarResNet:
 def figures_of(depth: int) -> tuple[str, ...]:
     """Names of the figures of one network."""
     costs = ("variants", "variants_kept", "combinations", "build_s", "cut_s", "craft_s", "evaluate_s", "time_s")
-    sides = ("", "float_", "peer_", "whole_", "labelled_")
+    sides = ("", "float_", "peer_", "whole_")
     measured = [
         f"{side}{what}_at_{share}"
         for side in sides
         for what in ("acc", "latency")
         for share in SHARES
-        if side not in ("whole_", "labelled_") or share < 100
+        if side != "whole_" or share < 100
     ]
     gains = ("gain_over_whole_at_50", "float_gain_over_whole_at_50", "gain_over_peer_min")
     return tuple(f"resnet{depth}_{name}" for name in (*costs, *OVERALL, *gains, *measured))

@@ -74,6 +74,15 @@ def side_by_side_ms(chains: Mapping[str, Chain], frame: Array) -> dict[str, list
     return in_turns_ms({name: partial(run, chain, frame) for name, chain in chains.items()})
 
 
+def share_of(chain: Chain, original: Chain, frame: Array) -> tuple[float, dict[str, list[float]]]:
+    """Median time of `chain` as a share of that of `original`, both in turns, and the samples in ms.
+
+    Two at a time: among twenty others each is colder in the caches when its turn comes, and small ones lose most.
+    """
+    times = side_by_side_ms({"original": original, "route": chain}, frame)
+    return statistics.median(times["route"]) / statistics.median(times["original"]), times
+
+
 def in_turns_ms(calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
     """Times of each call, in ms: round after round, all take turns."""
     times: dict[str, list[float]] = {name: [] for name in calls}

@@ -2,10 +2,10 @@
 
 Every convolution loses filters, those that the shortcuts tie together as one set for each stage, by L1 norm (Li et al.,
 "Pruning filters for efficient ConvNets", ICLR 2017). The pruned network learns by the labels, as in that paper, from
-images shifted and mirrored; or by the original's logits without labels, which is the lesson that the store's variants
-have. Either way from the same images and, all sizes together, in the same processor time as the variants of the store,
-with its optimiser and course of learning rates; batch normalisation learns too and is folded when all is done (without
-it, labels taught half as much in the same time).
+images shifted and mirrored; by the original's logits, without labels, it was 2 to 4 points worse at every latency. All
+sizes together have the same images and the same processor time as the variants of the store, and their optimiser and
+course of learning rates. Batch normalisation learns too and is folded when all is done: without it, half of the filters
+and 30 s left ResNet-20 at 50%, with it at 71%.
 """
 
 from __future__ import annotations
@@ -38,14 +38,12 @@ from blockstore.zoo.resnet import CifarResNet, Unit
 class Lesson:
     """How a pruned network learns: the builder's own course, ended by processor time instead of epochs.
 
-    Of learning rates 1e-3, 3e-3 and 1e-2, 3e-3 was the best for either lesson.
+    Of learning rates 1e-3, 3e-3 and 1e-2, 3e-3 was the best.
     """
 
     cpu_s: float
     batch_size: int
     learning_rate: float
-    labels: bool
-    """Learn by the labels, else by the original's logits."""
     seed: int = 0
 
 
@@ -66,7 +64,7 @@ def retrained(task: Task) -> tuple[bytes, float]:
     torch.set_num_threads(1)
     with np.load(task.images) as data:
         images = Labelled(data["images"], data["labels"])
-    student, epochs = taught(pruned(task.network, task.widths), task.network, task.preprocess, images, task.lesson)
+    student, epochs = taught(pruned(task.network, task.widths), task.preprocess, images, task.lesson)
     return onnx_of(student, task.preprocess), epochs
 
 
@@ -100,36 +98,22 @@ def pruned(network: CifarResNet, widths: Sequence[int]) -> CifarResNet:
     return network
 
 
-def taught(
-    student: CifarResNet, teacher: CifarResNet, preprocess: Preprocess, images: Labelled, lesson: Lesson
-) -> tuple[CifarResNet, float]:
+def taught(student: CifarResNet, preprocess: Preprocess, images: Labelled, lesson: Lesson) -> tuple[CifarResNet, float]:
     """`student` after `lesson` on `images`, and how many epochs that was."""
     student = channels_last(copy.deepcopy(student)).requires_grad_(True).train()
-    teacher = channels_last(copy.deepcopy(teacher)).eval()
     optimiser = torch.optim.Adam(student.parameters(), betas=BETAS)
     draw, labels = np.random.default_rng(lesson.seed), images.class_labels()
     began_s, steps = time.process_time(), 0
     while (used := (time.process_time() - began_s) / lesson.cpu_s) < 1:
         chosen = draw.integers(0, len(labels), lesson.batch_size)
         optimiser.param_groups[0]["lr"] = lesson.learning_rate * rate_at(used)
-        if lesson.labels:
-            frames = preprocess(torch.from_numpy(augmented(images.images[chosen], draw)))
-            loss = functional.cross_entropy(student(frames), torch.from_numpy(labels[chosen]))
-        else:
-            frames = preprocess(torch.from_numpy(images.images[chosen]))
-            loss = _relative_error(student(frames), teacher, frames)
+        frames = preprocess(torch.from_numpy(augmented(images.images[chosen], draw)))
+        loss = functional.cross_entropy(student(frames), torch.from_numpy(labels[chosen]))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         steps += 1
     return student.eval().requires_grad_(False), steps * lesson.batch_size / len(labels)
-
-
-def _relative_error(logits: Tensor, teacher: nn.Module, frames: Tensor) -> Tensor:
-    """Squared error as a share of the variance of the teacher's logits."""
-    with torch.no_grad():
-        target = teacher(frames)
-    return functional.mse_loss(logits, target) / target.var()
 
 
 def _kept_channels(network: CifarResNet, widths: Sequence[int]) -> list[Tensor]:

@@ -77,7 +77,7 @@ def craft_all(
     for block in blocks:
         put_block(work, block)
     images = np.load(order.images, mmap_mode="r", allow_pickle=False)
-    with _compute(order.threads):
+    with computing(order.threads):
         seconds = _seconds(blocks, images[: min(_TIMED_FRAMES, order.course.batch_size)])
     groups = _groups(seconds, processes)
     run_jobs([Job(_title(group), partial(craft, order, group)) for group in groups], progress)
@@ -97,7 +97,7 @@ def craft(order: Order, blocks: Sequence[int], progress: Progress) -> None:
     missing = {index: names for index in blocks if (names := _missing(order, index))}
     if not missing:
         return
-    with _compute(order.threads):
+    with computing(order.threads):
         originals = [get_block(Work(order.folder), index) for index in range(order.blocks)]
         images = np.load(order.images, mmap_mode="r", allow_pickle=False)
         split = Split.of(len(images), order.validation_images, order.calibration_images, order.course.seed)
@@ -210,7 +210,7 @@ def _title(group: range) -> str:
 
 
 @contextmanager
-def _compute(threads: int) -> Iterator[None]:
+def computing(threads: int) -> Iterator[None]:
     """`threads` threads for torch, and the same convolutions on a GPU every time (of those that cuDNN knows)."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

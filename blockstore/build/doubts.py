@@ -17,7 +17,7 @@ from blockstore.accuracy_model import AccuracyModel
 from blockstore.build.images import Labelled
 
 FEW_IMAGES: Final = 100
-"""Of fewer, an accuracy of one half is known to more than 5 points (one standard error)."""
+"""Of so many, an accuracy of one half is known to 5 points (one standard error)."""
 LARGE_ERROR: Final = 0.05
 """Of predicted accuracies: the optimizer would prefer one variant to another by chance."""
 
@@ -26,12 +26,12 @@ def doubts(training: Labelled, held_out: Labelled, known: AccuracyModel) -> Iter
     """A sentence without a full stop for each."""
     count = len(held_out)
     if held_out.labels is None:
-        yield "the held-out images have no labels: accuracy is agreement with the original network"
+        yield "the held-out images have no labels: accuracy is likeness to what the original network gives"
     if seen := _in_both(training.images, held_out.images):
         yield f"{seen} of {count} held-out images are among the training images: accuracy looks better than it is"
     if count < FEW_IMAGES:
         points = 50 / math.sqrt(count)
-        yield f"{count} held-out images tell accuracy to {points:.0f} points at best: give {FEW_IMAGES} or more"
+        yield f"{count} held-out images tell an accuracy to about {points:.0f} points: give {FEW_IMAGES} or more"
     if known.error is not None and known.error > LARGE_ERROR:
         yield (
             f"predicted accuracy is off by {100 * known.error:.1f} points on average, too much to choose by: measure "

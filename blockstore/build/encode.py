@@ -12,7 +12,7 @@ from blockstore.block import ORIGINAL
 from blockstore.build.checkpoint import Work
 from blockstore.build.cut import CutBlock
 from blockstore.build.export import Forms, export
-from blockstore.build.kinds.base import Declined, Facts, Material
+from blockstore.build.kinds.base import FAILURES, Declined, Facts, Material, reason_of
 from blockstore.build.kinds.registry import Recipe
 from blockstore.build.shapes import NoShape, Shape
 from blockstore.build.student import Student
@@ -51,8 +51,8 @@ def encode(bench: Bench, recipes: Sequence[Recipe], missing: Sequence[str], work
             continue
         try:
             made, facts = _make(bench, recipe, forms)
-        except Declined as declined:
-            drop(work, index, recipe.text, str(declined))
+        except FAILURES as failure:
+            drop(work, index, recipe.text, reason_of(failure))
         else:
             keep(work, index, recipe.text, recipe.kind, made, facts)
         yield recipe.text

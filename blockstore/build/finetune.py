@@ -22,12 +22,12 @@ from torch.nn import functional
 from blockstore import torchform
 from blockstore.block import ORIGINAL
 from blockstore.build.checkpoint import Work
-from blockstore.build.craft import Order
+from blockstore.build.craft import Order, computing
 from blockstore.build.cut import CutBlock
 from blockstore.build.encode import SAMPLES
 from blockstore.build.export import Forms, export
 from blockstore.build.images import ClassLabels, Labelled
-from blockstore.build.kinds.base import Declined, Facts, Material
+from blockstore.build.kinds.base import FAILURES, Declined, Facts, Material, reason_of
 from blockstore.build.kinds.registry import Recipe
 from blockstore.build.layout import channels_last
 from blockstore.build.material import Library
@@ -87,7 +87,8 @@ def refine_all(
     images = np.load(order.images, mmap_mode="r", allow_pickle=False)
     split = Split.of(len(images), order.validation_images, order.calibration_images, order.course.seed)
     lesson = Lesson(images, labels, split, order.course)
-    outcomes = [o for shape in shapes for o in refine(shape, blocks, finished, order, lesson, progress)]
+    with computing(order.threads):
+        outcomes = [o for shape in shapes for o in refine(shape, blocks, finished, order, lesson, progress)]
     everyone = [*finished, *(o for o in outcomes if isinstance(o, Finished))]
     # Within a block the order stays: the original is first.
     return tuple(sorted(everyone, key=lambda f: f.block)), tuple(o for o in outcomes if isinstance(o, Dropped))
@@ -143,8 +144,10 @@ def _refined(
                 if epoch is None:
                     raise Declined("its loss became no number; lower the learning rate")
                 forms, facts = _written(recipe, block, module, material, inputs)
-            except (Declined, CannotBuild) as error:
+            except CannotBuild as error:
                 results.append(drop(work, block.index, name, str(error)))
+            except FAILURES as failure:
+                results.append(drop(work, block.index, name, reason_of(failure)))
             else:
                 made = {**facts, "refined_epochs": epoch}
                 results.append(keep(work, block.index, name, recipe.kind + SUFFIX, forms, made))

@@ -69,7 +69,7 @@ def build(
     """Cut `network`, make and retrain its variants, and put the model in `store`.
 
     `network` takes float32 `[batch, c, h, w]`. `work` is a folder for what an interrupted build goes on from. With a
-    `timer`, variants that do not run, and those that are slower, larger and worse than another, are left out. `tell`
+    `timer`, variants that do not run, and those that another one beats (see `dominance`), are left out. `tell`
     gets what came of it (for a report) while the work is still there: a build that is killed even then goes on. Raises
     `CannotCut`, `UnsupportedOperator` or `CannotBuild`.
     """

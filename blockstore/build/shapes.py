@@ -18,7 +18,7 @@ from blockstore.block import ORIGINAL
 from blockstore.build.checkpoint import Work
 from blockstore.build.cut import CutBlock
 from blockstore.build.keep import get_module, put_module
-from blockstore.build.kinds.base import Declined, Facts, Material
+from blockstore.build.kinds.base import FAILURES, Facts, Material, reason_of
 from blockstore.build.kinds.registry import Recipe
 
 
@@ -75,9 +75,10 @@ def _made(block: CutBlock, recipe: Recipe, material: Material, work: Work) -> Sh
         for kind in recipe.reshapings:
             reshaped = kind.reshape(block, module, material)
             module, facts = reshaped.module, {**facts, **reshaped.facts}
-    except Declined as declined:
-        work.put_json(f"{place}.declined.json", str(declined))
-        return NoShape(recipe.shape, str(declined))
+    except FAILURES as failure:
+        reason = reason_of(failure)
+        work.put_json(f"{place}.declined.json", reason)
+        return NoShape(recipe.shape, reason)
     put_module(work, place, module, facts)
     # As a build that goes on will read it: both must end in the same bytes.
     found = get_module(work, place)

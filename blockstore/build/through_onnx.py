@@ -37,7 +37,10 @@ def _reason(error: Exception) -> str:
     """The first line of `error`; its own name for a value is no help to the network's author."""
     first = str(error).strip().partition("\n")[0]
     if "data-dependent" in first:
-        return "what it does depends on the values of a tensor: `forward` may use torch.where, but no `if` on them"
+        return (
+            "what it does depends on values of a tensor: `forward` may use them in torch.where, but not in an `if`, "
+            f"as a size or to choose rows ({first})"
+        )
     return first or type(error).__name__
 
 

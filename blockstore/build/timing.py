@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,31 +41,36 @@ def choose(model: Model, known: AccuracyModel, timed: Timed) -> Chosen:
     if any(_digest(block.variants[0]) not in timed.medians_ms for block in model.blocks):
         faults = "; ".join(timed.faults) or "an original has no time"
         return Chosen(model, remarks=(*remarks, f"latency could not be measured: {faults}"))
-    fallen = [_failed(block, timed) for block in model.blocks]
+    fallen, beaten = [_failed(block, timed) for block in model.blocks], list[dict[str, str]]()
     for block, damages, gone in zip(model.blocks, known.damages, fallen, strict=True):
         standing = [
             _candidate(v, timed.medians_ms[_digest(v)], damage)
             for v, damage in zip(block.variants, damages, strict=True)
             if v.name not in gone
         ]
-        gone |= _beaten(standing)
+        beaten.append(dominated(standing))
+        gone |= _beaten(standing, beaten[-1])
     kept = [
         [i for i, v in enumerate(block.variants) if v.name not in gone]
         for block, gone in zip(model.blocks, fallen, strict=True)
     ]
     model_kept = manifest.keeping(model, kept)
     times = tuple(tuple(timed.medians_ms[_digest(v)] for v in block.variants) for block in model_kept.blocks)
-    left_out = tuple(Dropped(index, *pair) for index, gone in enumerate(fallen) for pair in gone.items())
+    left_out = tuple(
+        Dropped(index, name, reason, by.get(name, ""))
+        for index, (gone, by) in enumerate(zip(fallen, beaten, strict=True))
+        for name, reason in gone.items()
+    )
     return Chosen(model_kept, times, left_out, remarks)
 
 
-def _beaten(standing: Sequence[Candidate]) -> dict[str, str]:
-    """The variants that another beats, and by what latency; size and accuracy may be equal."""
+def _beaten(standing: Sequence[Candidate], winners: Mapping[str, str]) -> dict[str, str]:
+    """In words, of each that another beats, by what latency; size and accuracy may be equal."""
     latencies_ms = {candidate.name: candidate.latency_ms for candidate in standing}
     return {
         name: f"slower ({latencies_ms[name]:.3f} against {latencies_ms[winner]:.3f} ms), no smaller and"
         f" no more accurate than {winner}"
-        for name, winner in dominated(standing).items()
+        for name, winner in winners.items()
     }
 
 

@@ -92,7 +92,8 @@ def _by_fx(network: nn.Module, preprocess: Preprocess, frames: TensorSpec) -> fx
     try:
         module = localise(module, example(frames, 1))
     except RuntimeError as error:
-        raise CannotCut(f"the network does not take frames of {frames}: {error}") from error
+        first = (str(error).splitlines() or [""])[0]
+        raise CannotCut(f"the network does not run on frames of {frames}: {first}") from error
     _constants_beside_users(module)
     check_supported(module)
     return module

@@ -59,6 +59,8 @@ class Dropped:
     block: int
     name: str
     reason: str
+    beaten_by: str = ""
+    """The variant that is quicker and not larger or worse, where that is the reason."""
 
 
 def keep(work: Work, block: int, name: str, kind: str, forms: Forms, facts: Facts) -> Finished:

@@ -188,10 +188,10 @@ def _build(args: argparse.Namespace) -> tuple[Built, Path]:
     from schedulerd.config import default_store_directory
 
     keep_freed_memory()
-    root = (args.store or default_store_directory()).absolute()
+    root = (args.store or default_store_directory()).resolve()
     network = _network(args)
     data: ImageSet = named.call(args.data)
-    folder = args.report or root.with_name(f"{root.name}-reports") / args.name
+    folder = args.report or root.parent / f"{root.name or 'store'}-reports" / args.name
     with shown() as progress, Store.open(root, create=True) as store:
         built = pipeline.build(
             network,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from torch import Tensor, fx
 
@@ -24,6 +24,21 @@ Latencies = Callable[[Sequence[fx.GraphModule], TensorSpec], Sequence[float]]
 
 class Declined(Exception):
     """There is no such variant of this block; the message is the reason, for the report."""
+
+
+FAILURES: Final = (Declined, RuntimeError, ValueError, TypeError)
+"""What a kind may raise: on purpose, or where torch and the libraries beneath it meet a network that nobody foresaw.
+
+Either way this variant is dropped with the reason, and the others go on.
+"""
+
+
+def reason_of(failure: Exception) -> str:
+    """Why there is no variant, in one line."""
+    if isinstance(failure, Declined):
+        return str(failure)
+    first = (str(failure).splitlines() or [""])[0]
+    return f"{type(failure).__name__} while it was made: {first}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,8 @@ from blockstore.build.kinds.graphs import varying
 from blockstore.build.trace import example
 
 _RESHAPING: Final = (torch.flatten, torch.unsqueeze, "flatten", "permute", "reshape", "unsqueeze", "view")
-_JOINING: Final = (
-    *(torch.mean, torch.sum, torch.amax, torch.softmax, functional.softmax),
-    *("mean", "sum", "amax", "softmax"),
-)
+_JOINING: Final = (torch.mean, torch.sum, torch.amax, "mean", "sum", "amax")
+_SOFTMAX: Final = (torch.softmax, functional.softmax, "softmax")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +56,7 @@ class FilterGroup:
 def inner_groups(module: fx.GraphModule, spec: TensorSpec) -> tuple[FilterGroup, ...]:
     """The groups of `module`, which takes `spec`, that touch neither its input nor its output.
 
-    Raises `Declined` where channels are shuffled so often in a row that torch-pruning loses count of them.
+    Raises `Declined` where channels are split, sliced or shuffled so that torch-pruning loses count of them.
     """
     dependencies = _Dependencies(module, spec)
     return tuple(dependencies.describe(root) for root in dependencies.roots)
@@ -66,7 +64,10 @@ def inner_groups(module: fx.GraphModule, spec: TensorSpec) -> tuple[FilterGroup,
 
 def prunable(module: fx.GraphModule, spec: TensorSpec) -> bool:
     """Whether `module`, which takes `spec`, has a filter that could go."""
-    return any(group.filters > 1 for group in inner_groups(module, spec))
+    try:
+        return any(group.filters > 1 for group in inner_groups(module, spec))
+    except Declined:
+        return False
 
 
 def norms(module: fx.GraphModule, spec: TensorSpec, degree: int) -> dict[str, Tensor]:
@@ -130,7 +131,15 @@ class _Dependencies:
 
     def _is_inner(self, group: Any, anchors: Sequence[nn.Module]) -> bool:
         layers = [dep.target.module for dep, _ in group]
-        return not any(layer in anchors or _is_grouped(layer) for layer in layers) and self._is_whole(group)
+        if any(layer in anchors or _is_grouped(layer) for layer in layers) or self._is_coupled(group):
+            return False
+        return self._is_whole(group)
+
+    def _is_coupled(self, group: Any) -> bool:
+        """Whether filters of one layer go only together, as the halves that a gate multiplies: they have no ranks."""
+        root, prune = group[0].dep.target.module, group[0].dep.handler
+        alone = self._graph.get_pruning_group(root, prune, [0])
+        return any(dep.target.module is root and list(idxs) != [0] for dep, idxs in alone if dep.handler == prune)
 
     def _is_whole(self, group: Any) -> bool:
         """Whether the group names every channel that its layers make: not so across a shortcut that pads channels.
@@ -154,9 +163,10 @@ class _Dependencies:
 
 @contextmanager
 def _counted() -> Iterator[None]:
-    """torch-pruning stops counting channels after 500 steps: it warns, and fails where it needs the number.
+    """torch-pruning fails where it cannot tell how many channels there are, as behind `chunk` or after many slices.
 
-    Where it only warns, what is shuffled so often is anchored, and no group needs the number.
+    It gives up counting after 500 steps and warns. Where it only warns, what is sliced is anchored, and no group needs
+    the number.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Maximum recursive depth", UserWarning)
@@ -164,7 +174,8 @@ def _counted() -> Iterator[None]:
             yield
         except TypeError as error:
             raise Declined(
-                "channels are shuffled too often in a row for their number to be followed: cut between, or skip fewer"
+                "channels are split or shuffled so that their number cannot be followed: cut the block elsewhere, or "
+                "leave this kind of variant out"
             ) from error
 
 
@@ -194,12 +205,13 @@ def _watched(block: fx.GraphModule) -> fx.GraphModule:
     graph = copy.deepcopy(block.graph)
     (output,) = (node for node in graph.nodes if node.op == "output")
     watched = [output.args[0]]
-    for node in _reshaped_before_joined(graph, dict(block.named_modules())):
+    layers = dict(block.named_modules())
+    for node in _reshaped_before_joined(graph, layers):
         watched.append(node.args[0])
         with graph.inserting_before(node):
             # Dependencies are read off the autograd graph, which ends here.
             node.args = (graph.call_method("detach", (node.args[0],)), *node.args[1:])
-    watched.extend(node.args[0] for node in graph.nodes if _slices_channels(node) or _joins_channels(node))
+    watched.extend(node.args[0] for node in graph.nodes if _slices_channels(node) or _joins_channels(node, layers))
     watched.extend(_with_wide_constants(graph, block))
     output.args = (tuple(watched),)
     return fx.GraphModule(block, graph)
@@ -211,14 +223,16 @@ def _slices_channels(node: fx.Node) -> bool:
     return isinstance(index, tuple) and any(part not in (slice(None), None) for part in index[:2])
 
 
-def _joins_channels(node: fx.Node) -> bool:
-    """Whether `node` is a mean, sum, maximum or softmax over places and channels, or channels alone."""
-    if node.target not in _JOINING:
+def _joins_channels(node: fx.Node, layers: Mapping[str, nn.Module]) -> bool:
+    """Whether `node` may be a mean, sum, maximum or softmax over channels: only over places it surely is not."""
+    layer = layers.get(str(node.target)) if node.op == "call_module" else node.target
+    if isinstance(layer, nn.Softmax) or layer in _SOFTMAX:
+        return True
+    if layer not in _JOINING:
         return False
     given = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
-    dims = given if isinstance(given, tuple | list) else (given,)
-    # -3 is the channel of a map; of a vector it is -1, and a mean over the columns of a map is watched in vain.
-    return not {1, -1, -3, None}.isdisjoint(dims)
+    dims = set(given) if isinstance(given, tuple | list) else {given}
+    return dims not in ({2, 3}, {-1, -2})
 
 
 def _with_wide_constants(graph: fx.Graph, block: fx.GraphModule) -> list[fx.Node]:

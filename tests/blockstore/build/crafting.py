@@ -48,6 +48,14 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Surprised:
+    """Fails as libraries do."""
+
+    def reshape(self, block: CutBlock, module: fx.GraphModule, material: Material) -> Reshaped:
+        raise ValueError("one value per channel\nin a trace of many lines")
+
+
+@dataclass(frozen=True)
 class Unwilling:
     """Declines for block 1."""
 
@@ -94,6 +102,7 @@ def recipe(text: str) -> Recipe:
         "exploding": Exploding,
         "measured": Measured,
         "failing": Failing,
+        "surprised": Surprised,
     }
     reshapings = [
         Blurred(float(step.partition(":")[2])) if step.startswith("blurred") else kinds[step]()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, fx, nn
 
 from blockstore.block import TensorSpec
-from blockstore.build.cut import Division, cut, cut_at, monotone, partition, segments_of
+from blockstore.build.cut import Division, cut, cut_at, cut_names, monotone, partition, segments_of
 from blockstore.build.kinds.filters import prunable
 from blockstore.errors import CannotCut
 from tests.blockstore.build import networks
@@ -114,6 +114,31 @@ def test_a_name_that_is_unknown_is_refused_with_names_like_it() -> None:
 def test_a_cut_that_is_not_legal_is_refused_with_the_nearest() -> None:
     with pytest.raises(CannotCut, match=r"after '4\.conv1'; .* before it '3\.relu_1' and after it '4\.relu_1'"):
         cut_at(networks.traced(networks.residual()), ["4.conv1"])
+
+
+class Chunked(nn.Module):
+    """Half of the channels gates the other half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.first(x).relu().chunk(2, 1)
+        y: Tensor = self.second(torch.cat([a, b.sigmoid()], 1))
+        return y
+
+
+def test_channels_that_cannot_be_followed_do_not_keep_a_network_from_being_cut() -> None:
+    assert len(divided(Chunked().eval(), 2).blocks) == 2
+
+
+def test_a_division_by_its_names_is_the_same() -> None:
+    traced = networks.traced(networks.residual())
+    division = cut(traced, 3, parameters, prunable)
+    names = cut_names(traced, division)
+    assert len(names) == 2
+    assert [b.name for b in cut_at(traced, names).blocks] == [b.name for b in division.blocks]
 
 
 def test_a_detectors_outputs_leave_from_the_last_block() -> None:

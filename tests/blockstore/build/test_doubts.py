@@ -35,6 +35,6 @@ def test_images_that_were_trained_on_are_counted() -> None:
 def test_few_images_without_labels_and_large_errors_are_named() -> None:
     held_out = Labelled(labelled(25, first=300).images)
     unlabelled, few, large = doubts(labelled(300), held_out, replace(KNOWN, error=0.334))
-    assert "accuracy is agreement with the original network" in unlabelled
-    assert few.startswith("25 held-out images tell accuracy to 10 points at best")
+    assert "accuracy is likeness to what the original network gives" in unlabelled
+    assert few.startswith("25 held-out images tell an accuracy to about 10 points")
     assert large.startswith("predicted accuracy is off by 33.4 points")

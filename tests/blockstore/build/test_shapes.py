@@ -36,6 +36,12 @@ def test_recipes_that_share_a_shape_have_one_and_the_original_is_first(tmp_path:
     assert shapes["unwilling"] == NoShape("unwilling", "not of this one")
 
 
+def test_what_a_kind_does_not_foresee_costs_only_its_own_shape(tmp_path: Path) -> None:
+    shapes, _ = made(tmp_path, "surprised", "blurred:0.5")
+    assert shapes["surprised"] == NoShape("surprised", "ValueError while it was made: one value per channel")
+    assert isinstance(shapes["blurred:0.5"], Shape)
+
+
 def test_equal_modules_have_one_digest(tmp_path: Path) -> None:
     shapes, _ = made(tmp_path, "blurred:0.5", "measured", "blurred:0.7", "blurred:1")
     digests = {name: s.digest for name, s in shapes.items() if isinstance(s, Shape)}

@@ -47,5 +47,5 @@ def test_an_operator_that_the_torch_form_lacks_is_refused_by_name() -> None:
 
 
 def test_frames_of_another_size_than_the_network_takes_are_refused() -> None:
-    with pytest.raises(CannotCut, match=r"does not take frames of uint8\[9x9x3\]"):
+    with pytest.raises(CannotCut, match=r"does not run on frames of uint8\[9x9x3\]"):
         trace(networks.fixed_size(), networks.PREPROCESS, TensorSpec("uint8", (9, 9, 3)))

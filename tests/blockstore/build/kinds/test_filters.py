@@ -60,6 +60,13 @@ class Shuffling(nn.Module):
         return y
 
 
+class Softmax(nn.Module):
+    """Over channels, which a permutation has made the last dimension."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).softmax(3).permute(0, 3, 1, 2)
+
+
 def zeroed(module: fx.GraphModule, groups: tuple[FilterGroup, ...], doomed: dict[str, list[int]]) -> fx.GraphModule:
     result = copy.deepcopy(module)
     for group in groups:
@@ -126,6 +133,26 @@ def test_filters_that_are_averaged_with_others_are_in_no_group() -> None:
             return y
 
     assert {group.root for group in groups_of(block_of(Averaged()))} == {"0.first"}
+
+
+def test_filters_that_a_gate_multiplies_are_in_no_group_for_they_have_no_ranks_of_their_own() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Conv2d(4, 6, 1), nn.Conv2d(6, 16, 1), nn.Conv2d(8, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = self.second(self.first(x).relu()).chunk(2, 1)
+            y: Tensor = self.last(a * b.sigmoid())
+            return y
+
+    assert {group.root for group in groups_of(block_of(Gated()))} <= {"0.first"}
+
+
+@pytest.mark.parametrize("softmax", [nn.Softmax(1), Softmax()], ids=["layer", "behind a permutation"])
+def test_filters_that_a_softmax_compares_are_in_no_group(softmax: nn.Module) -> None:
+    bench = block_of(nn.Sequential(nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 8, 1), softmax, nn.Conv2d(8, 4, 1)))
+    assert {group.root for group in groups_of(bench)} == {"0.0"}
 
 
 def test_channels_that_cannot_be_counted_are_a_reason() -> None:
