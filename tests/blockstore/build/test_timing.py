@@ -72,7 +72,7 @@ def test_a_variant_that_does_not_run_beats_no_other() -> None:
 def test_slower_larger_and_worse_is_left_out_by_name() -> None:
     found = chosen(**{"1_twin": 2.5})
     reason = "slower (2.500 against 2.000 ms), no smaller and no more accurate than half"
-    assert found.left_out == (Dropped(1, "twin", reason),)
+    assert found.left_out == (Dropped(1, "twin", reason, beaten_by="half"),)
     assert names(found) == [list(NAMES), [ORIGINAL, "half", "int8"]]
 
 

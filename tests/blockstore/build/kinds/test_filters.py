@@ -156,7 +156,7 @@ def test_filters_that_a_softmax_compares_are_in_no_group(softmax: nn.Module) -> 
 
 
 def test_channels_that_cannot_be_counted_are_a_reason() -> None:
-    with pytest.raises(Declined, match="shuffled too often in a row"):
+    with pytest.raises(Declined, match="their number cannot be followed"):
         groups_of(block_of(Shuffling(times=9)))
 
 
