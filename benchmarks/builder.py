@@ -126,7 +126,9 @@ def _compared(
         chosen[f"peer_acc_{share}"] = peer.chain(peers_choice(drops, peers_alone_ms, share / 100))
         if share in whole:
             chosen[f"whole_acc_{share}"] = whole[share]
-    frame, found = frame_of(routes.model), dict[str, Figure]()
+    frame = frame_of(routes.model)
+    whole_accuracy = accuracy(routes.chain(routes.original), unseen.images, labels)
+    found = {"original_acc": Figure(100 * whole_accuracy, "%")}
     for name, chain in chosen.items():
         what, _, percent = name.rpartition("_")
         own = peer if what == "peer_acc" else routes
@@ -257,7 +259,7 @@ def figures_of(depth: int) -> tuple[str, ...]:
         for share in SHARES
         if side != "whole_" or share < 100
     ]
-    gains = ("gain_over_whole_at_50", "float_gain_over_whole_at_50", "gain_over_peer_min")
+    gains = ("original_acc", "gain_over_whole_at_50", "float_gain_over_whole_at_50", "gain_over_peer_min")
     return tuple(f"resnet{depth}_{name}" for name in (*costs, *OVERALL, *gains, *measured))
 
 
