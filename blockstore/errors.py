@@ -83,3 +83,7 @@ class UnsupportedOperator(BlockStoreError):
 
 class CannotBuild(BlockStoreError):
     """A build whose settings, network, weights or images do not fit together."""
+
+
+class BadPolicy(BlockStoreError):
+    """An exit policy that makes no sense for a model; the message has the value, the limit and the remedy."""

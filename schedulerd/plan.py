@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-LATE_POLICIES = ("run", "drop")
-"""What happens to a request whose deadline has passed before it starts: it runs all the same, or is refused."""
+from blockstore.exits import NO_EXITS, ExitPolicy
+
+LATE_POLICIES = ("run", "drop", "exit")
+"""What happens to a request that is late. `run`: it runs all the same. `drop`: it is refused where its deadline has
+passed before it starts. `exit`: it leaves at the last exit that still meets the deadline, at the first one where none
+does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +33,26 @@ class App:
     accuracy_floor: float = 0.0
     """Least acceptable predicted accuracy, 0 to 1."""
     late: str = "run"
+    exits: ExitPolicy | None = None
+    """The exit policy that the client insists on; None leaves it to the optimizer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One variant per block: what really runs for an app."""
+    """One variant per block plus an exit policy: what really runs for an app."""
 
     model: str
     variants: tuple[str, ...]
-    """Variant names in block order."""
+    """Variant names in block order, up to the block where the policy's last frame leaves."""
     digests: tuple[str, ...]
     """Blobs of these variants for the engine in use, in block order."""
+    policy: ExitPolicy = NO_EXITS
+    heads: tuple[str, ...] = ()
+    """Blobs of the model's exits after these blocks, by rising depth, whether or not the policy enables them."""
 
     def __str__(self) -> str:
-        return "|".join(self.variants)
+        blocks = "|".join(self.variants)
+        return blocks if self.policy == NO_EXITS else f"{blocks} [{self.policy}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +62,22 @@ class AppPlan:
     app_id: str
     route: Route
     latency_ms: float
-    """Predicted median time of the route alone under the present load."""
+    """Predicted median time of the route alone under the present load, for a frame that leaves at its last exit."""
     latency_p95_ms: float
     """Predicted 95th percentile, with the serving overhead and the longest wait for other apps."""
     accuracy: float
     memory_bytes: int
     """Resident bytes of this route alone; blobs shared with other apps are counted in full here."""
     utilisation: float
-    """Share of one lane that the app uses: rate times latency."""
+    """Share of one lane that the app uses: rate times `expected_ms`."""
     block_ms: tuple[float, ...]
     """Predicted time of each block under the present load."""
     miss_ms: float = 0.0
     """By how much the predicted p95 exceeds the budget; 0 when it is met."""
+    expected_ms: float = 0.0
+    """Predicted mean over easy and hard frames; `latency_ms` where no frame leaves early."""
+    exit_shares: tuple[float, ...] = (1.0,)
+    """For each step of the route's exit policy, the share of the frames that is expected to leave there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +128,7 @@ class Plan:
 
     def digests(self) -> frozenset[str]:
         """Every blob that some route of this plan runs."""
-        return frozenset(d for a in self.apps for d in a.route.digests)
+        return frozenset(d for a in self.apps for d in (*a.route.digests, *a.route.heads))
 
 
 EMPTY_PLAN = Plan(number=0, apps=(), memory_bytes=0, memory_limit_bytes=0, utilisation=0.0)

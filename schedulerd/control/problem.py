@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from blockstore.exits import ExitPolicy
 from schedulerd.plan import App
 
 
@@ -26,12 +27,50 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """The head of one exit, as the optimizer sees it."""
+
+    digest: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOption:
+    """One exit policy of a model, as the optimizer sees it.
+
+    Latency is promised for the worst path that the policy allows, lanes are shared out by the expected one.
+    """
+
+    policy: ExitPolicy
+    shares: tuple[float, ...]
+    """For each step of `policy`, the share of the frames that is expected to leave there."""
+    reach: tuple[float, ...]
+    """For each block of the model, the share of the frames that is expected to run it; 0 for blocks that no frame can
+    reach, which need neither time nor memory. A block that some frame can reach has more than 0."""
+    heads_ms: float
+    """Medians of the enabled heads on the worst path, unscaled."""
+    heads_p95_ms: float
+    expected_heads_ms: float
+    """The same, each weighted with the share of the frames that it is evaluated for."""
+    heads: tuple[Head, ...]
+    """Loaded with the route, by rising depth: every exit of the model within the depth."""
+    accuracy_drop: float
+
+    @property
+    def depth(self) -> int:
+        """How many blocks the longest path runs."""
+        return sum(share > 0 for share in self.reach)
+
+
+@dataclass(frozen=True, slots=True)
 class AppOptions:
     """An app and, for each block of its model, the variants to choose from."""
 
     app: App
     full_accuracy: float
     blocks: tuple[tuple[Option, ...], ...]
+    policies: tuple[PolicyOption, ...] = ()
+    """Exit policies to choose from; empty for a model without exits, whose frames run every block."""
 
 
 @dataclass(frozen=True, slots=True)
