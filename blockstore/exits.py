@@ -73,7 +73,10 @@ class Curve:
         """
         if not confidence >= 0:
             return self.points[0].precision
-        place = min(bisect_right(self.points, confidence, key=lambda p: p.threshold), len(self.points) - 1)
+        place = bisect_right(self.points, confidence, key=lambda p: p.threshold)
+        if place == len(self.points) and self.points[-1].share > 0:
+            return self.points[-1].precision
+        place = min(place, len(self.points) - 1)
         low, high = self.points[max(0, place - 1)], self.points[place]
         frames = low.share - high.share
         if frames <= 0:
@@ -185,6 +188,10 @@ class CurveSet:
         if own:
             return min(own, key=lambda curve: curve.at(0.5).precision)
         return next(curve for curve in self.curves if curve.upstream == ANY_UPSTREAM)
+
+    def own(self) -> tuple[str, ...]:
+        """Kinds of upstream that have a curve of their own."""
+        return tuple(curve.upstream for curve in self.curves if curve.upstream != ANY_UPSTREAM)
 
     def threshold(self, threshold: float, upstream: Sequence[str]) -> float:
         """The threshold that has, behind `upstream`, the precision that `threshold` has in general.

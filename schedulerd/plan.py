@@ -79,6 +79,11 @@ class AppPlan:
     exit_shares: tuple[float, ...] = (1.0,)
     """For each step of the route's exit policy, the share of the frames that is expected to leave there."""
 
+    def shares_by_exit(self) -> dict[str, float]:
+        """`exit_shares` by the name of the exit."""
+        names = [name for name, _ in self.route.policy.steps]
+        return dict(zip(names, self.exit_shares, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Excess:

@@ -3,34 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
-from schedulerd.control.choice import (
+from schedulerd.control.choice import Choice, choose
+from schedulerd.control.contention import contention_of
+from schedulerd.control.cost import (
     MEMORY_RANK,
     TOLERANCE,
     UTILISATION_RANK,
-    Choice,
     RouteCost,
     budget_rank,
-    choose,
     memory_scale,
+    policies_of,
+    route_cost,
     wait_ms,
 )
-from schedulerd.control.contention import contention_of
-from schedulerd.control.problem import AppOptions, Problem
+from schedulerd.control.problem import AppOptions, Option, PolicyOption, Problem
 
 
 def fastest(problem: Problem) -> Choice:
-    """The fastest option of every block, whatever it costs otherwise."""
-    return choose(
-        problem,
-        [
-            [
-                min(range(len(b)), key=lambda i: (b[i].latency_p95_ms, b[i].latency_ms, b[i].accuracy_drop))
-                for b in blocks
-            ]
-            for blocks in (app.blocks for app in problem.apps)
-        ],
-    )
+    """The fastest option of every block and the policy with the fastest worst path, whatever they cost otherwise."""
+    picks = [[min(range(len(b)), key=lambda i: _speed(b[i])) for b in app.blocks] for app in problem.apps]
+    return choose(problem, picks, [_fastest_policy(*route) for route in zip(problem.apps, picks, strict=True)])
+
+
+def _speed(option: Option) -> tuple[float, float, float]:
+    return option.latency_p95_ms, option.latency_ms, option.accuracy_drop
+
+
+def _fastest_policy(app: AppOptions, picks: list[int]) -> int:
+    options = [block[pick] for block, pick in zip(app.blocks, picks, strict=True)]
+    costs = [route_cost(options[: policy.depth], policy, 1.0) for policy in policies_of(app)]
+    return min(range(len(costs)), key=lambda i: (costs[i].p95_ms, costs[i].expected_ms, costs[i].accuracy_drop))
 
 
 def least_excesses(problem: Problem) -> dict[int, float]:
@@ -53,21 +57,51 @@ def least_excesses(problem: Problem) -> dict[int, float]:
 
 
 def _least_memory_bytes(problem: Problem) -> int:
-    blocks = [block for app in problem.apps for block in app.blocks]
-    places = Counter(digest for block in blocks for digest in {o.digest for o in block})
-    return sum(min(o.memory_bytes if places[o.digest] == 1 else 0 for o in block) for block in blocks)
+    places = Counter(digest for app in problem.apps for digests in _places(app) for digest in digests)
+    return sum(min(_own_bytes(app, policy, places) for policy in policies_of(app)) for app in problem.apps)
+
+
+def _places(app: AppOptions) -> Iterator[set[str]]:
+    """What may be loaded for each block, and for the heads of a route."""
+    yield from ({o.digest for o in block} for block in app.blocks)
+    yield {head.digest for policy in app.policies for head in policy.heads}
+
+
+def _own_bytes(app: AppOptions, policy: PolicyOption, places: Counter[str]) -> int:
+    """What a route takes at least that nothing else may have loaded."""
+    heads = {head.digest: head.memory_bytes for head in policy.heads if places[head.digest] == 1}
+    blocks = app.blocks[: policy.depth]
+    least = (min(o.memory_bytes if places[o.digest] == 1 else 0 for o in block) for block in blocks)
+    return sum(least) + sum(heads.values())
 
 
 def _least_utilisation(problem: Problem) -> float:
-    busy = sum(app.app.rate_hz * min(o.latency_ms for o in block) for app in problem.apps for block in app.blocks)
-    return problem.slowdown * busy / 1000.0 / problem.limits.lanes
+    busy = sum(app.app.rate_hz * _least_cost(app, problem.slowdown).expected_ms for app in problem.apps)
+    return busy / 1000.0 / problem.limits.lanes
 
 
 def _least_cost(app: AppOptions, slowdown: float) -> RouteCost:
     """What no route of an app undercuts: waits grow with each of these, so they give the least ones."""
+    costs = [route_cost(_ideal(app)[: policy.depth], policy, slowdown) for policy in policies_of(app)]
     return RouteCost(
-        median_ms=slowdown * sum(min(o.latency_ms for o in block) for block in app.blocks),
-        p95_ms=slowdown * sum(min(o.latency_p95_ms for o in block) for block in app.blocks),
-        longest_ms=slowdown * max(min(o.latency_ms for o in block) for block in app.blocks),
-        accuracy_drop=sum(min(o.accuracy_drop for o in block) for block in app.blocks),
+        median_ms=min(cost.median_ms for cost in costs),
+        p95_ms=min(cost.p95_ms for cost in costs),
+        longest_ms=min(cost.longest_ms for cost in costs),
+        expected_ms=min(cost.expected_ms for cost in costs),
+        accuracy_drop=min(cost.accuracy_drop for cost in costs),
     )
+
+
+def _ideal(app: AppOptions) -> list[Option]:
+    """For each block an option that has the best of all in everything."""
+    return [
+        Option(
+            variant="ideal",
+            digest="",
+            latency_ms=min(o.latency_ms for o in block),
+            latency_p95_ms=min(o.latency_p95_ms for o in block),
+            memory_bytes=min(o.memory_bytes for o in block),
+            accuracy_drop=min(o.accuracy_drop for o in block),
+        )
+        for block in app.blocks
+    ]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from blockprofiles.compose import compose
 from blockprofiles.record import Row
 from blockprofiles.table import Table
-from blockstore.block import Block, Model, Variant
+from blockstore.block import Block, Exit, Model, Variant
+from schedulerd.control.policies import Observed, policy_options
 from schedulerd.control.problem import AppOptions, Option
 from schedulerd.errors import StoreFault
-from schedulerd.plan import App, Route
+from schedulerd.plan import App
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +23,24 @@ class Catalogue:
     engine: str
     broken: frozenset[str] = frozenset()
 
-    def options(self, app: App) -> AppOptions:
-        """What `app` may run. `StoreFault` names a block of which no variant is usable."""
-        model = self.models[app.model]
-        return AppOptions(app, model.accuracy, tuple(self._of_block(model, block) for block in model.blocks))
+    def options(self, app: App, observed: Observed | None = None) -> AppOptions:
+        """What `app` may run, `observed` being what its frames have done at exits so far.
 
-    def expected_p95_ms(self, route: Route) -> float:
-        """The profile's sum of 95th percentiles over the blocks of a route, on a quiet board."""
-        return compose([self.table.row(digest) for digest in route.digests]).latency_p95_ms
+        Raises:
+            StoreFault: no variant of some block is usable, or no head of an exit that the app's own policy enables.
+        """
+        model = self.models[app.model]
+        return AppOptions(
+            app=app,
+            full_accuracy=model.accuracy,
+            blocks=tuple(self._of_block(model, block) for block in model.blocks),
+            policies=policy_options(model, self.heads(model), app, observed),
+        )
+
+    def heads(self, model: Model) -> dict[str, Row]:
+        """The exits of a model that this engine can run and that have been measured, with the rows of their heads."""
+        rows = ((exit_.name, self._row(exit_)) for exit_ in model.exits)
+        return {name: row for name, row in rows if row is not None}
 
     def size_bytes(self, digest: str) -> int:
         """Resident bytes of one blob."""
@@ -38,12 +48,15 @@ class Catalogue:
 
     def measured(self, block: Block) -> tuple[tuple[Variant, Row], ...]:
         """The variants of a block that this engine can run and that have been measured, with their rows."""
-        found = []
-        for variant in block.variants:
-            artifact = variant.artifact(self.engine)
-            if artifact is not None and artifact.digest not in self.broken and artifact.digest in self.table:
-                found.append((variant, self.table.row(artifact.digest)))
-        return tuple(found)
+        rows = ((variant, self._row(variant)) for variant in block.variants)
+        return tuple((variant, row) for variant, row in rows if row is not None)
+
+    def _row(self, made: Variant | Exit) -> Row | None:
+        """What the form for this engine costs; None where there is none that can be used."""
+        artifact = made.artifact(self.engine)
+        if artifact is None or artifact.digest in self.broken or artifact.digest not in self.table:
+            return None
+        return self.table.row(artifact.digest)
 
     def _of_block(self, model: Model, block: Block) -> tuple[Option, ...]:
         found = tuple(

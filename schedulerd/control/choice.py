@@ -1,24 +1,4 @@
-"""A choice of variants and what it takes: latency, memory, utilisation, accuracy, and the limits that it breaks.
-
-Everything that decides or reports predicts with the formulas of this file; `recheck` has its own.
-
-The 95th percentile of an app's latency is predicted as
-
-    own blocks' p95 + overhead
-    + max over windows of (sum over apps ahead of n * route + longest block in the way - time elapsed)
-
-where the windows and the n of each are constants of budgets and rates (`contention`, with the theory and its papers),
-so that the prediction is linear in the choice but for the two maxima, which an integer program can hold down as well.
-The queue is by earliest deadline and decides again at every block boundary: an urgent request waits for one block of
-the less urgent ones, a less urgent request for whole requests of the more urgent ones.
-
-The 95th percentile of the sum of blocks is bounded by the sum of the blocks' 95th percentiles. The bound has to be
-linear for the integer program. It is exact when the blocks of one request are slow together (comonotone), and
-that is the rule, because what makes them slow (clock, cache, another process) outlasts a block; for independent
-blocks it errs on the safe side, since the root of summed squares is at most the sum. Sum of medians times the largest
-ratio is linear too, and never below it. Waits count the medians of others: that they all arrive together, and just
-after the longest block has started, is already the worst case.
-"""
+"""A choice of variants and exit policies for all apps, what it takes by the formulas of `cost`, and what it breaks."""
 
 from __future__ import annotations
 
@@ -26,90 +6,55 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from schedulerd.control.contention import Contention, Window, contention_of
-from schedulerd.control.problem import AppOptions, Limits, Option, Problem
+from schedulerd.control.contention import Contention, contention_of
+from schedulerd.control.cost import (
+    FLOOR_RANK,
+    MEMORY_RANK,
+    TOLERANCE,
+    UTILISATION_RANK,
+    RouteCost,
+    budget_rank,
+    floor_of,
+    least_drop,
+    memory_scale,
+    policies_of,
+    route_cost,
+    utilisation_of,
+    wait_ms,
+    weight_of,
+)
+from schedulerd.control.problem import AppOptions, Head, Option, PolicyOption, Problem
 from schedulerd.plan import Excess
 
 _T = TypeVar("_T")
 
-TOLERANCE = 1e-6
-"""Relative excess of a limit that is rounding of the solver and not a break."""
-
-FLOOR_RANK, MEMORY_RANK, UTILISATION_RANK = 0, 1, 2
-_LEAST_BUDGET_RANK = 13
-"""Rank of a budget at priority 0: priority 10 comes right after utilisation."""
-
-
-def budget_rank(app: AppOptions) -> int:
-    """Rank of an app's budget among the limits: the higher the priority, the later it is given up."""
-    return _LEAST_BUDGET_RANK - app.app.priority
-
-
-def floor_of(app: AppOptions) -> float:
-    """The accuracy floor that is held: never above what the original, or the best that is left of it, gives."""
-    attainable = app.full_accuracy - sum(min(o.accuracy_drop for o in block) for block in app.blocks)
-    return min(app.app.accuracy_floor, app.full_accuracy, attainable)
-
-
-def memory_scale(limits: Limits) -> float:
-    """Bytes that an excess of memory is a share of; a limit under 1 MB counts as 1 MB."""
-    return max(limits.memory_bytes, 10**6)
-
-
-def weight_of(app: AppOptions) -> float:
-    """What one unit of accuracy drop costs: priority over full accuracy, so that each app is its own measure."""
-    return app.app.priority / (app.full_accuracy or 1.0)
+Blob = Option | Head
+"""What is loaded, with its digest and its size."""
 
 
 @dataclass(frozen=True, slots=True)
-class RouteCost:
-    """What one app's route takes under the present load, on its own: without overhead and waiting."""
+class Step:
+    """One block of one app takes another option, or the app another policy."""
 
-    median_ms: float
-    p95_ms: float
-    longest_ms: float
-    """Median of the longest block: how long another app's urgent request may have to wait."""
-    accuracy_drop: float
-
-
-def route_cost(options: Sequence[Option], slowdown: float) -> RouteCost:
-    """Cost of running one option after the other."""
-    return RouteCost(
-        median_ms=slowdown * sum(o.latency_ms for o in options),
-        p95_ms=slowdown * sum(o.latency_p95_ms for o in options),
-        longest_ms=slowdown * max(o.latency_ms for o in options),
-        accuracy_drop=sum(o.accuracy_drop for o in options),
-    )
-
-
-def wait_in_ms(window: Window, costs: Sequence[RouteCost]) -> float:
-    """What a request waits in one window, with what each app's route costs; below 0 where all is done before it."""
-    ahead_ms = sum(requests * costs[other].median_ms for other, requests in window.ahead)
-    block_ms = max((costs[other].longest_ms for other in window.blockers), default=0.0)
-    return ahead_ms + block_ms - window.elapsed_ms
-
-
-def wait_ms(windows: Sequence[Window], costs: Sequence[RouteCost]) -> float:
-    """The longest that an app's request waits for others; `windows` are its part of the contention."""
-    return max(wait_in_ms(window, costs) for window in windows)
-
-
-def utilisation_of(problem: Problem, costs: Sequence[RouteCost]) -> float:
-    """Share of all lanes' time that the apps take at their rates."""
-    busy = sum(a.app.rate_hz * c.median_ms for a, c in zip(problem.apps, costs, strict=True))
-    return busy / 1000.0 / problem.limits.lanes
+    position: int
+    block: int | None
+    """None for the policy."""
+    pick: int
+    """Index of the option, or of the policy in `policies_of` the app."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One option per block of every app of a problem, and what that takes. Make it with `choose`."""
+    """A policy and one option per block for every app of a problem, and what that takes. Make it with `choose`."""
 
     problem: Problem
     picks: tuple[tuple[int, ...], ...]
-    """Index into `AppOptions.blocks[block]`, for each app and block."""
+    """Index into `AppOptions.blocks[block]`, for each app and block; it says nothing past the depth of the policy."""
+    policies: tuple[int, ...]
+    """Index into `policies_of` each app."""
     costs: tuple[RouteCost, ...]
     users: Mapping[str, int]
-    """How many blocks run each blob."""
+    """How many blocks run each blob, or routes load it as a head."""
     memory_bytes: int
     floors: tuple[float, ...]
     """`floor_of` each app."""
@@ -118,32 +63,34 @@ class Choice:
     excesses: tuple[Excess, ...]
     """Every limit that is exceeded, be it by rounding, in order of rank."""
 
+    def policy(self, position: int) -> PolicyOption:
+        """The chosen policy of one app."""
+        return policies_of(self.problem.apps[position])[self.policies[position]]
+
     def options(self, position: int) -> tuple[Option, ...]:
-        """The chosen options of one app."""
-        blocks = self.problem.apps[position].blocks
-        return tuple(block[pick] for block, pick in zip(blocks, self.picks[position], strict=True))
+        """The chosen options of one app, for the blocks that its policy reaches."""
+        return _options(self.problem.apps[position], self.picks[position], self.policy(position))
+
+    def blobs(self, position: int) -> tuple[Blob, ...]:
+        """What is loaded for one app; some may be the same."""
+        return _blobs(self.problem.apps[position], self.picks[position], self.policy(position))
 
     def option(self, position: int, block: int) -> Option:
         """The chosen option of one block."""
         return self.problem.apps[position].blocks[block][self.picks[position][block]]
 
-    def step(self, position: int, block: int, pick: int) -> Choice:
-        """The choice that differs in one block."""
-        picks = self.picks[position]
-        moved = (*picks[:block], pick, *picks[block + 1 :])
-        app = self.problem.apps[position]
-        options = [o[p] for o, p in zip(app.blocks, moved, strict=True)]
-        old, new = self.option(position, block), options[block]
+    def step(self, step: Step) -> Choice:
+        """The choice that differs in one block or policy."""
+        picks, policy = self._moved(step)
         users = dict(self.users)
-        users[old.digest] -= 1
-        freed = 0 if users[old.digest] else old.memory_bytes
-        added = 0 if users.get(new.digest) else new.memory_bytes
-        users[new.digest] = users.get(new.digest, 0) + 1
-        costs = _replaced(self.costs, position, route_cost(options, self.problem.slowdown))
-        memory_bytes = self.memory_bytes - freed + added
+        for blob, change in self._turnover(step):
+            users[blob.digest] = users.get(blob.digest, 0) + change
+        costs = _replaced(self.costs, step.position, self.cost_after(step))
+        memory_bytes = self.memory_after(step)
         return Choice(
             problem=self.problem,
-            picks=_replaced(self.picks, position, moved),
+            picks=_replaced(self.picks, step.position, picks),
+            policies=_replaced(self.policies, step.position, policy),
             costs=costs,
             users=users,
             memory_bytes=memory_bytes,
@@ -151,6 +98,41 @@ class Choice:
             contention=self.contention,
             excesses=_excesses(self.problem, costs, memory_bytes, self.floors, self.contention),
         )
+
+    def cost_after(self, step: Step) -> RouteCost:
+        """What the route that a step changes costs then."""
+        app = self.problem.apps[step.position]
+        picks, number = self._moved(step)
+        policy = policies_of(app)[number]
+        return route_cost(_options(app, picks, policy), policy, self.problem.slowdown)
+
+    def memory_after(self, step: Step) -> int:
+        """Resident bytes of all routes after a step."""
+        changes: dict[str, int] = {}
+        sizes: dict[str, int] = {}
+        for blob, change in self._turnover(step):
+            changes[blob.digest] = changes.get(blob.digest, 0) + change
+            sizes[blob.digest] = blob.memory_bytes
+        grown_bytes = 0
+        for digest, change in changes.items():
+            before = self.users.get(digest, 0)
+            grown_bytes += sizes[digest] * ((before + change > 0) - (before > 0))
+        return self.memory_bytes + grown_bytes
+
+    def _moved(self, step: Step) -> tuple[tuple[int, ...], int]:
+        """Picks and policy of the app that a step changes."""
+        picks, policy = self.picks[step.position], self.policies[step.position]
+        return (picks, step.pick) if step.block is None else (_replaced(picks, step.block, step.pick), policy)
+
+    def _turnover(self, step: Step) -> list[tuple[Blob, int]]:
+        """The blobs that a step takes away (-1) and brings (1); some may be the same."""
+        app, policy = self.problem.apps[step.position], self.policy(step.position)
+        if step.block is None:
+            after = _blobs(app, self.picks[step.position], policies_of(app)[step.pick])
+            return [*((blob, -1) for blob in self.blobs(step.position)), *((blob, 1) for blob in after)]
+        if step.block >= policy.depth:
+            return []
+        return [(self.option(step.position, step.block), -1), (app.blocks[step.block][step.pick], 1)]
 
     @property
     def loss(self) -> float:
@@ -167,20 +149,26 @@ class Choice:
         return tuple(e for e in self.excesses if e.share > TOLERANCE)
 
 
-def choose(problem: Problem, picks: Sequence[Sequence[int]]) -> Choice:
-    """What it takes to run `picks`, the index of the chosen option for each app and block."""
-    chosen = [[b[p] for b, p in zip(a.blocks, row, strict=True)] for a, row in zip(problem.apps, picks, strict=True)]
+def choose(problem: Problem, picks: Sequence[Sequence[int]], policies: Sequence[int] | None = None) -> Choice:
+    """What it takes to run `picks`, the index of the chosen option for each app and block, under `policies`.
+
+    Those are indices into `policies_of` each app; without them each app has its first one.
+    """
+    numbers = tuple(policies or (0 for _ in problem.apps))
+    chosen = [policies_of(app)[number] for app, number in zip(problem.apps, numbers, strict=True)]
+    routes = list(zip(problem.apps, picks, chosen, strict=True))
     users: dict[str, int] = {}
     memory_bytes = 0
-    for option in (o for options in chosen for o in options):
-        memory_bytes += 0 if option.digest in users else option.memory_bytes
-        users[option.digest] = users.get(option.digest, 0) + 1
-    costs = tuple(route_cost(options, problem.slowdown) for options in chosen)
+    for blob in (blob for route in routes for blob in _blobs(*route)):
+        memory_bytes += 0 if blob.digest in users else blob.memory_bytes
+        users[blob.digest] = users.get(blob.digest, 0) + 1
+    costs = tuple(route_cost(_options(*route), route[-1], problem.slowdown) for route in routes)
     floors = tuple(floor_of(app) for app in problem.apps)
     contention = contention_of([a.app for a in problem.apps], problem.limits.lanes)
     return Choice(
         problem=problem,
         picks=tuple(tuple(row) for row in picks),
+        policies=numbers,
         costs=costs,
         users=users,
         memory_bytes=memory_bytes,
@@ -188,6 +176,16 @@ def choose(problem: Problem, picks: Sequence[Sequence[int]]) -> Choice:
         contention=contention,
         excesses=_excesses(problem, costs, memory_bytes, floors, contention),
     )
+
+
+def _options(app: AppOptions, picks: Sequence[int], policy: PolicyOption) -> tuple[Option, ...]:
+    """The options that run under a policy."""
+    return tuple(app.blocks[block][picks[block]] for block in range(policy.depth))
+
+
+def _blobs(app: AppOptions, picks: Sequence[int], policy: PolicyOption) -> tuple[Blob, ...]:
+    """What is loaded for a route."""
+    return (*_options(app, picks, policy), *policy.heads)
 
 
 def _excesses(
@@ -217,14 +215,29 @@ def excess_of(choice: Choice, rank: int) -> float:
 
 
 def most_accurate(problem: Problem) -> Choice:
-    """The best of every block on its own; where accuracies are equal, the faster one."""
+    """The best policy of every app and the best of every block; where accuracies are equal, the faster one."""
     return choose(
         problem,
-        [
-            [min(range(len(b)), key=lambda i: (b[i].accuracy_drop, b[i].latency_ms, i)) for b in app.blocks]
-            for app in problem.apps
-        ],
+        [best_picks(app) for app in problem.apps],
+        [by_accuracy(app)[0] for app in problem.apps],
     )
+
+
+def best_picks(app: AppOptions) -> list[int]:
+    """The most accurate option of every block; where accuracies are equal, the faster one."""
+    return [min(range(len(b)), key=lambda i: (b[i].accuracy_drop, b[i].latency_ms, i)) for b in app.blocks]
+
+
+def by_accuracy(app: AppOptions) -> list[int]:
+    """The policies from the most accurate one down, each with `best_picks`; among equals the faster first."""
+    policies, picks = policies_of(app), best_picks(app)
+
+    def order(number: int) -> tuple[float, float, int]:
+        policy = policies[number]
+        expected_ms = route_cost(_options(app, picks, policy), policy, 1.0).expected_ms
+        return least_drop(app, policy), expected_ms, number
+
+    return sorted(range(len(policies)), key=order)
 
 
 def _replaced(values: tuple[_T, ...], position: int, value: _T) -> tuple[_T, ...]:

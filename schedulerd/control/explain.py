@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from blockstore.exits import FINAL
 from schedulerd.control.choice import Choice
 from schedulerd.control.predict import better_steps, choice_of, forbidden_by, plan_of
 from schedulerd.control.problem import Problem
@@ -19,7 +20,7 @@ class Why:
     binding: tuple[str, ...]
     """Limits that bind this app: its own, those that all apps share, and others that forbid its next better route."""
     next_better: Route | None
-    """The route with the smallest gain in accuracy that one other block gives; None when there is no better block."""
+    """The route with the smallest gain in accuracy that one other block or exit policy gives; None without a better."""
     gain: float
     """Accuracy that it would bring, as an absolute fraction."""
     latency_p95_ms: float | None
@@ -70,11 +71,12 @@ def _moves(old: Plan, new: Plan) -> Iterator[str]:
     for app in new.apps:
         before = old.app(app.app_id)
         if before is None:
-            yield f"{app.app_id} starts at {app.latency_p95_ms:.1f} ms and accuracy {app.accuracy:.1%}"
-        elif before.route == app.route:
-            kept.append(app.app_id)
+            leaving = f" and {_leaving(app)}" if _leaves_early(app) else ""
+            yield f"{app.app_id} starts at {app.latency_p95_ms:.1f} ms and accuracy {app.accuracy:.1%}{leaving}"
+        elif changes := _changes(before, app):
+            yield f"{app.app_id} {' and '.join(changes)}{_figures(before, app)}"
         else:
-            yield _move(before, app)
+            kept.append(app.app_id)
     if kept:
         yield f"{_list(kept)} {'keeps its route' if len(kept) == 1 else 'keep their routes'}"
     gone = [a.app_id for a in old.apps if new.app(a.app_id) is None]
@@ -82,15 +84,40 @@ def _moves(old: Plan, new: Plan) -> Iterator[str]:
         yield f"{_list(gone)} {'is' if len(gone) == 1 else 'are'} gone"
 
 
-def _move(before: AppPlan, after: AppPlan) -> str:
-    same_model = before.route.model == after.route.model
-    count = sum(a != b for a, b in zip(before.route.variants, after.route.variants, strict=False))
-    what = f"{count} {_kind(before, after)} block{'s' if count > 1 else ''}" if same_model else after.route.model
-    return (
-        f"{after.app_id} moves to {what} "
-        f"({before.latency_p95_ms:.1f} -> {after.latency_p95_ms:.1f} ms, "
-        f"accuracy {100 * before.accuracy:.1f} -> {100 * after.accuracy:.1f}%)"
-    )
+def _changes(before: AppPlan, after: AppPlan) -> list[str]:
+    """What an app does about its blocks and about its exit policy."""
+    old, new = before.route, after.route
+    if old.model != new.model:
+        return [f"moves to {new.model}"]
+    moved = sum(a != b for a, b in zip(_blocks(old), _blocks(new), strict=False))
+    changes = [f"moves to {moved} {_kind(before, after)} block{'s' if moved > 1 else ''}"] if moved else []
+    return changes if old.policy == new.policy else [*changes, _leaving(after)]
+
+
+def _blocks(route: Route) -> list[tuple[str, str]]:
+    return list(zip(route.variants, route.digests, strict=True))
+
+
+def _figures(before: AppPlan, after: AppPlan) -> str:
+    worst = f"{before.latency_p95_ms:.1f} -> {after.latency_p95_ms:.1f} ms"
+    accuracy = f"accuracy {100 * before.accuracy:.1f} -> {100 * after.accuracy:.1f}%"
+    if before.route.policy == after.route.policy:
+        return f" ({worst}, {accuracy})"
+    return f", {worst}, {before.expected_ms:.1f} -> {after.expected_ms:.1f} ms on average, {accuracy}"
+
+
+def _leaves_early(app: AppPlan) -> bool:
+    steps = app.route.policy.steps
+    return len(steps) > 1 or steps[-1][0] != FINAL
+
+
+def _leaving(app: AppPlan) -> str:
+    """What the exit policy has the frames do."""
+    *early, (last, _) = app.route.policy.steps
+    exits = [f"{name} ({share:.0%} of its frames)" for (name, _), share in zip(early, app.exit_shares, strict=False)]
+    if not exits:
+        return "runs every frame to the end" if last == FINAL else f"ends every frame at {last}"
+    return f"leaves early at {_list(exits)}" + ("" if last == FINAL else f" and ends at {last}")
 
 
 def _kind(before: AppPlan, after: AppPlan) -> str:

@@ -5,10 +5,11 @@ It stands in when the solver has no answer in time, and shows the optimizer whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from schedulerd.control.choice import TOLERANCE, Choice, most_accurate, wait_in_ms, weight_of
+from schedulerd.control.choice import Choice, Step, most_accurate
+from schedulerd.control.cost import TOLERANCE, RouteCost, wait_in_ms, weight_of
 from schedulerd.control.problem import Option, Problem
 from schedulerd.control.reduce import Kept, undominated
 from schedulerd.plan import relief
@@ -19,64 +20,64 @@ _FREE = 1e-9
 """Least price of a step, so that free ones can be compared."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One block of one app takes another option."""
-
-    position: int
-    block: int
-    pick: int
-
-
 def greedy(problem: Problem) -> Choice:
     """A good choice, quickly; the same one for equal problems. Floors are kept, other limits as far as it can."""
     kept = undominated(problem)
     choice = best = most_accurate(problem)
+    down = [_steps_down(choice, kept, position) for position in range(len(problem.apps))]
     while choice.broken():
-        step = _best_step_down(choice, kept)
+        step = _best_step(choice, down)
         if step is None:
             break
-        choice = choice.step(step.position, step.block, step.pick)
+        choice = choice.step(step)
+        down[step.position] = _steps_down(choice, kept, step.position)
         if relief(best.broken(), choice.broken(), TOLERANCE) > 0:
             best = choice
     return taken_back(best, kept)
 
 
-def _best_step_down(choice: Choice, kept: Kept) -> Step | None:
-    """The cheaper, less accurate option that saves most where it is short per weighted accuracy lost."""
+def _best_step(choice: Choice, steps: Sequence[Sequence[tuple[Step, RouteCost]]]) -> Step | None:
+    """Of each app's steps and what its route then costs, what saves most where it is short per accuracy lost."""
     savings = _savings(choice)
     best: Step | None = None
     best_score = 0.0
-    for position, app in enumerate(choice.problem.apps):
-        allowed = app.full_accuracy - choice.costs[position].accuracy_drop - choice.floors[position] + TOLERANCE
+    for app, present, of_app in zip(choice.problem.apps, choice.costs, steps, strict=True):
         weight = weight_of(app)
-        for step, old, new in _options(choice, kept, position):
-            lost = new.accuracy_drop - old.accuracy_drop
-            if lost > allowed or _order(new, step.pick) <= _order(old, choice.picks[position][step.block]):
-                continue
-            score = savings(position, step.block, new) / (weight * lost + _FREE)
+        for step, cost in of_app:
+            lost = max(0.0, cost.accuracy_drop - present.accuracy_drop)
+            score = savings(step, cost) / (weight * lost + _FREE)
             if score > best_score:
                 best, best_score = step, score
     return best
 
 
+def _steps_down(choice: Choice, kept: Kept, position: int) -> list[tuple[Step, RouteCost]]:
+    """The cheaper, less accurate options and policies that the floor of an app allows, with what its route then costs.
+
+    They go one way along an order of options and of policies, and so come to an end.
+    """
+    app, drop = choice.problem.apps[position], choice.costs[position].accuracy_drop
+    allowed = app.full_accuracy - choice.floors[position] + TOLERANCE
+    steps: list[Step] = []
+    for block, old in enumerate(choice.options(position)):
+        order = _order(old, choice.picks[position][block])
+        for pick in kept.options[position][block]:
+            new = app.blocks[block][pick]
+            if _order(new, pick) > order and drop + new.accuracy_drop - old.accuracy_drop <= allowed:
+                steps.append(Step(position, block, pick))
+    policies = kept.policies[position]
+    steps += [Step(position, None, number) for number in policies[policies.index(choice.policies[position]) + 1 :]]
+    costs = [(step, choice.cost_after(step)) for step in steps]
+    return [(step, cost) for step, cost in costs if cost.accuracy_drop <= allowed]
+
+
 def _order(option: Option, index: int) -> tuple[float, float, int]:
-    """Steps down go one way along this order, and so come to an end."""
     return option.accuracy_drop, option.latency_ms, index
 
 
-def _options(choice: Choice, kept: Kept, position: int) -> Iterator[tuple[Step, Option, Option]]:
-    """Every step of one app, with the option it leaves and the one it takes."""
-    for block, options in enumerate(choice.problem.apps[position].blocks):
-        old = choice.option(position, block)
-        for pick in kept[position][block]:
-            yield Step(position, block, pick), old, options[pick]
-
-
-def _savings(choice: Choice) -> Callable[[int, int, Option], float]:
-    """What taking an option in one block saves: shares of the limits that are exceeded, and a little of the others."""
-    problem = choice.problem
-    limits, slowdown = problem.limits, problem.slowdown
+def _savings(choice: Choice) -> Callable[[Step, RouteCost], float]:
+    """What a step to a route of this cost saves: shares of the limits that are exceeded, and a little of the others."""
+    limits = choice.problem.limits
     over = {e.limit: e.share for e in choice.broken()}
     memory_limit = max(limits.memory_bytes, 1)
     ahead, in_the_way = _delays(choice, over)
@@ -84,29 +85,21 @@ def _savings(choice: Choice) -> Callable[[int, int, Option], float]:
     def of_limit(saved: float, exceeded: float) -> float:
         return min(saved, exceeded) + _THRIFT * saved
 
-    def of_waits(position: int, block: int, new: Option) -> float:
+    def of_waits(position: int, old: RouteCost, new: RouteCost) -> float:
         """What apps that miss their budgets wait less for this one."""
-        old = choice.option(position, block)
-        shorter_ms = slowdown * (old.latency_ms - new.latency_ms)
+        shorter_ms = old.median_ms - new.median_ms
         share = sum(min(exceeded, per_ms * shorter_ms) for exceeded, per_ms in ahead[position])
-        if in_the_way[position] and slowdown * old.latency_ms >= choice.costs[position].longest_ms:
-            rest = [o.latency_ms for b, o in enumerate(choice.options(position)) if b != block]
-            longest_ms = slowdown * max(new.latency_ms, *rest, 0.0)
-            share += sum(way.saved(longest_ms) for way in in_the_way[position])
-        return share
+        return share + sum(way.saved(new.longest_ms) for way in in_the_way[position])
 
-    def saved(position: int, block: int, new: Option) -> float:
-        app = problem.apps[position].app
-        old = choice.option(position, block)
-        busy = app.rate_hz * slowdown * (old.latency_ms - new.latency_ms) / 1000.0 / limits.lanes
-        p95 = slowdown * (old.latency_p95_ms - new.latency_p95_ms)
-        freed = 0 if choice.users[old.digest] > 1 else old.memory_bytes
-        added = 0 if choice.users.get(new.digest) else new.memory_bytes
+    def saved(step: Step, new: RouteCost) -> float:
+        app, old = choice.problem.apps[step.position].app, choice.costs[step.position]
+        freed = choice.memory_bytes - choice.memory_after(step)
+        busy = app.rate_hz * (old.expected_ms - new.expected_ms) / 1000.0 / limits.lanes
         return (
-            of_limit((freed - added) / memory_limit, over.get("memory", 0.0))
+            of_limit(freed / memory_limit, over.get("memory", 0.0))
             + of_limit(busy / limits.utilisation_cap, over.get("utilisation", 0.0))
-            + of_limit(p95 / app.budget_ms, over.get(f"budget:{app.app_id}", 0.0))
-            + of_waits(position, block, new)
+            + of_limit((old.p95_ms - new.p95_ms) / app.budget_ms, over.get(f"budget:{app.app_id}", 0.0))
+            + of_waits(step.position, old, new)
         )
 
     return saved
@@ -153,17 +146,32 @@ def _delays(choice: Choice, over: Mapping[str, float]) -> tuple[list[list[tuple[
 
 def taken_back(choice: Choice, kept: Kept) -> Choice:
     """Steps up that break nothing, the most accurate first: what later steps down have made room for."""
-    gains = [
-        (weight_of(app) * (old.accuracy_drop - new.accuracy_drop), step)
-        for position, app in enumerate(choice.problem.apps)
-        for step, old, new in _options(choice, kept, position)
-        if new.accuracy_drop < old.accuracy_drop
-    ]
-    for _, step in sorted(gains, key=lambda g: (-g[0], g[1].position, g[1].block, g[1].pick)):
-        present, wanted = choice.option(step.position, step.block), choice.problem.apps[step.position].blocks
-        if wanted[step.block][step.pick].accuracy_drop >= present.accuracy_drop:
-            continue
-        stepped = choice.step(step.position, step.block, step.pick)
-        if relief(choice.broken(), stepped.broken(), TOLERANCE) >= 0:
-            choice = stepped
+    positions = range(len(choice.problem.apps))
+    others = [(p, number) for p in positions for number in kept.policies[p] if number != choice.policies[p]]
+    choice = _taken(choice, [Step(p, None, number) for p, number in others])
+    return _taken(choice, [step for p in positions for step in _block_steps_up(choice, kept, p)])
+
+
+def _block_steps_up(choice: Choice, kept: Kept, position: int) -> Iterator[Step]:
+    """The more accurate options of one app."""
+    for block, old in enumerate(choice.options(position)):
+        for pick in kept.options[position][block]:
+            if choice.problem.apps[position].blocks[block][pick].accuracy_drop < old.accuracy_drop:
+                yield Step(position, block, pick)
+
+
+def _taken(choice: Choice, steps: Sequence[Step]) -> Choice:
+    """The choice after those of the steps that gain accuracy and break nothing, in order of what they gain at first."""
+    gains = [(_gain(choice, step), order, step) for order, step in enumerate(steps)]
+    for gain, _, step in sorted(gains, key=lambda g: (-g[0], g[1])):
+        if gain > 0 and _gain(choice, step) > 0:
+            stepped = choice.step(step)
+            if relief(choice.broken(), stepped.broken(), TOLERANCE) >= 0:
+                choice = stepped
     return choice
+
+
+def _gain(choice: Choice, step: Step) -> float:
+    """Weighted accuracy."""
+    present = choice.costs[step.position].accuracy_drop
+    return weight_of(choice.problem.apps[step.position]) * (present - choice.cost_after(step).accuracy_drop)

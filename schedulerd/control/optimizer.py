@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import pulp
 
 from schedulerd.control.bounds import fastest, least_excesses
-from schedulerd.control.choice import TOLERANCE, Choice, choose, excess_of, most_accurate
+from schedulerd.control.choice import Choice, choose, excess_of, most_accurate
+from schedulerd.control.cost import TOLERANCE
 from schedulerd.control.greedy import greedy, taken_back
 from schedulerd.control.predict import plan_of
 from schedulerd.control.problem import Problem
@@ -54,9 +55,9 @@ def solve(problem: Problem, solver: Solver, number: int) -> Plan:
     """
     check(problem)
     ideal = most_accurate(problem)
-    found = Found(ideal) if not ideal.broken() else _checked(_search(problem, solver))
-    plan = plan_of(found.choice, number)
-    return replace(plan, status=found.status, gap=found.gap, note=found.note)
+    if not ideal.broken():
+        return plan_of(ideal, number)
+    return _checked(_search(problem, solver), number)
 
 
 def _search(problem: Problem, solver: Solver) -> Found:
@@ -74,7 +75,7 @@ def _search(problem: Problem, solver: Solver) -> Found:
         return _search_softened(problem, kept, solver, left_s)
     if answer.outcome == "failed":
         return Found(greedy(problem), "greedy", None, answer.reason)
-    choice = choose(problem, program.picks())
+    choice = choose(problem, *program.solution())
     if broken := choice.broken():
         limits = ", ".join(e.limit for e in broken)
         return Found(greedy(problem), "greedy", None, f"the solver's choice breaks {limits}")
@@ -130,7 +131,7 @@ class _Stages:
         self._left_s -= answer.seconds
         if answer.outcome in FEASIBLE:
             self._proven = self._proven and answer.outcome == "optimal"
-            self._found = Found(choose(self._problem, self._program.picks()), "time_limit", None)
+            self._found = Found(choose(self._problem, *self._program.solution()), "time_limit", None)
         else:
             self._found = replace(self._found, note=answer.reason or "the solver contradicts itself")
         return answer
@@ -169,9 +170,9 @@ def _lighter(one: Choice, other: Choice) -> bool:
     return gained > 0 or (gained == 0 and one.loss < other.loss)
 
 
-def _checked(found: Found) -> Found:
-    """What was found, if it holds when worked out again; the greedy choice where it does not."""
-    wrong = violations(found.choice.problem, plan_of(found.choice))
-    if not wrong or found.status == "greedy":
-        return found
-    return Found(greedy(found.choice.problem), "greedy", None, "; ".join(wrong))
+def _checked(found: Found, number: int) -> Plan:
+    """The plan of what was found, if it holds when worked out again; the greedy plan where it does not."""
+    plan = replace(plan_of(found.choice, number), status=found.status, gap=found.gap, note=found.note)
+    if found.status == "greedy" or not (wrong := violations(found.choice.problem, plan)):
+        return plan
+    return replace(plan_of(greedy(found.choice.problem), number), status="greedy", gap=None, note="; ".join(wrong))

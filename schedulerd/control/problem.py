@@ -47,11 +47,11 @@ class PolicyOption:
     reach: tuple[float, ...]
     """For each block of the model, the share of the frames that is expected to run it; 0 for blocks that no frame can
     reach, which need neither time nor memory. A block that some frame can reach has more than 0."""
-    heads_ms: float
-    """Medians of the enabled heads on the worst path, unscaled."""
-    heads_p95_ms: float
-    expected_heads_ms: float
-    """The same, each weighted with the share of the frames that it is evaluated for."""
+    heads_ms: tuple[float, ...]
+    """For each block of the model, the median of the enabled head that runs behind it, unscaled; 0 where none does.
+    Every frame that runs the block runs the head too."""
+    heads_p95_ms: tuple[float, ...]
+    """The same of the 95th percentiles."""
     heads: tuple[Head, ...]
     """Loaded with the route, by rising depth: every exit of the model within the depth."""
     accuracy_drop: float
@@ -59,7 +59,7 @@ class PolicyOption:
     @property
     def depth(self) -> int:
         """How many blocks the longest path runs."""
-        return sum(share > 0 for share in self.reach)
+        return len(self.reach) - self.reach.count(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 """Every number and limit of a plan, worked out again from the problem alone: no solver's word is taken for it.
 
-Nothing of `choice` or `predict` is used here, so that a mistake there is found here.
+Nothing of `cost`, `choice` or `predict` is used here, so that a mistake there is found here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
-from schedulerd.control.problem import AppOptions, Option, Problem
+from blockstore.exits import NO_EXITS
+from schedulerd.control.problem import AppOptions, Option, PolicyOption, Problem
 from schedulerd.plan import App, AppPlan, Plan
 
 _CLOSE = 2e-6
@@ -45,33 +48,92 @@ def _unfit(problem: Problem, plan: Plan) -> Iterator[str]:
         name, route = app.app.app_id, planned.route
         if route.model != app.app.model:
             yield f"{name}: the route is of model {route.model!r}, the app's is {app.app.model!r}"
-        elif not len(route.variants) == len(route.digests) == len(planned.block_ms) == len(app.blocks):
-            yield f"{name}: the route has {len(route.variants)} blocks, the model {len(app.blocks)}"
+        elif route.policy not in ([p.policy for p in app.policies] or [NO_EXITS]):
+            yield f"{name}: the model has no exit policy {route.policy}"
+        elif not len(route.variants) == len(route.digests) == len(planned.block_ms) == _depth(app, planned):
+            yield f"{name}: the route has {len(route.variants)} blocks, the model {_depth(app, planned)}"
         else:
-            for index, (variant, digest) in enumerate(zip(route.variants, route.digests, strict=True)):
-                if not any(o.variant == variant and o.digest == digest for o in app.blocks[index]):
-                    yield f"{name}: block {index} has no variant {variant!r} with blob {digest[:12]}"
+            yield from _unfit_blobs(app, planned)
 
 
-def _chosen(app: AppOptions, planned: AppPlan) -> list[Option]:
-    return [
-        next(o for o in block if (o.variant, o.digest) == pair)
-        for block, pair in zip(app.blocks, zip(planned.route.variants, planned.route.digests, strict=True), strict=True)
-    ]
+def _unfit_blobs(app: AppOptions, planned: AppPlan) -> Iterator[str]:
+    name, route, policy = app.app.app_id, planned.route, _policy(app, planned)
+    for index, (variant, digest) in enumerate(zip(route.variants, route.digests, strict=True)):
+        if not any(o.variant == variant and o.digest == digest for o in app.blocks[index]):
+            yield f"{name}: block {index} has no variant {variant!r} with blob {digest[:12]}"
+    wanted = tuple(head.digest for head in policy.heads) if policy else ()
+    if route.heads != wanted:
+        yield f"{name}: the route has {len(route.heads)} heads, {route.heads}; its policy loads {wanted}"
+    if len(planned.exit_shares) != len(route.policy.steps):
+        yield f"{name}: there are {len(planned.exit_shares)} exit shares for {len(route.policy.steps)} steps"
 
 
-def _p95_ms(problem: Problem, chosen: list[list[Option]], position: int) -> float:
+def _policy(app: AppOptions, planned: AppPlan) -> PolicyOption | None:
+    """The policy of the route; None for a model without exits."""
+    return next((option for option in app.policies if option.policy == planned.route.policy), None)
+
+
+def _depth(app: AppOptions, planned: AppPlan) -> int:
+    """How many blocks the policy lets some frame reach."""
+    policy = _policy(app, planned)
+    return len([share for share in policy.reach if share > 0]) if policy else len(app.blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """What an app runs; times are unscaled."""
+
+    options: tuple[Option, ...]
+    policy: PolicyOption | None
+
+    @property
+    def times_ms(self) -> list[float]:
+        """Of each block with its head."""
+        heads_ms = self.policy.heads_ms if self.policy else [0.0] * len(self.options)
+        return [option.latency_ms + heads_ms[block] for block, option in enumerate(self.options)]
+
+    @property
+    def p95_ms(self) -> float:
+        return sum(o.latency_p95_ms for o in self.options) + (sum(self.policy.heads_p95_ms) if self.policy else 0.0)
+
+    @property
+    def expected_ms(self) -> float:
+        """The times up to each block, weighted with the share of the frames that ends there."""
+        if self.policy is None:
+            return sum(self.times_ms)
+        ends = (before - after for before, after in pairwise((*self.policy.reach[: len(self.options)], 0.0)))
+        return sum(share * time_ms for share, time_ms in zip(ends, accumulate(self.times_ms), strict=True))
+
+    @property
+    def drop(self) -> float:
+        return sum(o.accuracy_drop for o in self.options) + (self.policy.accuracy_drop if self.policy else 0.0)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of the frames, by step."""
+        return self.policy.shares if self.policy else (1.0,)
+
+
+def _chosen(app: AppOptions, planned: AppPlan) -> _Ran:
+    route = planned.route
+    options = tuple(
+        next(o for o in app.blocks[block] if (o.variant, o.digest) == pair)
+        for block, pair in enumerate(zip(route.variants, route.digests, strict=True))
+    )
+    return _Ran(options, _policy(app, planned))
+
+
+def _p95_ms(problem: Problem, chosen: list[_Ran], position: int) -> float:
     """Own blocks, overhead, and the longest wait for others.
 
     The request waits for others when it arrives together with them, or just so much later that one more request, of
     another app or an earlier one of its own, is due no later than it is.
     """
-    own = sum(o.latency_p95_ms for o in chosen[position])
     others = _regulars(problem, position)
     budget_ms = problem.apps[position].app.budget_ms
     lags_ms = {0.0, *(_lag_ms(problem.apps[p].app, budget_ms) for p in (position, *others))}
     wait_ms = max(_work_ms(problem, chosen, position, others, budget_ms + lag) - lag for lag in lags_ms)
-    return problem.slowdown * own + wait_ms + problem.limits.overhead_ms
+    return problem.slowdown * chosen[position].p95_ms + wait_ms + problem.limits.overhead_ms
 
 
 def _lag_ms(app: App, due_ms: float) -> float:
@@ -100,11 +162,11 @@ def _regulars(problem: Problem, position: int) -> list[int]:
     ]
 
 
-def _work_ms(problem: Problem, chosen: list[list[Option]], position: int, others: list[int], due_ms: float) -> float:
+def _work_ms(problem: Problem, chosen: list[_Ran], position: int, others: list[int], due_ms: float) -> float:
     """What is done before a request of the app at `position` that is due at `due_ms`, the first of all coming at 0."""
     whole_ms, block_ms = 0.0, 0.0
     for p in (position, *others):
-        times_ms = [problem.slowdown * o.latency_ms for o in chosen[p]]
+        times_ms = [problem.slowdown * time_ms for time_ms in chosen[p].times_ms]
         count = _count(problem.apps[p].app, due_ms) - (p == position)
         whole_ms += count * sum(times_ms)
         if count == 0 and p != position:
@@ -112,36 +174,40 @@ def _work_ms(problem: Problem, chosen: list[list[Option]], position: int, others
     return whole_ms / problem.limits.lanes + block_ms
 
 
-def _memory_bytes(chosen: list[list[Option]]) -> int:
-    return sum({o.digest: o.memory_bytes for options in chosen for o in options}.values())
+def _memory_bytes(chosen: Sequence[_Ran]) -> int:
+    sizes = {o.digest: o.memory_bytes for ran in chosen for o in ran.options}
+    sizes |= {head.digest: head.memory_bytes for ran in chosen if ran.policy for head in ran.policy.heads}
+    return sum(sizes.values())
 
 
-def _utilisation(problem: Problem, chosen: list[list[Option]]) -> float:
+def _utilisation(problem: Problem, chosen: list[_Ran]) -> float:
     busy_ms = sum(
-        app.app.rate_hz * problem.slowdown * o.latency_ms
-        for app, options in zip(problem.apps, chosen, strict=True)
-        for o in options
+        app.app.rate_hz * problem.slowdown * ran.expected_ms for app, ran in zip(problem.apps, chosen, strict=True)
     )
     return busy_ms / 1000.0 / problem.limits.lanes
 
 
-def _wrong_numbers(problem: Problem, plan: Plan, chosen: list[list[Option]]) -> Iterator[str]:
+def _wrong_numbers(problem: Problem, plan: Plan, chosen: list[_Ran]) -> Iterator[str]:
     for position, (app, planned) in enumerate(_pairs(problem, plan)):
-        options, name = chosen[position], app.app.app_id
-        median_ms = problem.slowdown * sum(o.latency_ms for o in options)
+        ran, name = chosen[position], app.app.app_id
+        expected_ms = problem.slowdown * ran.expected_ms
         p95_ms = _p95_ms(problem, chosen, position)
-        accuracy = app.full_accuracy - sum(o.accuracy_drop for o in options)
         figures = [
-            ("latency_ms", planned.latency_ms, median_ms),
+            ("latency_ms", planned.latency_ms, problem.slowdown * sum(ran.times_ms)),
             ("latency_p95_ms", planned.latency_p95_ms, p95_ms),
-            ("accuracy", planned.accuracy, min(1.0, max(0.0, accuracy))),
-            ("memory_bytes", planned.memory_bytes, _memory_bytes([options])),
-            ("utilisation", planned.utilisation, app.app.rate_hz * median_ms / 1000.0),
+            ("accuracy", planned.accuracy, min(1.0, max(0.0, app.full_accuracy - ran.drop))),
+            ("memory_bytes", planned.memory_bytes, _memory_bytes([ran])),
+            ("utilisation", planned.utilisation, app.app.rate_hz * expected_ms / 1000.0),
+            ("expected_ms", planned.expected_ms, expected_ms),
             ("miss_ms", planned.miss_ms, max(0.0, p95_ms - app.app.budget_ms)),
         ]
         figures += [
             (f"block_ms[{index}]", block_ms, problem.slowdown * option.latency_ms)
-            for index, (block_ms, option) in enumerate(zip(planned.block_ms, options, strict=True))
+            for index, (block_ms, option) in enumerate(zip(planned.block_ms, ran.options, strict=True))
+        ]
+        figures += [
+            (f"exit_shares[{index}]", *shares)
+            for index, shares in enumerate(zip(planned.exit_shares, ran.shares, strict=True))
         ]
         for figure, stated, found in figures:
             if not _equal(stated, found, app.app.budget_ms if figure == "miss_ms" else found):
@@ -149,7 +215,7 @@ def _wrong_numbers(problem: Problem, plan: Plan, chosen: list[list[Option]]) -> 
     yield from _wrong_totals(problem, plan, chosen)
 
 
-def _wrong_totals(problem: Problem, plan: Plan, chosen: list[list[Option]]) -> Iterator[str]:
+def _wrong_totals(problem: Problem, plan: Plan, chosen: list[_Ran]) -> Iterator[str]:
     figures = [
         ("memory_bytes", plan.memory_bytes, _memory_bytes(chosen)),
         ("memory_limit_bytes", plan.memory_limit_bytes, problem.limits.memory_bytes),
@@ -160,7 +226,7 @@ def _wrong_totals(problem: Problem, plan: Plan, chosen: list[list[Option]]) -> I
             yield f"plan: {figure} is {found:.9g}, the plan says {stated:.9g}"
 
 
-def _broken_limits(problem: Problem, plan: Plan, chosen: list[list[Option]]) -> Iterator[str]:
+def _broken_limits(problem: Problem, plan: Plan, chosen: list[_Ran]) -> Iterator[str]:
     """Limits that are exceeded and not owned up to."""
     owned = {e.limit for e in plan.broken}
     limits = problem.limits
@@ -173,13 +239,22 @@ def _broken_limits(problem: Problem, plan: Plan, chosen: list[list[Option]]) -> 
     for name, use, limit in uses:
         if use > limit + _CLOSE * max(abs(limit), 1.0) and name not in owned:
             yield f"{name}: {use:.9g} is over the limit of {limit:.9g}, and the plan does not say so"
-    for app, options in zip(problem.apps, chosen, strict=True):
-        name = f"floor:{app.app.app_id}"
-        drop = sum(o.accuracy_drop for o in options)
-        least_drop = max(0.0, sum(min(o.accuracy_drop for o in block) for block in app.blocks))
-        floor = min(app.app.accuracy_floor, app.full_accuracy - least_drop)
-        if app.full_accuracy - drop < floor - _CLOSE and name not in owned:
-            yield f"{name}: accuracy {app.full_accuracy - drop:.6f} is under the floor of {floor:.6f}"
+    for app, ran in zip(problem.apps, chosen, strict=True):
+        name, accuracy = f"floor:{app.app.app_id}", app.full_accuracy - ran.drop
+        floor = min(app.app.accuracy_floor, app.full_accuracy - max(0.0, _least_drop(app)))
+        if accuracy < floor - _CLOSE and name not in owned:
+            yield f"{name}: accuracy {accuracy:.6f} is under the floor of {floor:.6f}"
+
+
+def _least_drop(app: AppOptions) -> float:
+    """What the most accurate variants under the most accurate policy lose."""
+    best = [min(o.accuracy_drop for o in block) for block in app.blocks]
+    if not app.policies:
+        return sum(best)
+    return min(
+        option.accuracy_drop + sum(drop for drop, share in zip(best, option.reach, strict=True) if share > 0)
+        for option in app.policies
+    )
 
 
 def _equal(stated: float, found: float, scale: float) -> bool:

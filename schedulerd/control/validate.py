@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from schedulerd.control.problem import AppOptions, Option, Problem
+from schedulerd.control.problem import AppOptions, Option, PolicyOption, Problem
 from schedulerd.errors import InternalError
+
+_ROUNDING = 1e-6
+"""Of a sum of shares."""
 
 
 class BadProblem(InternalError):
@@ -41,6 +45,10 @@ def _check_app(app: AppOptions, sizes: dict[str, int]) -> None:
             raise BadProblem(f"block {index} of {name} has no variants; import or build its model again")
         for option in block:
             _check_option(f"{option.variant!r} of block {index} of {name}", option, sizes)
+    if len({policy.policy for policy in app.policies}) != len(app.policies):
+        raise BadProblem(f"{name} has one exit policy twice; each is offered once")
+    for policy in app.policies:
+        _check_policy(f"policy {policy.policy.name!r} of {name}", policy, len(app.blocks), sizes)
 
 
 def _check_option(place: str, option: Option, sizes: dict[str, int]) -> None:
@@ -49,10 +57,37 @@ def _check_option(place: str, option: Option, sizes: dict[str, int]) -> None:
     _at_least_zero(f"memory of {place}", option.memory_bytes)
     if not math.isfinite(option.accuracy_drop):
         raise BadProblem(f"accuracy drop of {place} is {option.accuracy_drop}; evaluate the model again")
-    if sizes.setdefault(option.digest, option.memory_bytes) != option.memory_bytes:
+    _check_size(place, option.digest, option.memory_bytes, sizes)
+
+
+def _check_policy(place: str, policy: PolicyOption, blocks: int, sizes: dict[str, int]) -> None:
+    shares, reach = policy.shares, policy.reach
+    if len(shares) != len(policy.policy.steps) or not _are_shares(shares) or abs(sum(shares) - 1.0) > _ROUNDING:
+        raise BadProblem(f"{place} has shares {shares} for {policy.policy}: one a step from 0 to 1, and 1 in all")
+    if len(reach) != blocks or not _are_shares(reach) or reach[0] != 1.0 or sorted(reach, reverse=True) != [*reach]:
+        raise BadProblem(f"{place} reaches {reach} of {blocks} blocks: shares that fall from 1 and never rise")
+    for times_ms in (policy.heads_ms, policy.heads_p95_ms):
+        if len(times_ms) != blocks or any(times_ms[policy.depth :]):
+            raise BadProblem(f"{place} has head times {times_ms}: one for each of {blocks} blocks, 0 past the depth")
+        for time_ms in times_ms:
+            _at_least_zero(f"latency of a head of {place}", time_ms)
+    if not math.isfinite(policy.accuracy_drop):
+        raise BadProblem(f"accuracy drop of {place} is {policy.accuracy_drop}; build the model's exits again")
+    for head in policy.heads:
+        _at_least_zero(f"memory of head {head.digest[:12]} of {place}", head.memory_bytes)
+        _check_size(f"a head of {place}", head.digest, head.memory_bytes, sizes)
+
+
+def _are_shares(values: Sequence[float]) -> bool:
+    """Written so that NaN, which no comparison holds for, is none."""
+    return all(0.0 <= value <= 1.0 for value in values)
+
+
+def _check_size(place: str, digest: str, size_bytes: int, sizes: dict[str, int]) -> None:
+    if sizes.setdefault(digest, size_bytes) != size_bytes:
         raise BadProblem(
-            f"memory of {place} is {option.memory_bytes} bytes, elsewhere the same blob {option.digest[:12]} takes "
-            f"{sizes[option.digest]}; profile the store again"
+            f"memory of {place} is {size_bytes} bytes, elsewhere the same blob {digest[:12]} takes "
+            f"{sizes[digest]}; profile the store again"
         )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
-from schedulerd.control.problem import AppOptions, Limits, Option, Problem
+from blockstore.exits import FINAL, NO_EXITS, ExitPolicy
+from schedulerd.control.problem import AppOptions, Head, Limits, Option, PolicyOption, Problem
 from schedulerd.plan import App
 
 ROOMY = Limits(memory_bytes=10**12, utilisation_cap=1e6, lanes=1, overhead_ms=0.3)
@@ -42,9 +45,69 @@ def app_options(
     priority: int = 5,
     floor: float = 0.0,
     full_accuracy: float = 0.9,
+    policies: tuple[PolicyOption, ...] = (),
 ) -> AppOptions:
     """An app that asks for nothing special."""
-    return AppOptions(App(app_id, f"model-{app_id}", budget_ms, rate_hz, priority, floor), full_accuracy, blocks)
+    app = App(app_id, f"model-{app_id}", budget_ms, rate_hz, priority, floor)
+    return AppOptions(app, full_accuracy, blocks, policies)
+
+
+def policy_option(
+    blocks: int,
+    leaving: dict[int, float],
+    drop: float = 0.0,
+    *,
+    cap: int | None = None,
+    head_ms: float = 0.0,
+    head_bytes: int = 0,
+    owner: str = "",
+) -> PolicyOption:
+    """A policy for a model with a head behind every block but the last, each with these costs (p95 twice the median).
+
+    `leaving` gives the share of all frames that leaves behind a block. All that come so far leave behind `cap`.
+    """
+    depth = blocks if cap is None else cap + 1
+    steps = [(f"exit{b}", 0.5) for b in sorted(leaving)] + [(FINAL if cap is None else f"exit{cap}", 0.0)]
+    reach = tuple(1.0 - sum(s for b, s in leaving.items() if b < n) if n < depth else 0.0 for n in range(blocks))
+    enabled = [b in leaving or b == cap for b in range(blocks)]
+    named = "+".join(f"{b}:{share:.3f}" for b, share in sorted(leaving.items()))
+    return PolicyOption(
+        policy=ExitPolicy(f"{named} to {cap}", tuple(steps)) if steps != [(FINAL, 0.0)] else NO_EXITS,
+        shares=(*(leaving[b] for b in sorted(leaving)), 1.0 - sum(leaving.values())),
+        reach=reach,
+        heads_ms=tuple(head_ms * on for on in enabled),
+        heads_p95_ms=tuple(2.0 * head_ms * on for on in enabled),
+        heads=tuple(Head(f"{owner}head{b}", head_bytes) for b in range(min(depth, blocks - 1))),
+        accuracy_drop=drop,
+    )
+
+
+def with_policies(problem: Problem, seed: int, count: int) -> Problem:
+    """`problem` with `count` exit policies for each app, the first of which has every frame run to the end.
+
+    A third of them caps the depth. What they lose goes with what they save, roughly; some heads are two apps' own.
+    """
+    rng = random.Random(seed)  # noqa: S311 - draws test data, not secrets
+    return replace(problem, apps=tuple(replace(app, policies=_policies(rng, app, count)) for app in problem.apps))
+
+
+def _policies(rng: random.Random, app: AppOptions, count: int) -> tuple[PolicyOption, ...]:
+    blocks = len(app.blocks)
+    heads = {"head_ms": rng.uniform(0.05, 0.5), "head_bytes": 100_000, "owner": rng.choice(["", app.app.app_id])}
+    made = {NO_EXITS.name: policy_option(blocks, {}, **heads)}
+    while len(made) < count:
+        cap = rng.choice([None, None, rng.randrange(blocks - 1)])
+        places = [b for b in range(blocks - 1 if cap is None else cap) if rng.random() < 0.6]
+        if not places and cap is None:
+            continue
+        left, leaving = 1.0, {}
+        for place in places:
+            leaving[place] = left * rng.uniform(0.05, 0.7)
+            left -= leaving[place]
+        saved = sum(leaving.values()) / 2 if cap is None else 1 - (cap + 1) / blocks
+        option = policy_option(blocks, leaving, max(-0.002, rng.gauss(0.03 * saved, 0.01)), cap=cap, **heads)
+        made[option.policy.name] = option
+    return tuple(made.values())
 
 
 def graded(app_id: str, *, blocks: int = 3, variants: int = 3) -> tuple[tuple[Option, ...], ...]:
@@ -114,12 +177,61 @@ def random_problem(seed: int, *, apps: int = 2, blocks: int = 3, variants: int =
     return Problem(apps_made, limits, slowdown=rng.choice([1.0, 1.0, 1.3]))
 
 
-def every_choice(problem: Problem) -> Iterator[tuple[tuple[Option, ...], ...]]:
-    """One tuple of options per app, for every combination there is."""
-    return itertools.product(*(itertools.product(*app.blocks) for app in problem.apps))
+@dataclass(frozen=True)
+class Way:
+    """What one app could run: the options of the blocks that are reached, and a policy where its model has exits."""
+
+    options: tuple[Option, ...]
+    policy: PolicyOption | None
+
+    @cached_property
+    def times_ms(self) -> list[float]:
+        """Of each block with the head behind it, unscaled."""
+        return [o.latency_ms + (self.policy.heads_ms[b] if self.policy else 0.0) for b, o in enumerate(self.options)]
+
+    @cached_property
+    def p95_ms(self) -> float:
+        return sum(o.latency_p95_ms for o in self.options) + (sum(self.policy.heads_p95_ms) if self.policy else 0.0)
+
+    @cached_property
+    def expected_ms(self) -> float:
+        """Mean over where frames leave: time so far, weighted with the share that leaves there."""
+        if self.policy is None:
+            return sum(self.times_ms)
+        reach = [*self.policy.reach[: len(self.options)], 0.0]
+        ends_ms = itertools.accumulate(self.times_ms)
+        return sum((reach[b] - reach[b + 1]) * end_ms for b, end_ms in enumerate(ends_ms))
+
+    @cached_property
+    def drop(self) -> float:
+        return sum(o.accuracy_drop for o in self.options) + (self.policy.accuracy_drop if self.policy else 0.0)
+
+    @cached_property
+    def blobs(self) -> dict[str, int]:
+        loaded = (*self.options, *(self.policy.heads if self.policy else ()))
+        return {blob.digest: blob.memory_bytes for blob in loaded}
 
 
-def wait_ms(problem: Problem, chosen: tuple[tuple[Option, ...], ...], position: int) -> float:
+Chosen = tuple[Way, ...]
+"""What each app runs."""
+
+
+def every_way(app: AppOptions) -> list[Way]:
+    """All policies with all combinations of options of the blocks that each reaches."""
+    policies: tuple[PolicyOption | None, ...] = app.policies or (None,)
+    return [
+        Way(options, policy)
+        for policy in policies
+        for options in itertools.product(*app.blocks[: policy.depth if policy else None])
+    ]
+
+
+def every_choice(problem: Problem) -> Iterator[Chosen]:
+    """One way per app, for every combination there is."""
+    return itertools.product(*map(every_way, problem.apps))
+
+
+def wait_ms(problem: Problem, chosen: Chosen, position: int) -> float:
     """How long one app's requests wait for others, from the definition: requests are counted one by one.
 
     Every app's requests begin at 0. One that is due with the budget is looked at, and one that is due with the next
@@ -142,7 +254,7 @@ def wait_ms(problem: Problem, chosen: tuple[tuple[Option, ...], ...], position: 
 
     waits_ms = []
     for due_ms in (own_ms, *(due_after(p, own_ms)[1] for p in (position, *left))):
-        times_ms = {p: [problem.slowdown * o.latency_ms for o in chosen[p]] for p in (position, *left)}
+        times_ms = {p: [problem.slowdown * ms for ms in chosen[p].times_ms] for p in (position, *left)}
         counts = {p: due_after(p, due_ms)[0] for p in times_ms}
         counts[position] -= 1
         first_ms = sum(count * sum(times_ms[p]) for p, count in counts.items())
@@ -151,18 +263,17 @@ def wait_ms(problem: Problem, chosen: tuple[tuple[Option, ...], ...], position: 
     return max(waits_ms)
 
 
-def figures(problem: Problem, chosen: tuple[tuple[Option, ...], ...]) -> tuple[tuple[float, ...], float, float]:
-    """Excesses in order of rank, weighted loss, and total time of one choice, straight from their definitions."""
+def figures(problem: Problem, chosen: Chosen) -> tuple[tuple[float, ...], float, float]:
+    """Excesses in order of rank, weighted loss, and expected time of one choice, straight from their definitions."""
     limits, slow = problem.limits, problem.slowdown
-    memory = sum({o.digest: o.memory_bytes for route in chosen for o in route}.values())
-    busy = sum(a.app.rate_hz * slow * o.latency_ms for a, r in zip(problem.apps, chosen, strict=True) for o in r) / 1e3
+    pairs = list(zip(problem.apps, chosen, strict=True))
+    memory = sum({digest: size for way in chosen for digest, size in way.blobs.items()}.values())
+    busy = sum(a.app.rate_hz * slow * way.expected_ms for a, way in pairs) / 1e3
     floors, misses = 0.0, dict.fromkeys(range(10, 0, -1), 0.0)
-    for position, (app, route) in enumerate(zip(problem.apps, chosen, strict=True)):
-        best = app.full_accuracy - max(0.0, sum(min(o.accuracy_drop for o in block) for block in app.blocks))
-        floor = min(app.app.accuracy_floor, best)
-        floors += max(0.0, floor - 1e-9 - (app.full_accuracy - sum(o.accuracy_drop for o in route)))
-        own_p95 = slow * sum(o.latency_p95_ms for o in route)
-        p95 = own_p95 + wait_ms(problem, chosen, position) + limits.overhead_ms
+    for position, (app, way) in enumerate(pairs):
+        best = app.full_accuracy - max(0.0, _least_drop(app))
+        floors += max(0.0, min(app.app.accuracy_floor, best) - 1e-9 - (app.full_accuracy - way.drop))
+        p95 = slow * way.p95_ms + wait_ms(problem, chosen, position) + limits.overhead_ms
         misses[app.app.priority] += max(0.0, p95 / app.app.budget_ms - 1.0)
     excesses = (
         floors,
@@ -170,10 +281,13 @@ def figures(problem: Problem, chosen: tuple[tuple[Option, ...], ...]) -> tuple[t
         max(0.0, busy / limits.lanes / limits.utilisation_cap - 1.0),
         *misses.values(),
     )
-    loss = sum(
-        a.app.priority / a.full_accuracy * o.accuracy_drop for a, r in zip(problem.apps, chosen, strict=True) for o in r
-    )
-    return excesses, loss, sum(o.latency_ms for r in chosen for o in r)
+    loss = sum(a.app.priority / a.full_accuracy * way.drop for a, way in pairs)
+    return excesses, loss, sum(way.expected_ms for way in chosen)
+
+
+@cache
+def _least_drop(app: AppOptions) -> float:
+    return min(way.drop for way in every_way(app))
 
 
 def exhaustive(problem: Problem, tolerance: float = 1e-7) -> tuple[tuple[float, ...], float]:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from blockstore.exits import NO_EXITS
 from schedulerd.control.explain import sentence, why
 from schedulerd.control.optimizer import solve
-from schedulerd.control.problem import Problem
+from schedulerd.control.problem import PolicyOption, Problem
 from schedulerd.control.solvers import Highs
 from schedulerd.plan import EMPTY_PLAN, Plan
-from tests.control.problems import ROOMY, app_options, graded, option
+from tests.control.problems import ROOMY, app_options, graded, option, policy_option
 
 HIGHS = Highs(10.0)
 
@@ -63,6 +64,50 @@ def test_blocks_that_hold_more_and_recognise_less_are_neither_smaller_nor_larger
     )
     assert "plates moves to 1 other block (" in sentence(old, new, "tick")
     assert "plates moves to 1 other block (" in sentence(new, old, "tick")
+
+
+def with_exits(problem: Problem, *policies: PolicyOption) -> Problem:
+    """The same problem with exit policies for plates."""
+    plates, *others = problem.apps
+    return replace(problem, apps=(replace(plates, policies=(policy_option(3, {}), *policies)), *others))
+
+
+EARLY = policy_option(3, {0: 0.62}, 0.001, head_ms=0.2)
+
+
+def test_an_app_that_begins_to_leave_early_says_where_and_how_often() -> None:
+    whole, capped = with_exits(board()), with_exits(board(utilisation_cap=0.14), EARLY)
+    assert sentence(planned(whole), planned(capped), "the lanes are busy") == (
+        "the lanes are busy: plates leaves early at exit0 (62% of its frames), 17.5 -> 17.9 ms, 12.0 -> 7.2 ms on "
+        "average, accuracy 90.0 -> 89.9%; gate keeps its route"
+    )
+    assert "plates runs every frame to the end, " in sentence(planned(capped), planned(whole), "they are idle")
+    joined = sentence(EMPTY_PLAN, planned(capped), "plates joins")
+    assert "plates starts at 17.9 ms and accuracy 89.9% and leaves early at exit0 (62% of its frames)" in joined
+
+
+def test_blocks_and_exits_that_change_together_are_one_move() -> None:
+    whole, both = with_exits(board()), with_exits(board(utilisation_cap=0.09), EARLY)
+    told = sentence(planned(whole), planned(both), "tick")
+    assert "tick: plates moves to 2 smaller blocks and leaves early at exit0 (62% of its frames), " in told
+
+
+def test_a_depth_that_is_capped_is_said() -> None:
+    def capped(policy: PolicyOption) -> str:
+        return sentence(planned(with_exits(board())), planned(with_exits(board(plates_ms=13.2), policy)), "tick")
+
+    assert "tick: plates ends every frame at exit1, " in capped(policy_option(3, {}, 0.01, cap=1))
+    told = capped(policy_option(3, {0: 0.25}, 0.01, cap=1))
+    assert "tick: plates leaves early at exit0 (25% of its frames) and ends at exit1, " in told
+
+
+def test_why_names_the_policy_that_would_be_more_accurate_and_what_forbids_it() -> None:
+    problem = with_exits(board(utilisation_cap=0.14), EARLY)
+    answer = why(problem, planned(problem), "plates")
+    assert answer.next_better is not None
+    assert (answer.next_better.policy, answer.gain) == (NO_EXITS, pytest.approx(0.001))
+    assert [e.limit for e in answer.forbidden_by] == ["utilisation"]
+    assert answer.binding == ("utilisation",)
 
 
 def test_joining_leaving_and_growing_back() -> None:

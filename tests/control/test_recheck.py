@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from blockstore.exits import NO_EXITS
 from schedulerd.control.choice import choose
 from schedulerd.control.predict import plan_of
 from schedulerd.control.problem import Problem
 from schedulerd.control.recheck import violations
 from schedulerd.plan import Plan
-from tests.control.problems import ROOMY, app_options, graded, random_problem
+from tests.control.problems import ROOMY, app_options, graded, policy_option, random_problem, with_policies
 
 PROBLEM = Problem((app_options("cam", graded("cam")), app_options("door", graded("door"))), ROOMY, slowdown=1.5)
 PLAN = plan_of(choose(PROBLEM, [[0, 1, 2], [1, 0, 0]]))
@@ -37,6 +38,13 @@ def test_predictions_agree_with_the_second_opinion(seed: int) -> None:
     problem = random_problem(seed, apps=3, tightness=(seed % 11) / 10)
     for pick in range(3):
         assert violations(problem, plan_of(choose(problem, [[pick] * 3] * 3))) == ()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_they_agree_on_every_policy(seed: int) -> None:
+    problem = with_policies(random_problem(seed, apps=3, tightness=(seed % 11) / 10), seed, 5)
+    for number in range(5):
+        assert violations(problem, plan_of(choose(problem, [[number % 3] * 3] * 3, [number] * 3))) == ()
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -83,6 +91,56 @@ def test_a_false_statement_is_found(plan: Plan, said: str) -> None:
     found = violations(PROBLEM, plan)
     assert len(found) >= 1
     assert found[0].startswith(said)
+
+
+CAPPED = policy_option(3, {0: 0.25}, 0.03, cap=1, head_ms=0.5, head_bytes=500_000)
+CAM_WITH_EXITS = replace(PROBLEM.apps[0], policies=(policy_option(3, {}, head_bytes=500_000), CAPPED))
+EXITS = replace(PROBLEM, apps=(CAM_WITH_EXITS, PROBLEM.apps[1]))
+LEAVING = plan_of(choose(EXITS, [[0, 1, 2], [1, 0, 0]], [1, 0]))
+
+
+def leaving(**fields: Any) -> Plan:
+    """`LEAVING` with other fields in the first app's part."""
+    return replace(LEAVING, apps=(replace(LEAVING.apps[0], **fields), LEAVING.apps[1]))
+
+
+def left_by(**fields: Any) -> Plan:
+    """`LEAVING` with another route for the first app."""
+    return leaving(route=replace(LEAVING.apps[0].route, **fields))
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        (left_by(policy=policy_option(3, {0: 0.2}).policy), "cam: the model has no exit policy exit0>=0.5 final"),
+        (left_by(policy=NO_EXITS), "cam: the route has 2 blocks, the model 3"),
+        (left_by(variants=("cam0v0",)), "cam: the route has 1 blocks, the model 2"),
+        (left_by(heads=("head0",)), "cam: the route has 1 heads"),
+        (left_by(heads=("head1", "head0")), "cam: the route has 2 heads"),
+        (leaving(exit_shares=(1.0,)), "cam: there are 1 exit shares for 2 steps"),
+        (leaving(exit_shares=(0.5, 0.5)), "cam: exit_shares[0] is 0.25, the plan says 0.5"),
+        # Blocks of 4 and 3 ms with a head of 0.5 ms each, at 1.5 times their profile; 3 in 4 frames run the second.
+        (leaving(latency_ms=10.5), "cam: latency_ms is 12, the plan says 10.5"),
+        (leaving(expected_ms=12.0), "cam: expected_ms is 10.6875, the plan says 12"),
+        (leaving(utilisation=0.12), "cam: utilisation is 0.106875, the plan says 0.12"),
+        (leaving(accuracy=0.89), "cam: accuracy is 0.86, the plan says 0.89"),
+        (leaving(memory_bytes=7_000_000), "cam: memory_bytes is 8000000, the plan says 7000000"),
+        (leaving(latency_p95_ms=1.0), "cam: latency_p95_ms is "),
+        (replace(LEAVING, utilisation=0.0), "plan: utilisation is 0.271875"),
+        (replace(LEAVING, memory_bytes=1), "plan: memory_bytes is 19000000"),
+    ],
+)
+def test_a_false_statement_about_exits_is_found(plan: Plan, said: str) -> None:
+    assert violations(EXITS, LEAVING) == ()
+    found = violations(EXITS, plan)
+    assert len(found) >= 1
+    assert found[0].startswith(said)
+
+
+def test_a_policy_where_there_is_none_is_found() -> None:
+    route = replace(PLAN.apps[0].route, policy=CAPPED.policy)
+    assert violations(PROBLEM, changed(route=route))[0].startswith("cam: the model has no exit policy")
+    assert violations(PROBLEM, rerouted(heads=("head0",)))[0].startswith("cam: the route has 1 heads")
 
 
 def tightened(limit: str) -> Problem:
