@@ -18,9 +18,10 @@ from io import BytesIO
 from pathlib import Path
 
 from blockstore.blobs import CHUNK_BYTES, digest_of, is_digest
-from blockstore.block import ORIGINAL, Block, Model
+from blockstore.block import ORIGINAL, Block, Exit, Model
 from blockstore.durable import durable_file
 from blockstore.errors import BadArchive, BadManifest, BlockStoreError, MissingVariant
+from blockstore.exits import FINAL
 
 ARCHIVE_FORMAT = "schedulerd-archive/1"
 _HEADER = "archive.json"
@@ -63,9 +64,24 @@ def write_archive(path: Path, models: Sequence[Model], blobs: Mapping[str, Path]
 def for_engines(model: Model, engines: Sequence[str]) -> Model:
     """The model with the artifacts of these engines only.
 
-    A variant that is left with none goes; `MissingVariant` when an original would.
+    A variant that is left with none goes; `MissingVariant` when an original would. An exit that is left with none goes
+    too, and with it every policy that uses it.
     """
-    return replace(model, blocks=tuple(_block_for(model.name, block, engines) for block in model.blocks))
+    exits = tuple(_exit_for(e, engines) for e in model.exits)
+    exits = tuple(e for e in exits if e.artifacts)
+    usable = {FINAL, *(e.name for e in exits)}
+    blocks = tuple(_block_for(model.name, block, engines) for block in model.blocks)
+    kept = [
+        [number for number, variant in enumerate(full.variants) if variant.name in {v.name for v in slim.variants}]
+        for full, slim in zip(model.blocks, blocks, strict=True)
+    ]
+    return replace(
+        model,
+        blocks=blocks,
+        accuracy_model=model.accuracy_model and model.accuracy_model.keeping(kept),
+        exits=exits,
+        policies=tuple(o for o in model.policies if usable.issuperset(name for name, _ in o.policy.steps)),
+    )
 
 
 @contextmanager
@@ -169,14 +185,11 @@ def _model(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Model:
 
 def _check_whole(model: Model, sizes: Mapping[str, int]) -> None:
     """Every artifact is among the blobs, with its size."""
-    for block in model.blocks:
-        for variant in block.variants:
-            for artifact in variant.artifacts:
-                if sizes.get(artifact.digest) != artifact.size_bytes:
-                    raise BadArchive(
-                        f"model {model.name!r} needs blob {artifact.digest} of {artifact.size_bytes} bytes,"
-                        " which is not in it"
-                    )
+    for artifact in model.artifacts():
+        if sizes.get(artifact.digest) != artifact.size_bytes:
+            raise BadArchive(
+                f"model {model.name!r} needs blob {artifact.digest} of {artifact.size_bytes} bytes, which is not in it"
+            )
 
 
 @contextmanager
@@ -201,6 +214,10 @@ def _block_for(model_name: str, block: Block, engines: Sequence[str]) -> Block:
             f" {', '.join(engines)}; build the model for that engine, or export without the choice of engines"
         )
     return replace(block, variants=kept)
+
+
+def _exit_for(exit_: Exit, engines: Sequence[str]) -> Exit:
+    return replace(exit_, artifacts=tuple(a for a in exit_.artifacts if a.engine in engines))
 
 
 def _name(digest: str) -> str:

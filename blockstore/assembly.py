@@ -24,6 +24,17 @@ class LoadedBlock(Protocol):
         ...
 
 
+class LoadedHead(Protocol):
+    """The head of an exit in memory, ready to run; several threads may run it at once."""
+
+    def run(self, tensors: Sequence[Any]) -> tuple[Any, float]:
+        """What the network would give, `[1, ...]`, from the outputs of the blocks `Exit.inputs`, each `[1, ...]`.
+
+        And how sure the head is of it: 0 to 1, NaN where it gave a NaN. The tensors are not changed.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A block with the variant chosen for it and the form of that variant that the engine executes."""

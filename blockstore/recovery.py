@@ -54,7 +54,7 @@ def recover(blobs: Blobs) -> Recovered:
 
 def entry_of(model: Model, manifest: str, manifest_bytes: int) -> Entry:
     """The index entry of a model whose manifest has this digest and size."""
-    sizes = {a.digest: a.size_bytes for b in model.blocks for v in b.variants for a in v.artifacts}
+    sizes = {a.digest: a.size_bytes for a in model.artifacts()}
     sizes[manifest] = manifest_bytes
     return Entry(model.name, manifest, tuple(sorted(sizes.items())))
 

@@ -361,15 +361,13 @@ class Store:
         return before
 
     def _check_blobs(self, model: Model) -> None:
-        for block in model.blocks:
-            for variant in block.variants:
-                for artifact in variant.artifacts:
-                    size_bytes = self._blobs.find(artifact.digest).stat().st_size
-                    if size_bytes != artifact.size_bytes:
-                        raise BadManifest(
-                            f"block {block.index} variant {variant.name!r}: blob {artifact.digest} has"
-                            f" {size_bytes} bytes, the model says {artifact.size_bytes}"
-                        )
+        for artifact in model.artifacts():
+            size_bytes = self._blobs.find(artifact.digest).stat().st_size
+            if size_bytes != artifact.size_bytes:
+                part = upkeep.parts_of(model)[artifact.digest][0]
+                raise BadManifest(
+                    f"{part}: blob {artifact.digest} has {size_bytes} bytes, the model says {artifact.size_bytes}"
+                )
 
     def _condemn(self, digest: str) -> None:
         """Quarantine a damaged blob and raise `CorruptBlob`; return if it was mended meanwhile."""

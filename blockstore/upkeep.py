@@ -22,7 +22,8 @@ class Damage:
     model: str
     digest: str
     part: str
-    """Where the model uses the blob: `manifest`, or `block 2 (stage2) variant pruned50 for onnxruntime`."""
+    """Where the model uses the blob: `manifest`, `block 2 (stage2) variant pruned50 for onnxruntime`, or `exit exit1
+    after block 2 for onnxruntime`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +115,13 @@ def _damages(entry: Entry, lost: frozenset[str], read_model: Callable[[Entry], M
     if not hit:
         return
     model = None if entry.manifest in lost else read_model(entry)
-    parts = {} if model is None else _parts(model)
+    parts = {} if model is None else parts_of(model)
     for digest in hit:
         where = "manifest" if digest == entry.manifest else "unknown part (the manifest is lost too)"
         yield from (Damage(entry.name, digest, part) for part in parts.get(digest, (where,)))
 
 
-def _parts(model: Model) -> dict[str, list[str]]:
+def parts_of(model: Model) -> dict[str, list[str]]:
     """Where in the model each blob is used."""
     parts: dict[str, list[str]] = defaultdict(list)
     for block in model.blocks:
@@ -129,4 +130,7 @@ def _parts(model: Model) -> dict[str, list[str]]:
                 parts[artifact.digest].append(
                     f"block {block.index} ({block.name}) variant {variant.name} for {artifact.engine}"
                 )
+    for exit_ in model.exits:
+        for artifact in exit_.artifacts:
+            parts[artifact.digest].append(f"exit {exit_.name} after block {exit_.block} for {artifact.engine}")
     return parts

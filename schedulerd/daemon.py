@@ -22,7 +22,6 @@ import structlog
 
 from blockprofiles.cache import load_or_measure
 from blockprofiles.device import usable_cores
-from blockstore.assembly import LoadedBlock
 from blockstore.store import Store
 from schedulerd import __version__
 from schedulerd.bar import Bar
@@ -38,7 +37,6 @@ from schedulerd.errors import AlreadyServing, ConfigError, SchedulerdError
 from schedulerd.notify import Notifier, watchdog_interval_s
 from schedulerd.plan import EMPTY_PLAN
 from schedulerd.serving.apps import Registry
-from schedulerd.serving.engines.base import Engine
 from schedulerd.serving.engines.factory import make_engine
 from schedulerd.serving.events import Event
 from schedulerd.serving.executor import Executor
@@ -136,7 +134,12 @@ class Daemon:
         executor = Executor(engine, clock)
         self._lanes = [Lane(n, self._gateway, self._queue, executor, clock) for n in range(config.engine.lanes)]
         self._control = ControlThread(events, config.control.tick_s, clock)
-        self._switcher = Switcher(_loader(engine, store), clock, self._control.beat)
+        self._switcher = Switcher(
+            lambda digest: engine.load(store.path(digest)),
+            lambda digest: engine.load_head(store.path(digest)),
+            clock,
+            self._control.beat,
+        )
         self._loop = ControlLoop(
             Catalogue(models, table, engine.name),
             self._registry,
@@ -266,10 +269,6 @@ def _progress(seconds: float) -> Iterator[Callable[[float], None]]:
             log.info("measuring", percent=quarter, seconds=seconds)
 
     yield tell
-
-
-def _loader(engine: Engine, store: Store) -> Callable[[str], LoadedBlock]:
-    return lambda digest: engine.load(store.path(digest))
 
 
 def _loop_settings(config: Config) -> LoopSettings:

@@ -32,7 +32,8 @@ def told(reply: Reply, labels: tuple[str, ...]) -> str:
     best = int(reply.outputs.argmax())
     seen = labels[best] if best < len(labels) else str(best)
     route = "|".join(reply.route)
-    return f"{seen:<12} {reply.latency_ms:6.1f} ms  {'on time' if reply.deadline_met else 'late':<8} {route}"
+    early = "" if reply.left == "end" else f"  {reply.left} at {reply.exit}"
+    return f"{seen:<12} {reply.latency_ms:6.1f} ms  {'on time' if reply.deadline_met else 'late':<8} {route}{early}"
 
 
 def main() -> int:
@@ -41,11 +42,12 @@ def main() -> int:
     parser.add_argument("model")
     parser.add_argument("--rate-hz", type=float, default=10.0, help="what the camera gives (default 10)")
     parser.add_argument("--budget-ms", type=float, default=50.0, help="(default 50)")
+    parser.add_argument("--late", default="run", help="what becomes of late frames: run (default), drop or exit")
     parser.add_argument("--runtime", help="the daemon's runtime directory")
     options = parser.parse_args()
     try:
         with Client(options.runtime) as client:
-            app = client.register(options.model, options.budget_ms, options.rate_hz)
+            app = client.register(options.model, options.budget_ms, options.rate_hz, late=options.late)
             for frame in frames(sys.stdin.buffer, app.input.shape, app.input.dtype):
                 print(told(client.infer(frame), app.labels), flush=True)
     except SchedulerdClientError as error:

@@ -52,6 +52,8 @@ def report(registration: Registration, outcomes: list[Outcome]) -> str:
         percentiles = statistics.quantiles((reply.latency_ms for reply in replies), n=100, method="inclusive")
         lines.append("  latency " + ", ".join(f"p{p} {percentiles[p - 1]:.2f} ms" for p in (50, 95, 99)))
     lines += [f"  {count} on {route}" for route, count in Counter("|".join(r.route) for r in replies).most_common()]
+    early = Counter(f"{r.exit} ({r.left})" for r in replies if r.left != "end")
+    lines += [f"  {count} left at {where}" for where, count in early.most_common()]
     return "\n".join(lines)
 
 
@@ -59,7 +61,7 @@ async def run(args: argparse.Namespace) -> str:
     """Register, generate, report."""
     async with AsyncClient(args.runtime, timeout_s=args.timeout_s) as client:
         registration = await client.register(
-            args.model, args.budget_ms, args.rate_hz, priority=args.priority, app=args.app
+            args.model, args.budget_ms, args.rate_hz, priority=args.priority, late=args.late, app=args.app
         )
         noise = np.random.default_rng(0).integers(0, 256, registration.input.shape)
         frame = noise.astype(registration.input.dtype)
@@ -73,6 +75,7 @@ def main() -> int:
     parser.add_argument("--rate-hz", type=float, default=30.0)
     parser.add_argument("--budget-ms", type=float, default=25.0)
     parser.add_argument("--priority", type=int, default=5)
+    parser.add_argument("--late", default="run", help="what becomes of late frames: run (default), drop or exit")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--app", help="name that operators see")
     parser.add_argument("--timeout-s", type=float, default=5.0)

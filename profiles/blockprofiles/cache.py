@@ -39,13 +39,13 @@ def load_or_measure(
 
     What has no row there is measured, in its share of `budget_s`, and added; with `force`, everything is.
     `progress` is told the share that is done, 0 to 1, and only if there is something to measure. A damaged file
-    is set aside, a variant that cannot be measured has no row, a table that cannot be saved is used all the
+    is set aside, a variant or exit that cannot be measured has no row, a table that cannot be saved is used all the
     same: each is logged as a warning, and so is a board that was busy with other work.
     """
     device = device or read_device(engine.name, engine.version(), threads)
     path = table_path(cache_directory, device)
     table = Table(device, (), NEVER) if force else _cached(path, device)
-    wanted = {a.digest for m in models for b in m.blocks for v in b.variants if (a := v.artifact(engine.name))}
+    wanted = {a.digest for m in models for a in m.artifacts() if a.engine == engine.name}
     lacking = table.missing(wanted)
     if not lacking:
         return table

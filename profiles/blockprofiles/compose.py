@@ -1,4 +1,4 @@
-"""What a route costs, from the rows of its variants. Pure."""
+"""What a route costs, from the rows of its variants, and of the exits on its way. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Cost:
 
 
 def compose(rows: Sequence[Row]) -> Cost:
-    """Cost of the route whose blocks have these rows, in block order."""
+    """Cost of the route whose blocks, and exits that are evaluated, have these rows."""
     return Cost(
         latency_ms=sum(row.latency_ms for row in rows),
         latency_p95_ms=sum(row.latency_p95_ms for row in rows),
@@ -29,5 +29,5 @@ def compose(rows: Sequence[Row]) -> Cost:
 
 
 def resident_bytes(rows: Iterable[Row]) -> int:
-    """Memory of all these variants together; equal blobs are loaded once and counted once."""
+    """Memory of all these variants and exits together; equal blobs are loaded once and counted once."""
     return sum({row.digest: row.memory_bytes for row in rows}.values())

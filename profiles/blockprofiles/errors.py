@@ -4,7 +4,7 @@ BlockProfilesError
   +-- BadTable       a file that is not a profile table of this version, or is damaged
   +-- ForeignTable   a table that was measured on another device, engine or thread count
   +-- MissingRow     a blob that was never measured
-  +-- CannotRun      a variant that loads but does not do what its block should
+  +-- CannotRun      a variant or exit that loads but does not do what it should
 """
 
 from __future__ import annotations
@@ -27,4 +27,4 @@ class MissingRow(BlockProfilesError):
 
 
 class CannotRun(BlockProfilesError):
-    """A variant loads but does not do what its block should."""
+    """A variant or exit loads but does not do what it should."""

@@ -1,4 +1,4 @@
-"""Measure what the variants of models cost on this device, within a time budget."""
+"""Measure what the variants and exits of models cost on this device, within a time budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blockprofiles.bench import Bench, Engine, set_up
+from blockprofiles.bench import Bench, Candidate, Engine, HeadCandidate, set_up
 from blockprofiles.record import Row
 from blockprofiles.rounds import Samples, time_rounds
 from blockstore.block import Model
@@ -38,12 +38,12 @@ def measure(
     progress: Callable[[float], None],
     known: Collection[str] = frozenset(),
 ) -> Measurement:
-    """Rows of all variants of `models` that `engine` runs, except those whose digest is `known`.
+    """Rows of all variants and exits of `models` that `engine` runs, except those whose digest is `known`.
 
     `path_of` gives the verified file of a digest. `now` counts seconds; `progress` is told the share that is
     done, 0 to 1. One model is in memory at a time. `budget_s` is shared among the models and includes loading;
-    it is overrun where the least number of rounds takes longer. A variant that fails is left out and named in
-    `faults`.
+    it is overrun where the least number of rounds takes longer. A variant or an exit that fails is left out
+    and named in `faults`.
     """
     end_s = now() + budget_s
     rows: dict[str, Row] = {}
@@ -69,7 +69,8 @@ def _part(progress: Callable[[float], None], number: int, count: int) -> Callabl
 
 
 def _rows(bench: Bench, samples: Samples, engine: str, threads: int) -> Iterator[Row]:
-    for candidate in (c for candidates in bench.blocks for c in candidates):
+    taking_part: list[Candidate | HeadCandidate] = [c for candidates in bench.blocks for c in candidates]
+    for candidate in (*taking_part, *bench.heads):
         times_ms = samples[candidate.digest]
         median_ms, p95_ms = np.percentile(times_ms, (50, 95))
         yield Row(

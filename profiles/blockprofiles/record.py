@@ -1,4 +1,4 @@
-"""One measured row: what a variant costs on one device, engine and thread count. Raw times stay with the settings."""
+"""One measured row: what a blob costs on one device, engine and thread count. Raw times stay with the settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Cost of one blob. Times are of the block inside a whole warm route, not of the block alone."""
+    """Cost of one blob. Times are of the block or head inside a whole warm route, not of it alone."""
 
     digest: str
     engine: str

@@ -5,17 +5,19 @@ weights a block, the sums of isolated medians missed the time of a route by 5 to
 
 A round is a few whole routes that together contain every variant, and the clock is read at every block boundary,
 as a lane does. Each round combines the variants anew, so that every variant is seen beside many others, and a
-disturbance of the machine hits all alike.
+disturbance of the machine hits all alike. The first route of a round also runs the exits, each after its block and on
+the tensors that it takes there; the others do not, so that the blocks are mostly timed as they run without.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from blockprofiles.bench import Bench, Candidate
+from blockprofiles.bench import Bench, Candidate, HeadCandidate
 
 WARM_UP_ROUNDS = 3
 MIN_ROUNDS = 5
@@ -76,11 +78,30 @@ def _run_round(
     now: Callable[[], float],
     samples: defaultdict[str, list[float]],
 ) -> None:
+    heads = bench.heads
     for route in covering_routes(bench, generator):
-        tensor, last_s = bench.frame, now()
-        times_ms = []
-        for candidate in route:
-            tensor, before_s, last_s = candidate.block.run(tensor), last_s, now()
-            times_ms.append((last_s - before_s) * 1e3)
-        for candidate, time_ms in zip(route, times_ms, strict=True):
-            samples[candidate.digest].append(time_ms)
+        for digest, time_ms in _times(bench.frame, route, heads, now):
+            samples[digest].append(time_ms)
+        heads = ()
+
+
+def _times(
+    frame: Any, route: Sequence[Candidate], heads: Sequence[HeadCandidate], now: Callable[[], float]
+) -> list[tuple[str, float]]:
+    """Digest and time in ms of what ran, in order."""
+    times_ms = []
+    taken = {block for head in heads for block in head.inputs}
+    outputs: dict[int, Any] = {}
+    after = {head.inputs[-1]: head for head in heads}
+    tensor, last_s = frame, now()
+    for block, candidate in enumerate(route):
+        tensor, before_s, last_s = candidate.block.run(tensor), last_s, now()
+        times_ms.append((candidate.digest, (last_s - before_s) * 1e3))
+        if block in taken:
+            outputs[block] = tensor
+        if block in after:
+            head = after[block]
+            head.head.run([outputs[i] for i in head.inputs])
+            before_s, last_s = last_s, now()
+            times_ms.append((head.digest, (last_s - before_s) * 1e3))
+    return times_ms

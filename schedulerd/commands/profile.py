@@ -1,4 +1,4 @@
-"""`schedulerd profile`: measure what the variants in the store cost on this board, and show it."""
+"""`schedulerd profile`: measure what the variants and exits in the store cost on this board, and show it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from schedulerd.commands.tables import size_text, table
 
 if TYPE_CHECKING:
     from blockprofiles.table import Table
-    from blockstore.block import Model
+    from blockstore.block import Artifact, Model
     from blockstore.errors import BlockStoreError
     from blockstore.store import Store
     from schedulerd.config import Config
@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure what the cached profile lacks and print all of it; 1 when a variant could not be measured."""
+    """Measure what the cached profile lacks and print all of it; 1 when some of it could not be measured."""
     from blockprofiles.cache import table_path
     from blockstore.store import Store
     from schedulerd import config as configuration
@@ -86,23 +86,29 @@ def _left_out(name: str, error: BlockStoreError) -> None:
 
 
 def _rows(models: tuple[Model, ...], measured: Table) -> Iterator[dict[str, Any]]:
-    """One for each variant that the engine has an artifact for, in the order of the store."""
-    for model, block, variant in ((m, b, v) for m in models for b in m.blocks for v in b.variants):
-        artifact = variant.artifact(measured.device.engine)
-        if artifact is None:
-            continue
-        row = None if measured.missing([artifact.digest]) else measured.row(artifact.digest)
-        yield {
-            "model": model.name,
-            "block": block.index,
-            "variant": variant.name,
-            "digest": artifact.digest,
-            "measured": row is not None,
-            "latency_ms": row and row.latency_ms,
-            "latency_p95_ms": row and row.latency_p95_ms,
-            "memory_bytes": row and row.memory_bytes,
-            "samples_ms": row and row.samples_ms,
-        }
+    """One for each variant and each exit that the engine has an artifact for, in the order of the store."""
+    engine = measured.device.engine
+    for model in models:
+        for block in model.blocks:
+            for variant in block.variants:
+                if artifact := variant.artifact(engine):
+                    yield _row(measured, artifact, model=model.name, block=block.index, variant=variant.name, exit=None)
+        for e in model.exits:
+            if artifact := e.artifact(engine):
+                yield _row(measured, artifact, model=model.name, block=e.block, variant=None, exit=e.name)
+
+
+def _row(measured: Table, artifact: Artifact, **place: str | int | None) -> dict[str, Any]:
+    row = None if measured.missing([artifact.digest]) else measured.row(artifact.digest)
+    return {
+        **place,
+        "digest": artifact.digest,
+        "measured": row is not None,
+        "latency_ms": row and row.latency_ms,
+        "latency_p95_ms": row and row.latency_p95_ms,
+        "memory_bytes": row and row.memory_bytes,
+        "samples_ms": row and row.samples_ms,
+    }
 
 
 def _document(measured: Table, path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -119,7 +125,7 @@ def _document(measured: Table, path: Path, rows: list[dict[str, Any]]) -> dict[s
 
 def _lines(measured: Table, path: Path, rows: list[dict[str, Any]]) -> list[str]:
     device = measured.device
-    cells = [(row["model"], str(row["block"]), row["variant"], *_figures(row)) for row in rows]
+    cells = [(row["model"], str(row["block"]), row["variant"] or f"exit {row['exit']}", *_figures(row)) for row in rows]
     header = ("MODEL", "BLOCK", "VARIANT", "MS", "P95", "MEMORY")
     return [
         *table(header, cells, numbers=("BLOCK", "MS", "P95", "MEMORY")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from schedulerd.commands.tables import RESTART_NOTE, count_text, size_text, table
 
 if TYPE_CHECKING:
-    from blockstore.block import Model
+    from blockstore.block import Artifact, Model
     from blockstore.store import Store
 
 
@@ -43,7 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         return added
 
     add("ls", _ls, "list the models")
-    add("show", _show, "show the blocks and variants of a model").add_argument("model", metavar="MODEL")
+    add("show", _show, "show the blocks, variants and exits of a model").add_argument("model", metavar="MODEL")
     add("verify", _verify, "read and hash every blob; exit code 1 when something is damaged")
     collect = add("gc", _gc, "remove blobs that no model uses, and what crashes left")
     collect.add_argument(
@@ -110,6 +110,7 @@ def _described(store: Store, model: Model) -> dict[str, Any]:
         "input": str(model.input),
         "blocks": len(model.blocks),
         "variants": sum(len(block.variants) for block in model.blocks),
+        "exits": len(model.exits),
         "accuracy": model.accuracy,
         "evaluated_images": model.evaluated_images,
         "bytes": sum(_sizes(model).values()),
@@ -119,17 +120,18 @@ def _described(store: Store, model: Model) -> dict[str, Any]:
 
 
 def _sizes(model: Model) -> dict[str, int]:
-    return {a.digest: a.size_bytes for b in model.blocks for v in b.variants for a in v.artifacts}
+    return {a.digest: a.size_bytes for a in model.artifacts()}
 
 
 def _ls_lines(document: dict[str, Any]) -> list[str]:
-    header = ("MODEL", "INPUT", "BLOCKS", "VARIANTS", "ACCURACY", "SIZE", "STATE")
+    header = ("MODEL", "INPUT", "BLOCKS", "VARIANTS", "EXITS", "ACCURACY", "SIZE", "STATE")
     rows = [
         (
             model["name"],
             model.get("input", "-"),
             str(model.get("blocks", "-")),
             str(model.get("variants", "-")),
+            str(model.get("exits", "-")),
             f"{model['accuracy']:.4f}" if "accuracy" in model else "-",
             size_text(model["bytes"]) if "bytes" in model else "-",
             model["state"],
@@ -140,7 +142,7 @@ def _ls_lines(document: dict[str, Any]) -> list[str]:
         f"{count_text(len(rows), 'model')}, {count_text(document['blobs'], 'blob')}, {size_text(document['bytes'])}"
         " (equal blobs counted once)"
     )
-    lines = [*table(header, rows, numbers=header[2:6]), "", total] if rows else ["no models"]
+    lines = [*table(header, rows, numbers=header[2:7]), "", total] if rows else ["no models"]
     if document["quarantined"]:
         lines.append(f"{count_text(len(document['quarantined']), 'damaged blob')} in quarantine")
     return lines
@@ -164,10 +166,7 @@ def _show_lines(model: Model, missing: frozenset[str]) -> list[str]:
             f"{variant.accuracy_drop:+.4f}",
             str(variant.parameters),
             str(variant.multiply_adds),
-            ", ".join(
-                f"{a.engine} {size_text(a.size_bytes)}{' (missing)' if a.digest in missing else ''}"
-                for a in variant.artifacts
-            ),
+            _artifacts(variant.artifacts, missing),
         )
         for block in model.blocks
         for variant in block.variants
@@ -178,7 +177,58 @@ def _show_lines(model: Model, missing: frozenset[str]) -> list[str]:
         *(f"  {key}: {value}" for key, value in sorted(model.provenance.items())),
         "",
         *table(header, rows, numbers=header[4:7]),
+        *(["", *_exit_lines(model, missing)] if model.exits else []),
+        *(["", *_policy_lines(model)] if model.policies else []),
     ]
+
+
+def _artifacts(artifacts: Sequence[Artifact], missing: frozenset[str]) -> str:
+    return ", ".join(
+        f"{a.engine} {size_text(a.size_bytes)}{' (missing)' if a.digest in missing else ''}" for a in artifacts
+    )
+
+
+def _exit_lines(model: Model, missing: frozenset[str]) -> list[str]:
+    header = (
+        "EXIT",
+        "BLOCK",
+        "TAKES",
+        "METHOD",
+        "CONFIDENCE",
+        "TEMPERATURE",
+        "PARAMETERS",
+        "MULTIPLY-ADDS",
+        "ARTIFACTS",
+    )
+    rows = [
+        (
+            e.name,
+            str(e.block),
+            ", ".join(map(str, e.inputs)),
+            e.method,
+            e.measure,
+            f"{e.temperature:.3f}",
+            str(e.parameters),
+            str(e.multiply_adds),
+            _artifacts(e.artifacts, missing),
+        )
+        for e in model.exits
+    ]
+    return table(header, rows, numbers=("BLOCK", *header[5:8]))
+
+
+def _policy_lines(model: Model) -> list[str]:
+    header = ("POLICY", "DROP", "LEAVE", "STEPS")
+    rows = [
+        (
+            offered.policy.name,
+            f"{offered.forecast.accuracy_drop:+.4f}",
+            " ".join(f"{share:.0%}" for share in offered.forecast.shares),
+            str(offered.policy),
+        )
+        for offered in model.policies
+    ]
+    return table(header, rows, numbers=("DROP",))
 
 
 def _verify(store: Store, _args: argparse.Namespace) -> Answer:

@@ -10,14 +10,16 @@ import concurrent.futures
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import structlog
 
-from blockstore.assembly import LoadedBlock
+from blockstore.assembly import LoadedBlock, LoadedHead
 from blockstore.lifecycle import State, moved
 from blockstore.residency import Resident, evict
 from schedulerd.clock import Clock
 from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.mounting import mounted
 from schedulerd.plan import Plan, Route, RouteChange
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.engines.heap import return_freed_memory
@@ -46,19 +48,30 @@ class LoadTimedOut(Exception):
 
 @dataclass(slots=True)
 class _Held:
-    """A variant that has left `absent`; `block` is None while it is loading."""
+    """A variant or head that has left `absent`; `loaded` is None while it is loading."""
 
     state: State
-    block: LoadedBlock | None
+    loaded: LoadedBlock | LoadedHead | None
     last_used_s: float
 
 
 class Switcher:
     """What is in memory, and which app runs what."""
 
-    def __init__(self, load: Callable[[str], LoadedBlock], clock: Clock, beat: Callable[[], None]) -> None:
-        """Args: load: makes a block of a blob; clock; beat: called now and then while `apply` waits for the loader."""
+    def __init__(
+        self,
+        load: Callable[[str], LoadedBlock],
+        load_head: Callable[[str], LoadedHead],
+        clock: Clock,
+        beat: Callable[[], None],
+    ) -> None:
+        """A switcher with nothing loaded.
+
+        Args: load: makes a block of a blob; load_head: makes the head of an exit of one; clock; beat: called now and
+        then while `apply` waits for the loader.
+        """
         self._load = load
+        self._load_head = load_head
         self._clock = clock
         self._beat = beat
         self._loader = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
@@ -78,7 +91,7 @@ class Switcher:
         wanted = plan.digests()
         missing = sorted(wanted - self._held.keys())
         self._make_room(missing, wanted, memory_limit_bytes, catalogue.size_bytes)
-        self._fetch(missing)
+        self._fetch(missing, heads={digest for app in plan.apps for digest in app.route.heads})
         for change in changes:
             app = apps.get(change.app_id)
             if change.new is None or app is None:
@@ -97,7 +110,7 @@ class Switcher:
         return sum(size_bytes(digest) for digest in self._held)
 
     def states(self) -> dict[str, int]:
-        """How many variants are in each state."""
+        """How many variants and heads are in each state."""
         return dict(Counter(held.state.value for held in self._held.values()))
 
     def close(self) -> None:
@@ -106,17 +119,21 @@ class Switcher:
 
     # Loading.
 
-    def _fetch(self, digests: Sequence[str]) -> None:
+    def _fetch(self, digests: Sequence[str], heads: Collection[str]) -> None:
+        """Load blobs: those of `heads` as heads, all others as blocks."""
         for digest in digests:
             self._held[digest] = _Held(moved(State.ABSENT, State.LOADING), None, self._clock.now_s())
-        futures = {digest: self._loader.submit(self._load, digest) for digest in digests}
+        futures: dict[str, concurrent.futures.Future[LoadedBlock | LoadedHead]] = {
+            digest: self._loader.submit(self._load_head if digest in heads else self._load, digest)
+            for digest in digests
+        }
         self._await(futures.values())
         reasons: dict[str, str] = {}
         late = 0
         for digest, future in futures.items():
             held = self._held[digest]
             if future.done() and (error := future.exception()) is None:
-                held.block = future.result()
+                held.loaded = future.result()
                 held.state = moved(held.state, State.WARM)
                 continue
             moved(held.state, State.ABSENT)
@@ -132,7 +149,7 @@ class Switcher:
         if late:
             raise LoadTimedOut(f"{late} of {len(digests)} blobs were not loaded within {LOAD_TIMEOUT_S:g} s")
 
-    def _await(self, futures: Collection[concurrent.futures.Future[LoadedBlock]]) -> None:
+    def _await(self, futures: Collection[concurrent.futures.Future[LoadedBlock | LoadedHead]]) -> None:
         until_s = self._clock.now_s() + LOAD_TIMEOUT_S
         waiting = set(futures)
         while waiting and self._clock.now_s() < until_s:
@@ -143,12 +160,15 @@ class Switcher:
     def _loaded(self, route: Route, plan: Plan, app_id: str, catalogue: Catalogue) -> LoadedRoute:
         planned = plan.app(app_id)
         assert planned is not None, "a change to a new route is part of its plan"
-        blocks = []
-        for digest in route.digests:
-            block = self._held[digest].block
-            assert block is not None, "everything a plan wants has been fetched"
-            blocks.append(block)
-        return LoadedRoute(route, tuple(blocks), plan.number, planned.accuracy, catalogue.expected_p95_ms(route))
+        blocks = [cast(LoadedBlock, self._fetched(digest)) for digest in route.digests]
+        heads = {digest: cast(LoadedHead, self._fetched(digest)) for digest in route.heads}
+        return mounted(planned, plan.number, blocks, heads, catalogue)
+
+    def _fetched(self, digest: str) -> LoadedBlock | LoadedHead:
+        """Which of the two it is, the plan said when it was loaded."""
+        loaded = self._held[digest].loaded
+        assert loaded is not None, "everything a plan wants has been fetched"
+        return loaded
 
     # Swapping.
 
@@ -168,8 +188,8 @@ class Switcher:
         # A lane that has read the old route but not pinned it yet holds a reference to its blocks: forgetting them here
         # too early costs a reload later, never a crash.
         self._draining = [route for route in self._draining if not route.pins.drained]
-        live = {d for route in self._running.values() for d in route.route.digests}
-        draining = {d for route in self._draining for d in route.route.digests} - live
+        live = {d for route in self._running.values() for d in _blobs(route)}
+        draining = {d for route in self._draining for d in _blobs(route)} - live
         now_s = self._clock.now_s()
         for digest, held in self._held.items():
             target = State.LIVE if digest in live else State.DRAINING if digest in draining else State.WARM
@@ -206,6 +226,10 @@ class Switcher:
         if coming and eviction.short_bytes:
             # Routes are never taken away before the new ones run, so old and new are in memory together for a moment.
             log.info("over_memory_limit_while_swapping", bytes=eviction.short_bytes)
+
+
+def _blobs(loaded: LoadedRoute) -> tuple[str, ...]:
+    return (*loaded.route.digests, *loaded.route.heads)
 
 
 def _path(state: State, target: State) -> tuple[State, ...]:

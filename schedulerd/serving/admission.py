@@ -9,10 +9,13 @@ import difflib
 from collections.abc import Mapping
 
 from blockstore.block import Model
+from blockstore.errors import BadPolicy
+from blockstore.exits import FINAL, ExitPolicy, policy_of
 from schedulerd.errors import BadTensor, BadValue, NotRegistered, UnknownModel
 from schedulerd.plan import LATE_POLICIES, App
 from schedulerd.serving.apps import LiveApp
-from schedulerd.wire.messages import Infer, Register
+from schedulerd.serving.route import LoadedRoute
+from schedulerd.wire.messages import MAX_REPLY_TENSORS, Infer, Register
 
 MAX_BUDGET_MS = 60_000.0
 MAX_RATE_HZ = 1_000.0
@@ -36,6 +39,8 @@ def admit_app(request: Register, app_id: str, models: Mapping[str, Model]) -> Ap
         )
     if request.late not in LATE_POLICIES:
         raise BadValue(f"late is {request.late!r}; it must be one of {', '.join(LATE_POLICIES)}")
+    if request.late == "exit" and not model.exits:
+        raise BadValue(f"late is 'exit', and {request.model!r} has no exits; use drop or run")
     return App(
         app_id=app_id,
         model=request.model,
@@ -44,7 +49,20 @@ def admit_app(request: Register, app_id: str, models: Mapping[str, Model]) -> Ap
         priority=request.priority,
         accuracy_floor=request.accuracy_floor,
         late=request.late,
+        exits=_admit_policy(request, model),
     )
+
+
+def _admit_policy(request: Register, model: Model) -> ExitPolicy | None:
+    """The exit policy that a registration insists on."""
+    if request.exits is None:
+        return None
+    if not model.exits:
+        raise BadValue(f"{request.model!r} has no exits; register without the key `exits`")
+    try:
+        return policy_of(request.exits, model.depths())
+    except BadPolicy as error:
+        raise BadValue(str(error)) from error
 
 
 def check_budget_ms(budget_ms: float) -> None:
@@ -54,7 +72,7 @@ def check_budget_ms(budget_ms: float) -> None:
 
 
 def admit_frame(app: LiveApp | None, request: Infer) -> LiveApp:
-    """The app that a request belongs to. Raises `NotRegistered` or `BadTensor`."""
+    """The app that a request belongs to. Raises `NotRegistered`, `BadTensor` or `BadValue`."""
     if app is None or app.route is None:
         raise NotRegistered("register a model and wait for the answer before sending frames")
     if len(request.tensors) != 1:
@@ -64,7 +82,30 @@ def admit_frame(app: LiveApp | None, request: Infer) -> LiveApp:
     if tensor.dtype != wanted.dtype or (tensor.shape != wanted.shape and tensor.shape != (1, *wanted.shape)):
         given = f"{tensor.dtype}[{'x'.join(map(str, tensor.shape))}]"
         raise BadTensor(f"frame is {given}; {app.spec.model!r} takes {wanted}, one frame a request")
+    if request.exits:
+        admit_exits(request.exits, app.spec.model, app.route, len(app.outputs))
     return app
+
+
+def admit_exits(asked: tuple[str, ...], model: str, route: LoadedRoute, outputs: int) -> None:
+    """`BadValue` unless `route` has every exit that is asked for and one reply can carry what they give.
+
+    `outputs`: how many the network has, 0 where it has one.
+    """
+    offered = route.offered()
+    lacking = next((name for name in asked if name not in offered), None)
+    if lacking is not None:
+        raise BadValue(
+            f"the route of {model!r} has no exit {lacking!r}; it has {', '.join(offered)}"
+            + (f", as its policy ends at {route.route.policy.last!r}" if lacking == FINAL else "")
+        )
+    if len(set(asked)) < len(asked):
+        raise BadValue(f"exits are {', '.join(asked)}; name each once")
+    tensors = len(asked) * max(1, outputs)
+    if tensors > MAX_REPLY_TENSORS:
+        raise BadValue(
+            f"{len(asked)} exits give {tensors} tensors; a reply carries {MAX_REPLY_TENSORS}: ask for fewer exits"
+        )
 
 
 def _unknown_model(name: str, models: Mapping[str, Model]) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from blockstore.block import TensorSpec
+from blockstore.exits import FINAL
 from blockstore.outputs import unpack
 from schedulerd.clock import Clock
 from schedulerd.errors import DeadlinePassed, NotRegistered
+from schedulerd.serving.admission import admit_exits
 from schedulerd.serving.engines.base import Array, Engine
 from schedulerd.serving.job import Job
 from schedulerd.serving.meter import Observation
+from schedulerd.serving.passage import AskedPassage, Departure, Passage, PolicyPassage
+from schedulerd.serving.route import LoadedRoute, RouteExits
 from schedulerd.wire.messages import Result, TensorHeader
 
 
@@ -19,7 +26,11 @@ class Executor:
         self._clock = clock
 
     def start(self, job: Job) -> None:
-        """Take and pin the app's route. Raises `DeadlinePassed` where the app wants late requests dropped."""
+        """Take and pin the app's route.
+
+        Raises `DeadlinePassed` where the app wants late requests dropped, `BadValue` where the route has changed since
+        the request was admitted and has an exit no more that it asks for.
+        """
         app = job.app
         if app.spec.late == "drop" and self._clock.now_s() > job.deadline_s:
             late_ms = (self._clock.now_s() - job.deadline_s) * 1e3
@@ -27,39 +38,70 @@ class Executor:
         route = app.route
         if route is None:
             raise NotRegistered(f"{app.spec.app_id!r} has no route any more; register again")
+        if job.asked:
+            admit_exits(job.asked, app.spec.model, route, len(app.outputs))
         route.pins.take()
         job.route = route
+        if route.exits is not None:
+            job.passage = self._passage(job, route.exits)
         job.tensor = self._engine.feed(job.array)
 
     def step(self, job: Job) -> bool:
-        """Run the job's next block; True when it was the last one."""
+        """Run the job's next block, and the exit after it; True when the job ends there."""
         assert job.route is not None, "start() comes before step()"
         blocks = job.route.blocks
         began_s = self._clock.now_s()
         job.tensor = blocks[job.next_block].run(job.tensor)
+        leaves = job.passage is not None and job.passage.leaves(job.next_block, job.tensor)
         job.run_s += self._clock.now_s() - began_s
         job.next_block += 1
-        return job.next_block == len(blocks)
+        return leaves or job.next_block == len(blocks)
 
     def finish(self, job: Job) -> tuple[Result, tuple[Array, ...]]:
-        """The reply of a job whose last block has run, an array for each output; its cost goes into the app's meter."""
+        """The reply of a job that has ended, an array for each output; its cost goes into the app's meter."""
         route = job.route
         assert route is not None
-        outputs = unpack(self._engine.fetch(job.tensor), job.app.outputs)
+        end = job.passage.departure(job.tensor, route.accuracy) if job.passage is not None else _at_end(job, route)
+        outputs = self._fetched(end.tensors, job.app.outputs)
         now_s = self._clock.now_s()
         latency_ms = (now_s - job.arrived_s) * 1e3
         run_ms = job.run_s * 1e3
         met = now_s <= job.deadline_s
-        job.app.meter.add(Observation(now_s, latency_ms, run_ms, route.expected_p95_ms, met))
+        job.app.meter.add(
+            Observation(
+                now_s, latency_ms, run_ms, end.expected_p95_ms, met, route.plan, end.exit, end.left, end.evaluated
+            )
+        )
         header = Result(
             id=job.message_id,
             tensors=tuple(TensorHeader(output.dtype.name, output.shape) for output in outputs),
             plan=route.plan,
             route=route.route.variants,
-            accuracy=route.accuracy,
+            accuracy=end.accuracy,
             queue_ms=latency_ms - run_ms,
             run_ms=run_ms,
             budget_ms=job.budget_ms,
             deadline_met=met,
+            exit=end.exit,
+            left=end.left,
+            confidence=end.confidence,
+            exits=job.asked,
         )
         return header, outputs
+
+    def _passage(self, job: Job, exits: RouteExits) -> Passage:
+        if job.asked:
+            return AskedPassage(exits, job.asked)
+        deadline_s = job.deadline_s if job.app.spec.late == "exit" else None
+        return PolicyPassage(exits, deadline_s, self._clock.now_s)
+
+    def _fetched(self, tensors: tuple[Any, ...], outputs: tuple[TensorSpec, ...]) -> tuple[Array, ...]:
+        if len(tensors) == 1:
+            return unpack(self._engine.fetch(tensors[0]), outputs)
+        return tuple(array for tensor in tensors for array in unpack(self._engine.fetch(tensor), outputs))
+
+
+def _at_end(job: Job, route: LoadedRoute) -> Departure:
+    """Of a route without exits."""
+    left = "asked" if job.asked else "end"
+    return Departure(FINAL, left, None, route.accuracy, (job.tensor,), route.expected_p95_ms)

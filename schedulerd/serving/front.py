@@ -122,7 +122,7 @@ class Front:
             raise ShuttingDown(STOPPING)
         app = admit_frame(self._registry.of(identity), request)
         frame = as_batch(array_of(request.tensors[0], buffers[0]), app.input.shape)
-        self._queue.put(Job(app, request.id, frame, arrived_s))
+        self._queue.put(Job(app, request.id, frame, arrived_s, request.exits))
 
     def _register(self, identity: bytes, request: Register) -> None:
         if self.stopping.is_set():

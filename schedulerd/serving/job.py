@@ -6,6 +6,7 @@ from typing import Any
 
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.engines.base import Array
+from schedulerd.serving.passage import Passage
 from schedulerd.serving.route import LoadedRoute
 
 
@@ -16,18 +17,24 @@ class Job:
         "app",
         "array",
         "arrived_s",
+        "asked",
         "budget_ms",
         "deadline_s",
         "message_id",
         "next_block",
+        "passage",
         "route",
         "run_s",
         "tensor",
     )
 
-    def __init__(self, app: LiveApp, message_id: int, array: Array, arrived_s: float) -> None:
+    def __init__(
+        self, app: LiveApp, message_id: int, array: Array, arrived_s: float, asked: tuple[str, ...] = ()
+    ) -> None:
         self.app = app
         self.message_id = message_id
+        self.asked = asked
+        """Exits whose outputs the request asks for; empty where the policy decides."""
         self.array = array
         """The frame as a batch of one, `[1, *input shape]`."""
         self.arrived_s = arrived_s
@@ -36,8 +43,10 @@ class Job:
         self.deadline_s = arrived_s + self.budget_ms * 1e-3
         self.route: LoadedRoute | None = None
         """Taken from the app once, when the request starts; pinned until it ends."""
+        self.passage: Passage | None = None
+        """Its way past the exits, where the route has any."""
         self.tensor: Any = None
         """The output of the last block that ran, in the engine's own form."""
         self.next_block = 0
         self.run_s = 0.0
-        """Time spent inside blocks."""
+        """Time spent inside blocks and exits."""

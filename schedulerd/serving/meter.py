@@ -5,24 +5,34 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
+
+from blockstore.exits import FINAL
 
 WINDOW = 512
 """Observations kept per app: half a minute at 15 Hz, and enough for a 95th percentile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One answered request."""
+class Observation(NamedTuple):
+    """One answered request. A tuple, because one is made of every frame, and making a frozen dataclass takes longer."""
 
     at_s: float
     latency_ms: float
     """From arrival to the reply being ready."""
     run_ms: float
-    """Time inside blocks."""
+    """Time inside blocks and exits."""
     expected_p95_ms: float
-    """The profile's sum of 95th percentiles for the same route on a quiet board."""
+    """The profile's sum of 95th percentiles for the blocks and exits that ran, on a quiet board."""
     deadline_met: bool
+    plan: int = 0
+    """Under which it ran."""
+    exit: str = FINAL
+    """At which it left."""
+    left: str = "end"
+    """Why there: one of `wire.messages.LEFT`."""
+    evaluated: tuple[tuple[str, bool], ...] = ()
+    """The steps of the policy that it came to, but for the last one, at which every frame leaves: `(exit, confident)`.
+    Empty where the request asked for given exits and no policy was followed."""
 
 
 class Meter:
@@ -38,12 +48,15 @@ class Meter:
         self.missed = 0
         self.refused: Counter[str] = Counter()
         """Refusals by wire code."""
+        self.exits: Counter[str] = Counter()
+        """Answers by the exit at which the frame left, without those whose request asked for given exits."""
 
     def add(self, observation: Observation) -> None:
         """Count one answered request."""
         self._window.append(observation)
         self.answered += 1
         self.missed += not observation.deadline_met
+        self.exits[observation.exit] += observation.left != "asked"
 
     def refuse(self, code: str) -> None:
         """Count one refusal."""

@@ -7,24 +7,86 @@ The old route is released when its last request has unpinned it.
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from blockstore.assembly import LoadedBlock
+from blockstore.assembly import LoadedBlock, LoadedHead
+from blockstore.exits import FINAL, Curve
 from schedulerd.plan import Route
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedExit:
+    """An exit in memory, with what is known of it behind the variants of this route."""
+
+    name: str
+    block: int
+    """A frame can leave after this block."""
+    inputs: tuple[int, ...]
+    """Blocks whose outputs the head takes, by rising depth, its own last."""
+    head: LoadedHead
+    threshold: float | None
+    """Confidence from which a frame leaves; None where the policy does not use this exit."""
+    curve: Curve
+    p95_ms: float
+    """The profile's 95th percentile of the head, unscaled."""
+    onward_s: float
+    """Predicted time from here to the output of the next exit, or of the route's end, under the load of the plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteExits:
+    """The exits of one route."""
+
+    after: tuple[LoadedExit | None, ...]
+    """For each block of the route, the exit after it."""
+    block_p95_ms: tuple[float, ...]
+    """The profile's 95th percentile of each block, unscaled."""
+    kept_until: Mapping[int, int]
+    """Block whose output the head of a later exit takes -> block of the last such exit."""
+
+    @staticmethod
+    def of(exits: Sequence[LoadedExit], block_p95_ms: Sequence[float]) -> RouteExits:
+        """Exits by rising depth, on a route of so many blocks."""
+        by_block = {e.block: e for e in exits}
+        return RouteExits(
+            after=tuple(by_block.get(block) for block in range(len(block_p95_ms))),
+            block_p95_ms=tuple(block_p95_ms),
+            kept_until={taken: e.block for e in exits for taken in e.inputs if taken < e.block},
+        )
+
+    @property
+    def last_block(self) -> int:
+        """Where the route ends."""
+        return len(self.after) - 1
+
+    def depth_of(self, names: Collection[str]) -> int:
+        """The block after which the deepest of these exits stands."""
+        if FINAL in names:
+            return self.last_block
+        return max(e.block for e in self.after if e is not None and e.name in names)
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedRoute:
-    """One loaded block per block of the model, with what was predicted when the plan was made."""
+    """One loaded block for each block that the route has, with what was predicted when the plan was made."""
 
     route: Route
     blocks: tuple[LoadedBlock, ...]
     plan: int
     """Number of the plan that put this route in place."""
     accuracy: float
+    """Predicted for the route with its exit policy, 0 to 1."""
     expected_p95_ms: float
     """The profile's sum of the blocks' 95th percentiles, unscaled: what the live timings are compared with."""
+    exits: RouteExits | None = None
+    """None for a route without any."""
     pins: PinCount = field(default_factory=lambda: PinCount(), compare=False)
+
+    def offered(self) -> tuple[str, ...]:
+        """The exits whose outputs a request may ask for; `FINAL` is not among them where the policy caps the depth."""
+        named = () if self.exits is None else tuple(e.name for e in self.exits.after if e is not None)
+        return (*named, FINAL) if self.route.policy.last == FINAL else named
 
 
 class PinCount:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from schedulerd.wire.messages import (
     DTYPES,
+    FINAL,
     MAX_ARRAY_LENGTH,
     MAX_HEADER_BYTES,
     MAX_MAP_LENGTH,
@@ -34,6 +35,7 @@ from schedulerd.wire.messages import (
     Infer,
     Message,
     Ping,
+    Register,
     Reply,
     Request,
     Result,
@@ -44,11 +46,13 @@ from schedulerd.wire.schema import (
     REQUESTS,
     Schema,
     Unfit,
+    exits,
     flag,
     integer,
     number,
     shown,
     tensor,
+    text,
     texts,
 )
 
@@ -113,6 +117,8 @@ def encode(message: Message, arrays: Sequence[Array] = ()) -> list[Frame]:
             "id": message.id,
             "tensors": [{"dtype": t.dtype, "shape": t.shape} for t in message.tensors],
         }
+        if message.exits:
+            header["exits"] = message.exits
     elif type(message) is Result:
         header = {
             "v": PROTOCOL_VERSION,
@@ -126,11 +132,19 @@ def encode(message: Message, arrays: Sequence[Array] = ()) -> list[Frame]:
             "run_ms": message.run_ms,
             "budget_ms": message.budget_ms,
             "deadline_met": message.deadline_met,
+            "exit": message.exit,
+            "left": message.left,
+            "confidence": message.confidence,
         }
+        if message.exits:
+            header["exits"] = message.exits
     else:
         kind = type(message)
         header = {"v": PROTOCOL_VERSION, "op": _OPS[kind], "id": message.id}
         header.update((key, getattr(message, key)) for key in _KEYS[kind])
+        if kind is Register and header["exits"] is None:
+            # A daemon from before there were exits refuses the key.
+            del header["exits"]
         return [msgpack.packb(header, default=_plain)]
     return [msgpack.packb(header), *(np.ascontiguousarray(array).data.cast("B") for array in arrays)]
 
@@ -238,12 +252,24 @@ def _read(schema: Schema, header: Mapping[str, Any], message_id: int, frames: Se
 
 
 def _infer(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Infer, list[memoryview]]:
-    if len(header) != 4:
-        extra = sorted(header.keys() - {"v", "op", "id", "tensors"}, key=repr)
+    asked = () if len(header) == 4 else _asked(header, message_id)
+    tensors, buffers = _tensors(header.get("tensors"), message_id, frames, MAX_TENSORS)
+    return Infer(message_id, tensors, asked), buffers
+
+
+def _asked(header: dict[str, Any], message_id: int) -> tuple[str, ...]:
+    """The exits that a frame asks for; there must be no other key than them and those of every frame."""
+    extra = sorted(header.keys() - {"v", "op", "id", "tensors", "exits"}, key=repr)
+    if extra or "exits" not in header:
         problem = f"has no key {shown(extra[0])}; leave it out" if extra else "needs the key 'tensors'"
         raise WireError(Code.BAD_MESSAGE, f"infer {problem}", message_id)
-    tensors, buffers = _tensors(header.get("tensors"), message_id, frames, MAX_TENSORS)
-    return Infer(message_id, tensors), buffers
+    try:
+        asked = exits(header["exits"])
+    except Unfit as unfit:
+        raise WireError(unfit.code, f"exits {unfit}", message_id) from None
+    if not asked:
+        raise WireError(Code.BAD_VALUE, "exits is empty; name an exit, or leave the key out", message_id)
+    return asked
 
 
 def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Result, list[memoryview]]:
@@ -259,11 +285,19 @@ def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) ->
             number(header["run_ms"]),
             number(header["budget_ms"]),
             flag(header["deadline_met"]),
+            # Absent from the replies of a daemon from before there were exits.
+            text(header.get("exit", FINAL)),
+            text(header.get("left", "end")),
+            None if header.get("confidence") is None else number(header["confidence"]),
+            texts(header["exits"]) if "exits" in header else (),
         )
     except KeyError as missing:
         raise WireError(Code.BAD_MESSAGE, f"key {missing} is missing", message_id) from None
     except Unfit as unfit:
         raise WireError(unfit.code, f"a value of the result {unfit}", message_id) from None
+    if result.exits and len(tensors) % len(result.exits):
+        problem = f"{len(tensors)} tensors for {len(result.exits)} exits; each has as many as the others"
+        raise WireError(Code.BAD_MESSAGE, problem, message_id)
     return result, buffers
 
 

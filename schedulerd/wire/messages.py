@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 PROTOCOL_VERSION = 1
+
+FINAL = "final"
+"""The network's own end, where an exit is named."""
 
 MAX_HEADER_BYTES = 64 * 1024
 """Header of a request."""
@@ -29,6 +32,8 @@ MAX_NAME_CHARACTERS = 128
 """Model and app names."""
 MAX_MAP_LENGTH = 32
 MAX_ARRAY_LENGTH = 32
+MAX_EXITS = 17
+"""Named by one policy or asked for by one frame: the 16 that a model may have, and `final`."""
 MAX_REPLY_LENGTH = 65_536
 """Entries of a map or an array, and bytes of a string, in a reply or an event."""
 
@@ -98,9 +103,11 @@ class Register:
     priority: int = 5
     accuracy_floor: float = 0.0
     late: str = "run"
-    """What becomes of a frame whose deadline passes while it waits: `run` or `drop`."""
+    """What becomes of a late frame: `run`, `drop` (where its deadline passes while it waits), or `exit`."""
     app: str | None = None
     """The name wanted; None lets the daemon make one from the model's."""
+    exits: Mapping[str, float] | None = None
+    """The exit policy wanted, exit -> confidence from which a frame leaves there; None lets the daemon choose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +116,8 @@ class Infer:
 
     id: int
     tensors: tuple[TensorHeader, ...]
+    exits: tuple[str, ...] = ()
+    """Exits whose outputs are wanted, all of them, in this order; empty: that of the exit at which the frame leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +217,17 @@ class Registered:
     plan: int
     outputs: tuple[TensorHeader, ...] = ()
     """Of a network with several outputs: the tensors that come back in place of `output`, which holds them all."""
+    policy: Mapping[str, float] = field(default_factory=dict)
+    """Exits that are enabled -> confidence from which a frame leaves there; 0 for the last."""
+    exit_shares: Mapping[str, float] = field(default_factory=dict)
+    """Share of the frames that is expected to leave at each of these."""
+    exits: tuple[str, ...] = ()
+    """Every exit of the model, by rising depth, without `final`."""
+
+
+LEFT = ("end", "confident", "deadline", "asked")
+"""Why a frame ran no further. `end`: it ran to the last step of its policy. `confident`: an exit was sure enough.
+`deadline`: the next exit would have been too late (late policy `exit`). `asked`: its request asked for given exits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,15 +238,24 @@ class Result:
     tensors: tuple[TensorHeader, ...]
     plan: int
     route: tuple[str, ...]
+    """Variant of each block of the route, up to its last exit; `exit` says how far this frame ran."""
     accuracy: float
-    """Predicted for this route, 0 to 1."""
+    """Expected of this answer, 0 to 1: of the route, or of frames that leave at that exit with that confidence."""
     queue_ms: float
     """From arrival to reply, less `run_ms`."""
     run_ms: float
-    """Inside the blocks."""
+    """Inside blocks and exits."""
     budget_ms: float
     """The budget in force when the frame arrived."""
     deadline_met: bool
+    exit: str = FINAL
+    """The deepest exit whose output this is."""
+    left: str = "end"
+    """One of `LEFT`."""
+    confidence: float | None = None
+    """Of `exit` in this output; None at `final`, and where it is no number."""
+    exits: tuple[str, ...] = ()
+    """Whose outputs `tensors` are, where exits were asked for: for each of them as many tensors, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +296,7 @@ Message = Request | Reply
 
 # Events on events.sock.
 
-EVENT_KINDS = ("plan", "app", "budget", "limit", "pressure", "miss")
+EVENT_KINDS = ("plan", "app", "budget", "limit", "pressure", "miss", "exits")
 
 
 @dataclass(frozen=True, slots=True)

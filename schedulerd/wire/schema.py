@@ -14,6 +14,7 @@ from typing import Any
 
 from schedulerd.wire.messages import (
     DTYPES,
+    MAX_EXITS,
     MAX_NAME_CHARACTERS,
     MAX_RANK,
     MAX_TENSOR_BYTES,
@@ -137,6 +138,27 @@ def texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def exits(value: Any) -> tuple[str, ...]:
+    """An array of the names of exits."""
+    given = texts(value)
+    if len(given) > MAX_EXITS:
+        raise Unfit(Code.TOO_LARGE, f"has {len(given)} names; the limit is {MAX_EXITS}")
+    return given
+
+
+def numbers(value: Any) -> dict[str, float]:
+    """A map of numbers by name."""
+    return {text(key): number(item) for key, item in mapping(value).items()}
+
+
+def thresholds(value: Any) -> dict[str, float]:
+    """A map of confidences by exit."""
+    given = numbers(value)
+    if len(given) > MAX_EXITS:
+        raise Unfit(Code.TOO_LARGE, f"has {len(given)} exits; the limit is {MAX_EXITS}")
+    return given
+
+
 def mapping(value: Any) -> dict[str, Any]:
     """A map."""
     if type(value) is not dict:
@@ -193,6 +215,7 @@ REQUESTS: Mapping[str, Schema] = {
             "accuracy_floor": number,
             "late": text,
             "app": nullable(name),
+            "exits": nullable(thresholds),
         },
     ),
     "unregister": Schema(Unregister),
@@ -221,7 +244,7 @@ REPLIES: Mapping[str, Schema] = {
             "miss_ms": number,
             "plan": integer,
         },
-        {"outputs": tensors},
+        {"outputs": tensors, "policy": numbers, "exit_shares": numbers, "exits": texts},
     ),
     "unregistered": Schema(Unregistered),
     "pong": Schema(Pong),

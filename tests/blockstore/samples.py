@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from blockstore.block import ORIGINAL, Artifact, Block, Model, TensorSpec, Variant
+from blockstore.block import ORIGINAL, Artifact, Block, Exit, Model, TensorSpec, Variant
+from blockstore.exits import ANY_UPSTREAM, FINAL, Curve, CurvePoint, CurveSet, ExitPolicy, Forecast, OfferedPolicy
 from blockstore.store import Store
 
 IMAGE = TensorSpec("uint8", (8, 8, 1))
@@ -56,6 +58,33 @@ def sample(
         ),
         provenance=provenance or {"built_at": "2026-01-01T00:00:00+00:00"},
     )
+
+
+def put_sample_with_exits(store: Store, name: str = "exiting", torch_too: tuple[str, ...] = ("exit1",)) -> Model:
+    """A model of three blocks with two exits and a policy for each; those of `torch_too` have heads for torch as well.
+
+    All blocks have both engines.
+    """
+    model = sample(store.put_blob, name, engines=("onnxruntime", "torch"))
+    stem, head = model.blocks
+    middle = replace(stem, index=1, name="middle", input=INSIDE)
+    model = replace(model, blocks=(stem, middle, replace(head, index=2)))
+    exits = []
+    for block, name_ in enumerate(("exit1", "exit2")):
+        contents = [(e, f"{e} {name_}".encode()) for e in ("onnxruntime", *(["torch"] if name_ in torch_too else []))]
+        artifacts = tuple(Artifact(e, store.put_blob(data), len(data)) for e, data in contents)
+        curve = Curve(ANY_UPSTREAM, (CurvePoint(0.0, 1.0, 0.6, 1.0), CurvePoint(0.5, 0.5, 0.9, 0.8)))
+        inputs = tuple(range(block + 1))
+        exits.append(
+            Exit(name_, block, inputs, "mxn", "max_probability", 1.25, artifacts, 500, 9000, CurveSet((curve,)))
+        )
+    policies = tuple(
+        OfferedPolicy(ExitPolicy(f"only-{e.name}", ((e.name, 0.5), (FINAL, 0.0))), Forecast((0.75, 0.25), 0.01))
+        for e in exits
+    )
+    model = replace(model, exits=tuple(exits), policies=policies)
+    store.put_model(model)
+    return model
 
 
 def blob_file(store: Store, digest: str) -> Path:

@@ -6,17 +6,19 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blockstore.accuracy_model import LINEAR, AccuracyModel
 from blockstore.archive import Imported
 from blockstore.blobs import digest_of
 from blockstore.errors import BadArchive, BlockStoreError, MissingModel, MissingVariant
 from blockstore.store import Store
-from tests.blockstore.samples import blob_file, flip_byte, put_sample, tree
+from tests.blockstore.samples import blob_file, flip_byte, put_sample, put_sample_with_exits, tree
 
 Members = list[tuple[tarfile.TarInfo, bytes]]
 
@@ -117,6 +119,58 @@ def test_an_export_for_one_engine_leaves_the_other_out(store: Store, other: Stor
     assert engines == {"onnxruntime"}
     assert len(_sizes(other)) == 4
     assert len(store.model("alpha").digests()) == 8
+
+
+def test_exits_travel_with_their_model(store: Store, other: Store, folder: Path) -> None:
+    """Heads, curves and policies."""
+    model = put_sample_with_exits(store)
+    store.export_archive(["exiting"], folder / "exiting.tar")
+    other.import_archive(folder / "exiting.tar")
+    assert other.model("exiting") == model
+    assert other.missing(model) == frozenset()
+
+
+def test_an_archive_without_the_head_of_an_exit_is_refused(store: Store, other: Store, folder: Path) -> None:
+    """The model would have exits that nothing can evaluate."""
+    head = put_sample_with_exits(store).exits[1].artifacts[0].digest
+    path = folder / "exiting.tar"
+    store.export_archive(["exiting"], path)
+    (_, header), *rest = _members(path)
+    document = json.loads(header)
+    del document["blobs"][head]
+    kept = [(member, data) for member, data in rest if not member.name.endswith(head)]
+    _write(path, [(tarfile.TarInfo("archive.json"), json.dumps(document).encode()), *kept])
+    with pytest.raises(BadArchive, match=f"needs blob {head}"):
+        other.import_archive(path)
+
+
+def test_an_export_for_one_engine_leaves_out_exits_of_the_other_and_their_policies(
+    store: Store, other: Store, folder: Path
+) -> None:
+    """Only the first exit has a head for torch."""
+    put_sample_with_exits(store, torch_too=("exit1",))
+    store.export_archive(["exiting"], folder / "small.tar", engines=["torch"])
+    other.import_archive(folder / "small.tar")
+    slim = other.model("exiting")
+    assert [e.name for e in slim.exits] == ["exit1"]
+    assert [o.policy.name for o in slim.policies] == ["only-exit1"]
+    assert {a.engine for a in slim.artifacts()} == {"torch"}
+
+
+def test_an_export_that_leaves_variants_out_keeps_what_predicts_the_accuracy_of_the_others(
+    store: Store, other: Store, folder: Path
+) -> None:
+    """The variant of the first block has no form for torch."""
+    model = put_sample(store, "gamma", engines=("onnxruntime", "torch"))
+    original, pruned = model.blocks[0].variants
+    slim = replace(model.blocks[0], variants=(original, replace(pruned, artifacts=pruned.artifacts[:1])))
+    predictor = AccuracyModel(LINEAR, 0.9, 0.1, 1.0, ((0.0, 0.25), (0.0, 0.5)), (), None, ())
+    store.put_model(replace(model, blocks=(slim, model.blocks[1]), accuracy_model=predictor))
+    store.export_archive(["gamma"], folder / "slim.tar", engines=["torch"])
+    other.import_archive(folder / "slim.tar")
+    kept = other.model("gamma").accuracy_model
+    assert kept is not None
+    assert kept.damages == ((0.0,), (0.0, 0.5))
 
 
 def test_an_export_without_any_original_is_refused(store: Store, folder: Path) -> None:

@@ -25,7 +25,7 @@ from blockstore.errors import (
 )
 from blockstore.lock import WriteLock
 from blockstore.store import Store
-from tests.blockstore.samples import blob_file, flip_byte, overwrite, put_sample, sample, tree
+from tests.blockstore.samples import blob_file, flip_byte, overwrite, put_sample, put_sample_with_exits, sample, tree
 
 
 @pytest.fixture
@@ -190,6 +190,30 @@ def test_verify_names_what_each_model_has_lost(store: Store) -> None:
         (corrupt, "block 1 (head) variant original for onnxruntime"),
     }
     assert [path.name for path in store.quarantined()] == [f"{corrupt}.0"]
+
+
+def test_verify_traces_a_lost_blob_to_the_exit_whose_head_it_is(store: Store) -> None:
+    """With the engine, as for a variant."""
+    head = put_sample_with_exits(store).exits[0].artifacts[1].digest
+    blob_file(store, head).unlink()
+    (damage,) = store.verify().damages
+    assert (damage.model, damage.digest, damage.part) == ("exiting", head, "exit exit1 after block 0 for torch")
+
+
+def test_gc_and_a_rebuilt_index_keep_the_heads_of_exits(store: Store) -> None:
+    """They belong to the model as variants do."""
+    model = put_sample_with_exits(store)
+    store.rebuild_index()
+    assert store.gc(grace_s=0).removed_blobs == 0
+    assert store.missing(model) == frozenset()
+
+
+def test_a_head_with_a_wrong_size_is_refused_by_the_name_of_its_exit(store: Store) -> None:
+    """As a variant is."""
+    model = put_sample_with_exits(store)
+    wrong = replace(model.exits[1], artifacts=(replace(model.exits[1].artifacts[0], size_bytes=7),))
+    with pytest.raises(BadManifest, match=r"exit exit2 after block 1 for onnxruntime: .* the model says 7"):
+        store.put_model(replace(model, exits=(model.exits[0], wrong)))
 
 
 def test_verify_of_a_sound_store_checks_every_blob(store: Store) -> None:

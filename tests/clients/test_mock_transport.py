@@ -53,10 +53,29 @@ def test_several_outputs_come_back_as_a_tuple() -> None:
     assert reply.outputs[0].tolist() == [[3, 3, 3, 3]]
 
 
+def by_exit(frame: Array) -> dict[str, Array]:
+    return {"exit1": np.full(2, 1), "exit2": np.full(2, 2), "final": np.full(2, frame.mean())}
+
+
+def test_a_model_with_exits_answers_with_those_that_are_asked_for() -> None:
+    transport = MockTransport(by_exit, input=GREY, output=TWO, exits=("exit1", "exit2"))
+    with Client(transport=transport) as client:
+        registration = client.register("digits", 25, 30, late="exit", exits={"exit2": 0.5, "final": 0})
+        plain = client.infer(FRAME)
+        both = client.infer(FRAME, exits=["exit2", "exit1"])
+        with pytest.raises(schedulerd_client.BadValue, match="no exit exit3"):
+            client.infer(FRAME, exits=["exit3"])
+    assert (registration.exits, registration.policy) == (("exit1", "exit2"), {"exit2": 0.5, "final": 0.0})
+    assert (plain.exit, plain.left, plain.outputs.tolist()) == ("final", "end", [[3, 3]])
+    assert (both.exit, both.left, both.exits) == ("exit2", "asked", ("exit2", "exit1"))
+    assert [o.tolist() for o in both.outputs] == [[[2, 2]], [[1, 1]]]
+
+
 def test_it_serves_the_async_client_too() -> None:
     async def test() -> list[float]:
         async with AsyncClient(transport=mock()) as client:
             await client.register("digits", 25, 30)
+            assert (await client.infer(FRAME, exits=["final"])).exits == ("final",)
             replies = await asyncio.gather(*(client.infer(FRAME + n) for n in range(5)))
             return [float(r.outputs[0, 0]) for r in replies]
 

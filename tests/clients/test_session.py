@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,19 @@ def result(request_id: int) -> tuple[Result, Any]:
     return Result(request_id, (header_of(outputs),), 1, ("original",), 0.9, 0.1, 1.0, 25.0, True), outputs
 
 
+def of_exits(request_id: int, *exits: str, tensors: int) -> tuple[Result, list[Any]]:
+    """An answer with the outputs of exits: the first tensor is 0, the second 1, ..."""
+    arrays = [np.array([[number]], np.int64) for number in range(tensors)]
+    answer, _ = result(request_id)
+    header = replace(answer, tensors=tuple(map(header_of, arrays)), exit=exits[-1], left="asked", exits=exits)
+    return header, arrays
+
+
+def values(outputs: Any) -> Any:
+    """The same tuples with numbers in the place of arrays."""
+    return tuple(map(values, outputs)) if isinstance(outputs, tuple) else int(outputs[0, 0])
+
+
 def joined() -> Session:
     session = Session()
     request_id, _ = session.register(WANTED, NOW_S)
@@ -73,6 +87,34 @@ def test_latency_is_from_the_call_to_its_answer() -> None:
     assert done_id == request_id
     assert isinstance(reply, Reply)
     assert reply.latency_ms == 250
+
+
+def test_a_reply_says_where_the_frame_left_and_why() -> None:
+    session = joined()
+    request_id, _ = session.infer(FRAME, NOW_S)
+    answer, outputs = result(request_id)
+    answer = replace(answer, exit="exit1", left="confident", confidence=0.75)
+    ((_, reply),) = received(session, answer, outputs).done
+    assert isinstance(reply, Reply)
+    assert (reply.exit, reply.left, reply.confidence, reply.exits) == ("exit1", "confident", 0.75, ())
+
+
+@pytest.mark.parametrize(
+    ("exits", "tensors", "outputs"),
+    [(("exit1", "final"), 2, (0, 1)), (("exit2",), 1, (0,)), (("exit1", "final"), 4, ((0, 1), (2, 3)))],
+    ids=["two exits", "one exit", "two exits of two outputs"],
+)
+def test_outputs_of_exits_come_in_the_order_in_which_they_were_asked_for(
+    exits: tuple[str, ...], tensors: int, outputs: tuple[Any, ...]
+) -> None:
+    session = joined()
+    request_id, step = session.infer(FRAME, NOW_S, exits)
+    assert [request.exits for request in requests_in(step) if isinstance(request, Infer)] == [exits]
+    header, arrays = of_exits(request_id, *exits, tensors=tensors)
+    ((_, reply),) = received(session, header, *arrays).done
+    assert isinstance(reply, Reply)
+    assert reply.exits == exits
+    assert values(reply.outputs) == outputs
 
 
 def test_a_frame_waits_while_a_registration_has_no_answer() -> None:
@@ -96,6 +138,30 @@ def test_on_a_new_connection_it_registers_first_and_then_asks_everything_again()
     assert [request.id for request in requests_in(step)] == open_ids
     # Nobody called register() this time.
     assert step.done == ()
+
+
+def test_on_a_new_connection_the_exit_policy_is_what_it_was_and_open_frames_ask_for_the_same_exits() -> None:
+    session = Session()
+    request_id, _ = session.register(replace(WANTED, late="exit", exits={"exit1": 0.5, "final": 0.0}), NOW_S)
+    received(session, registered(request_id))
+    session.infer(FRAME, NOW_S, ("exit1",))
+    (again,) = requests_in(session.connected_anew())
+    assert isinstance(again, Register)
+    assert (again.late, again.exits) == ("exit", {"exit1": 0.5, "final": 0.0})
+    (frame,) = requests_in(received(session, registered(again.id)))
+    assert isinstance(frame, Infer)
+    assert frame.exits == ("exit1",)
+
+
+def test_a_registration_says_which_exits_there_are_and_which_are_used() -> None:
+    session = Session()
+    request_id, _ = session.register(WANTED, NOW_S)
+    policy, shares = {"exit1": 0.5, "final": 0.0}, {"exit1": 0.75, "final": 0.25}
+    reply = replace(registered(request_id), policy=policy, exit_shares=shares, exits=("exit1", "exit2"))
+    ((_, registration),) = received(session, reply).done
+    assert isinstance(registration, Registration)
+    assert (registration.policy, registration.exit_shares) == (policy, shares)
+    assert registration.exits == ("exit1", "exit2")
 
 
 def test_the_answer_of_a_registration_on_a_lost_connection_does_not_count() -> None:

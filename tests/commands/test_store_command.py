@@ -14,7 +14,7 @@ from blockstore.errors import BadArchive, MissingModel, NotAStore
 from blockstore.store import Store
 from schedulerd.commands import store as command
 from schedulerd.commands.tables import RESTART_NOTE, count_text, size_text, table
-from tests.blockstore.samples import blob_file, flip_byte, put_sample, quick_folder
+from tests.blockstore.samples import blob_file, flip_byte, put_sample, put_sample_with_exits, quick_folder
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_ls_lists_models_in_columns_and_counts_equal_blobs_once(shell: _Shell) -
     code, out = shell.run("ls")
     header, first, second, _, total = out.splitlines()
     assert code == 0
-    assert first.split() == [*("alpha", "uint8[8x8x1]", "2", "4", "0.9000", "216", "B", "whole")]
+    assert first.split() == [*("alpha", "uint8[8x8x1]", "2", "4", "0", "0.9000", "216", "B", "whole")]
     assert first.index("whole") == second.index("whole") == header.index("STATE")
     assert total == "2 models, 8 blobs, 216 B (equal blobs counted once)"
 
@@ -104,6 +104,31 @@ def test_show_gives_every_variant_of_every_block(shell: _Shell, root: Path) -> N
         *("onnxruntime", "30", "B,", "torch", "24", "B", "(missing)"),
     ]
     assert sum("original" in line for line in lines) == 2
+
+
+def test_show_gives_exits_and_policies(shell: _Shell, root: Path) -> None:
+    """With what a head takes, and how many frames leave where; a head that is lost is marked."""
+    with Store.open(root) as store:
+        model = put_sample_with_exits(store)
+        blob_file(store, model.exits[0].artifacts[1].digest).unlink()
+    _, out = shell.run("show", "exiting")
+    *_, exits, policies = out.split("\n\n")
+    assert [line.split()[:9] for line in exits.splitlines()] == [
+        ["EXIT", "BLOCK", "TAKES", "METHOD", "CONFIDENCE", "TEMPERATURE", "PARAMETERS", "MULTIPLY-ADDS", "ARTIFACTS"],
+        ["exit1", "0", "0", "mxn", "max_probability", "1.250", "500", "9000", "onnxruntime"],
+        ["exit2", "1", "0,", "1", "mxn", "max_probability", "1.250", "500", "9000"],
+    ]
+    assert exits.splitlines()[1].endswith("onnxruntime 17 B, torch 11 B (missing)")
+    assert policies.splitlines()[1].split() == ["only-exit1", "+0.0100", "75%", "25%", "exit1>=0.5", "final"]
+
+
+def test_ls_counts_exits_and_their_heads(shell: _Shell, root: Path) -> None:
+    """Three blobs of heads, of 45 bytes in all, beside those of the blocks."""
+    with Store.open(root) as store:
+        put_sample_with_exits(store)
+    _, listed = shell.json("ls")
+    (model,) = (m for m in listed["models"] if m["name"] == "exiting")
+    assert (model["exits"], model["bytes"], listed["blobs"]) == (2, 216 + 45, 8 + 3)
 
 
 def test_show_in_json_is_the_manifest(shell: _Shell, root: Path) -> None:

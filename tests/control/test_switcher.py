@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from blockprofiles.record import Row
+from blockstore.exits import NO_EXITS, ExitPolicy
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.switcher import LOAD_TIMEOUT_S, LoadFailed, LoadTimedOut, Switcher
 from schedulerd.plan import EMPTY_PLAN, AppPlan, Plan, Route, difference
 from schedulerd.serving.apps import LiveApp
+from tests.control.exiting import EXITING
 from tests.control.tables import table_of
 from tests.fakes import FakeClock
-from tests.serving.parts import AddBlock, live_app
+from tests.serving.parts import AddBlock, SureHead, live_app
 
 MB = 1_000_000
 CATALOGUE = Catalogue({}, table_of(*(Row(d, "onnxruntime", 1, 1.0, 2.0, MB) for d in "abcdef")), "onnxruntime")
@@ -35,12 +37,15 @@ class Stage:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
+        self.catalogue = CATALOGUE
         self.loads: list[str] = []
+        """As blocks."""
+        self.head_loads: list[str] = []
         self.damaged: set[str] = set()
         self.stuck: set[str] = set()
         self.freed = threading.Event()
         """Set: loads of what was stuck end."""
-        self.switcher = Switcher(self._load, self.clock, lambda: self.clock.advance(LOAD_TIMEOUT_S))
+        self.switcher = Switcher(self._load, self._load_head, self.clock, lambda: self.clock.advance(LOAD_TIMEOUT_S))
         self.plan = EMPTY_PLAN
         self.apps: dict[str, LiveApp] = {}
 
@@ -52,12 +57,18 @@ class Stage:
         self.loads.append(digest)
         return AddBlock()
 
+    def _load_head(self, digest: str) -> Any:
+        if digest in self.damaged:
+            raise ValueError("bad magic")
+        self.head_loads.append(digest)
+        return SureHead()
+
     def go(self, plan: Plan, limit_bytes: int = 100 * MB) -> None:
         for app in plan.apps:
             if app.app_id not in self.apps:
                 self.apps[app.app_id] = live_app(app.app_id)
                 self.apps[app.app_id].route = None
-        self.switcher.apply(plan, difference(self.plan, plan), self.apps, limit_bytes, CATALOGUE)
+        self.switcher.apply(plan, difference(self.plan, plan), self.apps, limit_bytes, self.catalogue)
         self.plan = plan
 
     def digests(self, app: str) -> str:
@@ -70,6 +81,50 @@ def stage() -> Any:
     made = Stage()
     yield made
     made.switcher.close()
+
+
+HEADS = Catalogue({"m": EXITING}, CATALOGUE.table, "onnxruntime")
+
+
+def plan_with_heads(number: int, digests: str, heads: str, policy: ExitPolicy = NO_EXITS) -> Plan:
+    """App `cam` runs these blobs and has these heads loaded."""
+    plan = plan_of(number, cam=digests)
+    route = replace(plan.apps[0].route, policy=policy, heads=tuple(heads))
+    return replace(plan, apps=(replace(plan.apps[0], route=route),))
+
+
+def test_heads_are_loaded_as_heads_and_counted_like_blocks(stage: Stage) -> None:
+    stage.catalogue = HEADS
+    stage.go(plan_with_heads(1, "abc", "de"))
+    assert stage.head_loads == ["d", "e"]
+    assert sorted(stage.loads) == ["a", "b", "c"]
+    assert stage.switcher.states() == {"live": 5}
+    assert stage.switcher.resident_bytes(size) == 5 * MB
+
+
+def test_heads_drain_with_their_route_and_are_evicted_like_blocks(stage: Stage) -> None:
+    stage.catalogue = HEADS
+    stage.go(plan_with_heads(1, "abc", "de"))
+    old = stage.apps["cam"].route
+    assert old is not None
+    old.pins.take()
+    stage.go(plan_with_heads(2, "a", "d"))
+    stage.switcher.tidy(0, size)
+    assert stage.switcher.states() == {"live": 2, "draining": 3}
+    old.pins.release()
+    stage.switcher.tidy(0, size)
+    assert stage.switcher.states() == {"live": 2}
+
+
+def test_a_damaged_head_leaves_every_app_on_its_route(stage: Stage) -> None:
+    stage.catalogue = HEADS
+    stage.go(plan_with_heads(1, "abc", "d"))
+    stage.damaged = {"e"}
+    with pytest.raises(LoadFailed, match="bad magic") as failed:
+        stage.go(plan_with_heads(2, "abc", "de"))
+    assert list(failed.value.reasons) == ["e"]
+    assert stage.apps["cam"].route is not None
+    assert stage.apps["cam"].route.plan == 1
 
 
 def size(digest: str) -> int:

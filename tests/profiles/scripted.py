@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from blockstore.block import ORIGINAL, Artifact, Block, Model, TensorSpec, Variant
+from blockstore.block import ORIGINAL, Artifact, Block, Exit, Model, TensorSpec, Variant
+from blockstore.exits import ANY_UPSTREAM, Curve, CurvePoint, CurveSet
 
 SPEC = TensorSpec("uint8", (2,))
 
@@ -44,14 +46,29 @@ class ScriptedBlock:
 
 
 @dataclass
+class ScriptedHead:
+    """As `ScriptedBlock`, for an exit; it keeps the tensors that it took last."""
+
+    block: ScriptedBlock
+    taken: Sequence[Any] = ()
+
+    def run(self, tensors: Sequence[Any]) -> tuple[Any, float]:
+        """Let the time pass."""
+        self.taken = tensors
+        return self.block.run(tensors[-1]), 0.5
+
+
+@dataclass
 class ScriptedEngine:
-    """Loads block `digest` as `blocks[digest]`, in `load_seconds`; others cannot be loaded."""
+    """Loads block or head `digest` as `blocks[digest]`, in `load_seconds`; others cannot be loaded."""
 
     clock: Clock
     blocks: Mapping[str, ScriptedBlock]
     load_seconds: float = 0.0
     name: str = "scripted"
     loaded: list[str] = field(default_factory=list)
+    heads: dict[str, ScriptedHead] = field(default_factory=dict)
+    """The last copy of each."""
 
     def version(self) -> str:
         """One for all tests."""
@@ -65,6 +82,11 @@ class ScriptedEngine:
             raise ValueError(f"{path.name} is rotten")
         return self.blocks[path.name]
 
+    def load_head(self, path: Path) -> ScriptedHead:
+        """The block as a head."""
+        self.heads[path.name] = ScriptedHead(self.load(path))
+        return self.heads[path.name]
+
     def feed(self, array: npt.NDArray[Any]) -> Any:
         """The array itself."""
         return array
@@ -75,8 +97,13 @@ def engine_of(clock: Clock, seconds: Mapping[str, float], load_seconds: float = 
     return ScriptedEngine(clock, {d: ScriptedBlock(clock, s) for d, s in seconds.items()}, load_seconds)
 
 
-def model_of(*blocks: tuple[str, ...], name: str = "net") -> Model:
-    """A model of blocks given as the digests of their variants; all tensors are `uint8[2]`."""
+def model_of(
+    *blocks: tuple[str, ...], name: str = "net", exits: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+) -> Model:
+    """A model of blocks given as the digests of their variants, and of exits: digest -> blocks whose outputs it takes.
+
+    All tensors are `uint8[2]`.
+    """
     return Model(
         name=name,
         input=SPEC,
@@ -87,6 +114,14 @@ def model_of(*blocks: tuple[str, ...], name: str = "net") -> Model:
             Block(index, f"block{index}", SPEC, SPEC, tuple(_variant(i, d) for i, d in enumerate(digests)))
             for index, digests in enumerate(blocks)
         ),
+        exits=tuple(_exit(digest, inputs) for digest, inputs in exits.items()),
+    )
+
+
+def _exit(digest: str, inputs: tuple[int, ...]) -> Exit:
+    artifact, curve = Artifact("scripted", digest, 1000), Curve(ANY_UPSTREAM, (CurvePoint(0.0, 1.0, 0.5, 1.0),))
+    return Exit(
+        f"exit{digest}", inputs[-1], inputs, "branchynet", "entropy", 1.0, (artifact,), 1, 1, CurveSet((curve,))
     )
 
 

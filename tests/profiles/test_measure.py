@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,41 @@ def test_nothing_is_run_when_all_is_known() -> None:
     engine = engine_of(Clock(), {"a": 0.001})
     assert measured(engine, model_of(("a",)), known=("a",)) == Measurement((), ())
     assert engine.loaded == []
+
+
+def test_a_head_is_measured_after_its_block_with_the_tensors_that_it_takes() -> None:
+    """Its own time, not that of the block before it; and it is fed what the blocks that it names gave."""
+    clock = Clock()
+    engine = engine_of(clock, {"a": 0.001, "b": 0.002, "c": 0.003, "h": 0.004, "k": 0.005})
+    rows = measured(engine, model_of(("a", "b"), ("c",), exits={"h": (0,), "k": (0, 1)})).rows
+    assert {row.digest: row.latency_ms for row in rows} == pytest.approx({"a": 1, "b": 2, "c": 3, "h": 4, "k": 5})
+    assert len(engine.heads["h"].taken) == 1
+    assert len(engine.heads["k"].taken) == 2
+
+
+def test_a_head_that_lacks_is_measured_alone() -> None:
+    """Its blocks are known: one of each stands in."""
+    engine = engine_of(Clock(), {"a": 0.001, "b": 0.002, "c": 0.003, "h": 0.004})
+    rows = measured(engine, model_of(("a", "b"), ("c",), exits={"h": (0,)}), known=("a", "b", "c")).rows
+    assert [row.digest for row in rows] == ["h"]
+    assert rows[0].latency_ms == pytest.approx(4)
+
+
+def test_a_head_that_fails_is_named_and_its_block_is_measured() -> None:
+    """Here one that cannot be loaded."""
+    engine = engine_of(Clock(), {"a": 0.001, "c": 0.003})
+    result = measured(engine, model_of(("a",), ("c",), exits={"h": (0,)}))
+    assert [row.digest for row in result.rows] == ["a", "c"]
+    assert result.faults == ("net: exit exith after block 0 is left out: h is rotten",)
+
+
+def test_a_head_that_gives_another_shape_than_the_network_is_left_out() -> None:
+    """A client could not tell its answer from others."""
+    clock = Clock()
+    engine = engine_of(clock, {"a": 0.001, "c": 0.003})
+    engine = ScriptedEngine(clock, {**engine.blocks, "h": ScriptedBlock(clock, 0.001, shape=(1, 3))})
+    (fault,) = measured(engine, model_of(("a",), ("c",), exits={"h": (0,)})).faults
+    assert fault.endswith("its output is (1, 3), not (1, 2)")
 
 
 def test_a_blob_of_two_models_has_one_row() -> None:
@@ -185,6 +221,26 @@ def test_frames_are_of_the_models_input(dtype: str) -> None:
     assert frame.shape == (1, 16, 16, 3)
     assert frame.dtype == dtype
     assert len(np.unique(frame)) > 100
+
+
+def test_real_heads_are_measured(tmp_path: Path) -> None:
+    """Of a model with an exit of one tensor and one of two; a head for other features is named and left out."""
+    files = tiny.Files(tmp_path)
+    model = tiny.model_with_exits(files)
+    unfit = tiny.exit_of(2, files.put(tiny.head(4)), (2,))
+    result = measure(
+        (replace(model, exits=(*model.exits, unfit)),),
+        OnnxEngine(),
+        files.path,
+        threads=1,
+        budget_s=0.2,
+        now=time.perf_counter,
+        progress=lambda share: None,
+    )
+    assert {row.digest for row in result.rows} == model.digests()
+    assert len(result.faults) == 1
+    assert "exit exit3 after block 2 is left out" in result.faults[0]
+    assert "gives output; a head gives output and confidence" in result.faults[0]
 
 
 def test_real_blocks_are_measured(tmp_path: Path) -> None:

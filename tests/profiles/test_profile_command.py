@@ -85,6 +85,26 @@ def test_the_second_time_nothing_is_measured_unless_forced(
     assert printed(capsys)["rows"] != first["rows"]
 
 
+def test_exits_have_rows_after_those_of_their_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the block after which they stand."""
+    files = tiny.Files(tmp_path)
+    model = tiny.model_with_exits(files)
+    with Store.open(tmp_path / "store", create=True) as store:
+        for digest in model.digests():
+            store.put_blob(files.path(digest).read_bytes())
+        store.put_model(model)
+    assert run(tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:4] for line in lines[7:9]] == [["exiting", str(n), "exit", f"exit{n + 1}"] for n in (0, 1)]
+    assert run(tmp_path, "--json") == 0
+    rows = printed(capsys)["rows"]
+    assert [(row["variant"], row["exit"], row["measured"]) for row in rows[5:]] == [
+        ("pruned-1", None, True),
+        (None, "exit1", True),
+        (None, "exit2", True),
+    ]
+
+
 def test_a_damaged_blob_is_shown_without_figures_and_fails(
     tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from blockprofiles.bench import Bench, Candidate
+from blockprofiles.bench import Bench, Candidate, HeadCandidate
 from blockprofiles.rounds import (
     MAX_ROUNDS,
     MIN_ROUNDS,
@@ -15,7 +17,7 @@ from blockprofiles.rounds import (
     steady,
     time_rounds,
 )
-from tests.profiles.scripted import Clock, ScriptedBlock
+from tests.profiles.scripted import Clock, ScriptedBlock, ScriptedHead
 
 
 def bench_of(clock: Clock, *widths: int, seconds: float = 0.001, wobble: float = 0.0) -> Bench:
@@ -60,6 +62,20 @@ def test_each_block_is_charged_its_own_time() -> None:
     for digest, times_ms in samples.items():
         assert times_ms == pytest.approx([int(digest[2]) + 1.0] * len(times_ms))
     assert set(samples) == {"0.0", "0.1", "1.0", "1.1", "1.2"}
+
+
+def test_heads_run_once_in_a_round() -> None:
+    """As often as each variant of the widest block; the other routes of the round are timed without them."""
+    clock = Clock()
+    bench = bench_of(clock, 3, 1)
+    head = HeadCandidate("head", ScriptedHead(ScriptedBlock(clock, 0.002)), (0,), memory_bytes=1)
+    samples = time_rounds(replace(bench, heads=(head,)), clock(), clock, lambda share: None)
+    assert samples["head"] == pytest.approx([2.0] * MIN_ROUNDS)
+    assert {digest: len(times_ms) for digest, times_ms in samples.items()} == {
+        **{f"0.{variant}": MIN_ROUNDS for variant in range(3)},
+        "1.0": 3 * MIN_ROUNDS,
+        "head": MIN_ROUNDS,
+    }
 
 
 def test_ends_at_the_time_limit() -> None:

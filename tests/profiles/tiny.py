@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from blockstore.block import ORIGINAL, Artifact, Block, Model, TensorSpec, Variant
+from blockstore.block import ORIGINAL, Artifact, Block, Exit, Model, TensorSpec, Variant
+from blockstore.exits import ANY_UPSTREAM, FINAL, Curve, CurvePoint, CurveSet, ExitPolicy, Forecast, OfferedPolicy
 
 onnx = pytest.importorskip("onnx", reason="makes ONNX files: pip install 'schedulerd[build]'")
 
@@ -25,11 +27,11 @@ def stem(width: int, seed: int = 0) -> bytes:
     """Block 0: frame `[batch, 8, 8, 1]` to features `[batch, 4, 8, 8]` through `width` channels."""
     widen, narrow = _weights((width, 1, 3, 3), seed), _weights((4, width, 1, 1), seed + 1)
     nodes = [
-        _node("Cast", ["input"], "float", to=onnx.TensorProto.FLOAT),
-        _node("Transpose", ["float"], "planes", perm=[0, 3, 1, 2]),
-        _node("Conv", ["planes", "widen"], "wide", pads=[1, 1, 1, 1]),
-        _node("Relu", ["wide"], "positive"),
-        _node("Conv", ["positive", "narrow"], "output"),
+        node("Cast", ["input"], "float", to=onnx.TensorProto.FLOAT),
+        node("Transpose", ["float"], "planes", perm=[0, 3, 1, 2]),
+        node("Conv", ["planes", "widen"], "wide", pads=[1, 1, 1, 1]),
+        node("Relu", ["wide"], "positive"),
+        node("Conv", ["positive", "narrow"], "output"),
     ]
     return _graph(nodes, FRAME, FEATURES, {"widen": widen, "narrow": narrow})
 
@@ -38,11 +40,11 @@ def head(width: int, seed: int = 0) -> bytes:
     """Block 1: features to logits `[batch, 4]` through `width` channels."""
     widen, narrow = _weights((width, 4, 1, 1), seed), _weights((4, width, 1, 1), seed + 1)
     nodes = [
-        _node("Conv", ["input", "widen"], "wide"),
-        _node("Relu", ["wide"], "positive"),
-        _node("Conv", ["positive", "narrow"], "maps"),
-        _node("GlobalAveragePool", ["maps"], "means"),
-        _node("Flatten", ["means"], "output"),
+        node("Conv", ["input", "widen"], "wide"),
+        node("Relu", ["wide"], "positive"),
+        node("Conv", ["positive", "narrow"], "maps"),
+        node("GlobalAveragePool", ["maps"], "means"),
+        node("Flatten", ["means"], "output"),
     ]
     return _graph(nodes, FEATURES, LOGITS, {"widen": widen, "narrow": narrow})
 
@@ -50,7 +52,7 @@ def head(width: int, seed: int = 0) -> bytes:
 def convolution(weights: Weights, side: int = 8) -> bytes:
     """One 3x3 convolution, `weights` `[outputs, inputs, 3, 3]`, on frames of `side` x `side`."""
     outputs, inputs = weights.shape[:2]
-    nodes = [_node("Conv", ["input", "weights"], "output", pads=[1, 1, 1, 1])]
+    nodes = [node("Conv", ["input", "weights"], "output", pads=[1, 1, 1, 1])]
     given, result = TensorSpec("float32", (inputs, side, side)), TensorSpec("float32", (outputs, side, side))
     return _graph(nodes, given, result, {"weights": weights})
 
@@ -58,15 +60,70 @@ def convolution(weights: Weights, side: int = 8) -> bytes:
 def identity(shape: tuple[int, ...]) -> bytes:
     """A block that gives back the positive part of its input."""
     spec = TensorSpec("float32", shape)
-    return _graph([_node("Relu", ["input"], "output")], spec, spec, {})
+    return _graph([node("Relu", ["input"], "output")], spec, spec, {})
 
 
 def two_outputs() -> bytes:
     """A graph that is no block: it has two outputs."""
-    nodes = [_node("Relu", ["input"], "output"), _node("Neg", ["input"], "second")]
+    nodes = [node("Relu", ["input"], "output"), node("Neg", ["input"], "second")]
     spec = TensorSpec("float32", (4,))
     graph = onnx.helper.make_graph(
         nodes, "two", [_value("input", spec)], [_value("output", spec), _value("second", spec)]
+    )
+    return _serialised(graph)
+
+
+def exit_head(takes: int = 1, seed: int = 0, output: TensorSpec = LOGITS) -> bytes:
+    """The head of an exit: logits and their largest probability from the sum of `takes` tensors of features.
+
+    The features of frames of 0 to 255 make logits of about 1.
+    """
+    weights = _weights((4, *output.shape), seed) * np.float32(1e-3)
+    names = [f"features{number}" for number in range(takes)]
+    nodes = [
+        node("Sum", names, "sum"),
+        node("GlobalAveragePool", ["sum"], "means"),
+        node("Flatten", ["means"], "flat"),
+        node("MatMul", ["flat", "weights"], "output"),
+        node("Softmax", ["output"], "probabilities", axis=1),
+        node("ReduceMax", ["probabilities", "axis"], "confidence", keepdims=0),
+    ]
+    return head_graph(nodes, names, {"weights": weights, "axis": np.array([1])}, output)
+
+
+def steady_head(confidence: float, logits: float = 0.0) -> bytes:
+    """A head that has this confidence in any frame, and gives `logits` for every class."""
+    nodes = [
+        node("GlobalAveragePool", ["features"], "means"),
+        node("Flatten", ["means"], "flat"),
+        node("Mul", ["flat", "nought"], "noughts"),
+        node("Add", ["noughts", "logits"], "output"),
+        node("ReduceMax", ["noughts", "axis"], "none", keepdims=0),
+        node("Add", ["none", "sure"], "confidence"),
+    ]
+    constants = {
+        "nought": np.float32(0),
+        "logits": np.float32(logits),
+        "sure": np.float32(confidence),
+        "axis": np.array([1]),
+    }
+    return head_graph(nodes, ["features"], constants)
+
+
+def head_graph(
+    nodes: list[Any],
+    inputs: list[str],
+    constants: Mapping[str, Any],
+    output: TensorSpec = LOGITS,
+    outputs: tuple[str, ...] = ("output", "confidence"),
+) -> bytes:
+    """A graph of several inputs, all of them features, whose outputs have these names."""
+    graph = onnx.helper.make_graph(
+        nodes,
+        "head",
+        [_value(name, FEATURES) for name in inputs],
+        [_value(outputs[0], output), *(_value(name, TensorSpec("float32", ())) for name in outputs[1:])],
+        [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
     )
     return _serialised(graph)
 
@@ -99,6 +156,42 @@ def tiny_model(files: Files, name: str = "tiny", seed: int = 0) -> Model:
     )
 
 
+CURVE = Curve(ANY_UPSTREAM, (CurvePoint(0.0, 1.0, 0.6, 1.0), CurvePoint(0.5, 0.5, 0.9, 0.8)))
+"""Of a frame that is less sure than 0.5 the accuracy is 0.3, of one that is surer 0.9."""
+
+
+def model_with_exits(files: Files, name: str = "exiting", heads: tuple[bytes, ...] = ()) -> Model:
+    """A model of four blocks, of 4 features between them, with exits after the first and the second.
+
+    The first head takes the output of its block, the second one those of both, unless `heads` gives others: these take
+    their own block's.
+    """
+    middle = [files.put(convolution(_weights((4, 4, 3, 3), seed))) for seed in (3, 4)]
+    model = model_of(
+        name,
+        {
+            "stem": (FRAME, FEATURES, [files.put(stem(16)), files.put(stem(4))]),
+            "body": (FEATURES, FEATURES, [middle[0]]),
+            "neck": (FEATURES, FEATURES, [middle[1]]),
+            "head": (FEATURES, LOGITS, [files.put(head(16)), files.put(head(4))]),
+        },
+    )
+    given = heads or (exit_head(1), exit_head(2, seed=1))
+    exits = tuple(
+        exit_of(number, files.put(data), (0, 1) if number == 1 and not heads else (number,))
+        for number, data in enumerate(given)
+    )
+    policy = ExitPolicy("half", (*((e.name, 0.5) for e in exits), (FINAL, 0.0)))
+    forecast = Forecast((*(0.25 for _ in exits), 1 - 0.25 * len(exits)), 0.01)
+    return replace(model, exits=exits, policies=(OfferedPolicy(policy, forecast),))
+
+
+def exit_of(block: int, artifact: Artifact, inputs: tuple[int, ...]) -> Exit:
+    """Exit `exit1` after block 0, and so on."""
+    name = f"exit{block + 1}"
+    return Exit(name, block, inputs, "branchynet", "max_probability", 1.0, (artifact,), 16, 20, CurveSet((CURVE,)))
+
+
 def model_of(name: str, blocks: Mapping[str, tuple[TensorSpec, TensorSpec, list[Artifact]]]) -> Model:
     """A model from its blocks' input, output and artifacts, one variant for each artifact."""
     made = tuple(
@@ -117,7 +210,8 @@ def _weights(shape: tuple[int, ...], seed: int) -> Weights:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def _node(operator: str, inputs: list[str], output: str, **attributes: object) -> Any:
+def node(operator: str, inputs: list[str], output: str, **attributes: object) -> Any:
+    """One ONNX operator."""
     return onnx.helper.make_node(operator, inputs, [output], **attributes)
 
 

@@ -7,15 +7,24 @@ from dataclasses import replace
 
 import pytest
 
-from blockstore.block import ORIGINAL, Artifact, Block, Model, TensorSpec, Variant
+from blockstore.block import ORIGINAL, Artifact, Block, Exit, Model, TensorSpec, Variant
+from blockstore.exits import CurveSet
 from schedulerd.errors import BadTensor, BadValue, NotRegistered, SchedulerdError, UnknownModel
 from schedulerd.serving.admission import admit_app, admit_frame
 from schedulerd.wire.messages import Infer, Register, TensorHeader
-from tests.serving.parts import FRAME, LOGITS, live_app
+from tests.serving.parts import CURVE, FRAME, LOGITS, AddBlock, SureHead, exit_of, live_app, route_with
 
 VARIANT = Variant(ORIGINAL, ORIGINAL, (Artifact("onnxruntime", "0" * 64, 1),), 0.0, 1, 1)
 MODEL = Model("digits", FRAME, LOGITS, 0.95, 100, (Block(0, "b", FRAME, LOGITS, (VARIANT,)),))
 REQUEST = Register(1, "digits", budget_ms=20.0, rate_hz=10.0)
+
+_MIDDLE = Block(0, "a", FRAME, FRAME, (VARIANT,))
+_BLOCKS = (_MIDDLE, replace(_MIDDLE, index=1), Block(2, "b", FRAME, LOGITS, (VARIANT,)))
+_EXITS = tuple(
+    Exit(f"exit{n + 1}", n, (n,), "branchynet", "entropy", 1.0, (), 1, 1, CurveSet((CURVE,))) for n in range(2)
+)
+WITH_EXITS = {"exiting": Model("exiting", FRAME, LOGITS, 0.95, 100, _BLOCKS, exits=_EXITS)}
+EXITING = replace(REQUEST, model="exiting")
 
 
 def test_a_sensible_registration_becomes_an_app() -> None:
@@ -43,6 +52,79 @@ def test_a_sensible_registration_becomes_an_app() -> None:
 def test_a_senseless_value_is_refused_by_name(change: dict[str, object], names: str) -> None:
     with pytest.raises(BadValue, match=names):
         admit_app(replace(REQUEST, **change), "cam", {"digits": MODEL})  # type: ignore[arg-type]  # table of cases
+
+
+def test_a_policy_of_the_clients_own_becomes_the_apps() -> None:
+    """By rising depth, whatever the order on the wire."""
+    app = admit_app(replace(EXITING, exits={"final": 0.0, "exit1": 0.8}, late="exit"), "cam", WITH_EXITS)
+    assert app.exits is not None
+    assert (app.exits.steps, app.late) == ((("exit1", 0.8), ("final", 0.0)), "exit")
+
+
+def test_a_policy_may_cap_the_depth() -> None:
+    app = admit_app(replace(EXITING, exits={"exit2": 0.0}), "cam", WITH_EXITS)
+    assert app.exits is not None
+    assert app.exits.last == "exit2"
+
+
+@pytest.mark.parametrize(
+    ("exits", "names"),
+    [
+        ({}, "no exit at all"),
+        ({"exit3": 0.5, "final": 0.0}, "no exit 'exit3'; there are exit1, exit2, final"),
+        ({"exit1": 1.5, "final": 0.0}, "'exit1' in policy 'own' is 1.5: it must be 0 to 1"),
+        ({"exit1": -0.1, "final": 0.0}, "is -0.1"),
+        ({"exit1": 0.5}, "end it with 'final', or give 'exit1' the threshold 0"),
+        ({"exit1": 0.0, "final": 0.0}, "nothing reaches 'final'"),
+    ],
+)
+def test_a_senseless_policy_is_refused_by_name(exits: dict[str, float], names: str) -> None:
+    with pytest.raises(BadValue, match=names):
+        admit_app(replace(EXITING, exits=exits), "cam", WITH_EXITS)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"exits": {"final": 0.0}}, "'digits' has no exits; register without the key `exits`"),
+        ({"late": "exit"}, "late is 'exit', and 'digits' has no exits; use drop or run"),
+    ],
+)
+def test_a_model_without_exits_takes_neither_policy_nor_late_exit(change: dict[str, object], names: str) -> None:
+    with pytest.raises(BadValue, match=names):
+        admit_app(replace(REQUEST, **change), "cam", {"digits": MODEL})  # type: ignore[arg-type]  # table of cases
+
+
+def asking(*exits: str) -> Infer:
+    return Infer(1, (TensorHeader("uint8", FRAME.shape),), exits)
+
+
+def test_a_frame_may_ask_for_every_exit_of_the_route_and_its_end() -> None:
+    app = live_app(route=route_with(exit_of(0, SureHead(), None), blocks=[AddBlock()] * 2))
+    assert admit_frame(app, asking("final", "exit1")) is app
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        (("exit2",), "the route of 'm' has no exit 'exit2'; it has exit1$"),
+        (("final",), "no exit 'final'; it has exit1, as its policy ends at 'exit1'"),
+        (("exit1", "exit1"), "exits are exit1, exit1; name each once"),
+    ],
+)
+def test_exits_that_a_capped_route_cannot_give_are_refused_with_those_it_can(
+    asked: tuple[str, ...], names: str
+) -> None:
+    app = live_app(route=route_with(exit_of(0, SureHead(), 0.0), blocks=[AddBlock()]))
+    with pytest.raises(BadValue, match=names):
+        admit_frame(app, asking(*asked))
+
+
+def test_more_tensors_than_a_reply_carries_are_refused() -> None:
+    outputs = (TensorSpec("float32", (1,)),) * 20
+    app = live_app(route=route_with(exit_of(0, SureHead(), None), blocks=[AddBlock()] * 2), outputs=outputs)
+    with pytest.raises(BadValue, match="2 exits give 40 tensors; a reply carries 32"):
+        admit_frame(app, asking("exit1", "final"))
 
 
 def test_an_unknown_model_is_answered_with_the_nearest_and_the_list() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +10,12 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-import zmq
 
-from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
-from schedulerd.clock import SystemClock
-from schedulerd.serving.apps import LiveApp, Registry
-from schedulerd.serving.events import Asked, Event, Joined, Left
-from schedulerd.serving.executor import Executor
-from schedulerd.serving.front import Front
-from schedulerd.serving.gateway import HARD_FRAME_BYTES, Gateway, Handlers
-from schedulerd.serving.lane import Lane
-from schedulerd.serving.queue import DeadlineQueue
+from schedulerd.serving.apps import LiveApp
+from schedulerd.serving.events import Asked, Joined, Left
+from schedulerd.serving.gateway import HARD_FRAME_BYTES
 from schedulerd.serving.route import LoadedRoute
 from schedulerd.wire.codec import decode_reply, encode
-from schedulerd.wire.endpoints import Endpoints
 from schedulerd.wire.messages import (
     MAX_TENSOR_BYTES,
     Code,
@@ -39,74 +30,10 @@ from schedulerd.wire.messages import (
     Unregister,
     Unregistered,
 )
-from tests.serving.parts import FRAME, LOGITS, AddBlock, BrokenBlock, NumpyEngine, route_of
+from tests.serving.board import TIMEOUT_MS, Board, Peer
+from tests.serving.parts import FRAME, AddBlock, BrokenBlock, BrokenHead, SureHead, exit_of, route_of, route_with
 
-TIMEOUT_MS = 10_000
-VARIANT = Variant(ORIGINAL, ORIGINAL, (Artifact("onnxruntime", "0" * 64, 1),), 0.0, 1, 1)
-MODEL = Model("m", FRAME, LOGITS, 0.95, 100, (Block(0, "b", FRAME, LOGITS, (VARIANT,)),))
 ZEROS = np.zeros(FRAME.shape, np.uint8)
-
-
-class Board:
-    """Gateway, front and lanes on sockets in a directory; events that the control loop would get are kept."""
-
-    def __init__(self, directory: Path, lanes: int = 1) -> None:
-        clock = SystemClock()
-        self.registry = Registry()
-        self.queue = DeadlineQueue(length=4, per_app=4)
-        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.front = Front({"m": MODEL}, self.registry, self.queue, self.events.put, frozenset({0, _uid()}), clock)
-        self.endpoints = Endpoints.within(directory)
-        handlers = Handlers(self.front.on_infer, self.front.on_control, self.front.on_gone)
-        self.gateway = Gateway(self.endpoints, handlers, clock)
-        self.front.attach(self.gateway)
-        executor = Executor(NumpyEngine(), clock)
-        self.lanes = [Lane(n, self.gateway, self.queue, executor, clock) for n in range(lanes)]
-        for lane in self.lanes:
-            lane.start()
-
-    def app(self, identity: bytes, route: LoadedRoute | None) -> LiveApp:
-        """What the control loop does for a client that has registered."""
-        event = self.events.get(timeout=TIMEOUT_MS / 1e3)
-        assert isinstance(event, Joined)
-        event.app.route = route
-        return event.app
-
-    def close(self) -> None:
-        for lane in self.lanes:
-            lane.stop()
-        for lane in self.lanes:
-            lane.join(10)
-        self.gateway.close(5.0)
-
-
-class Peer:
-    """A bare DEALER: sends what it is told, whatever it is."""
-
-    def __init__(self, endpoint: str, name: bytes = b"peer") -> None:
-        self._context = zmq.Context()
-        self.socket = self._context.socket(zmq.DEALER)
-        self.socket.routing_id = name
-        self.socket.linger = 0
-        self.socket.connect(endpoint)
-
-    def ask(self, *frames: Any) -> Any:
-        self.socket.send_multipart(list(frames))
-        return self.answer()
-
-    def answer(self) -> Any:
-        assert self.socket.poll(TIMEOUT_MS), "no answer"
-        reply, _ = decode_reply(self.socket.recv_multipart())
-        return reply
-
-    def close(self) -> None:
-        self._context.destroy(linger=0)
-
-
-def _uid() -> int:
-    import os
-
-    return os.geteuid()
 
 
 @pytest.fixture
@@ -172,6 +99,8 @@ def test_what_is_queued_while_the_baton_is_taken_leaves_when_it_is_passed(tmp_pa
         (tuple(encode(Infer(3, (TensorHeader("uint8", FRAME.shape),)), (ZEROS,))), Code.NOT_REGISTERED),
         (tuple(encode(Register(3, "m", -1.0, 10.0))), Code.BAD_VALUE),
         (tuple(encode(Register(3, "n", 1.0, 10.0))), Code.UNKNOWN_MODEL),
+        (tuple(encode(Register(3, "m", 1.0, 10.0, exits={"final": 0.0}))), Code.BAD_VALUE),
+        (tuple(encode(Register(3, "m", 1.0, 10.0, late="exit"))), Code.BAD_VALUE),
         (tuple(encode(Status(3))), Code.BAD_VALUE),
     ],
 )
@@ -296,6 +225,28 @@ def test_a_block_that_fails_is_an_internal_error_of_that_request_alone(board: Bo
     assert isinstance(infer(peer), Result)
     assert broken is not None
     assert broken.pins.drained
+
+
+def test_a_head_that_fails_is_an_internal_error_of_that_request_alone(board: Board, peer: Peer) -> None:
+    app = register(board, peer, route_with(exit_of(0, BrokenHead()), blocks=[AddBlock(), AddBlock()]))
+    reply = infer(peer)
+    assert isinstance(reply, Failure)
+    assert reply.code is Code.INTERNAL
+    broken = app.route
+    app.route = route_with(exit_of(0, SureHead()), blocks=[AddBlock(), AddBlock()])
+    reply = infer(peer, 3)
+    assert isinstance(reply, Result)
+    assert (reply.exit, reply.left) == ("exit1", "confident")
+    assert broken is not None
+    assert broken.pins.drained
+
+
+def test_an_exit_that_the_route_has_not_is_refused_and_counted(board: Board, peer: Peer) -> None:
+    app = register(board, peer)
+    reply = peer.ask(*encode(Infer(2, (TensorHeader("uint8", FRAME.shape),), ("exit1",)), (ZEROS,)))
+    assert isinstance(reply, Failure)
+    assert (reply.code, reply.message) == (Code.BAD_VALUE, "the route of 'm' has no exit 'exit1'; it has final")
+    assert app.meter.refused == {"bad_value": 1}
 
 
 def test_a_full_queue_answers_overloaded_and_loses_nothing(board: Board, peer: Peer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -25,6 +26,7 @@ from schedulerd.wire.codec import (
 from schedulerd.wire.messages import (
     DTYPES,
     MAX_ARRAY_LENGTH,
+    MAX_EXITS,
     MAX_HEADER_BYTES,
     MAX_TENSOR_BYTES,
     MAX_TENSORS,
@@ -64,14 +66,23 @@ trees = st.recursive(
 )
 maps = st.dictionaries(words, trees, max_size=5)
 
+policies = st.dictionaries(words, finite, max_size=MAX_EXITS)
+
 requests = st.one_of(
-    st.builds(Register, ids, names, finite, finite, whole, finite, words, st.none() | names),
+    st.builds(Register, ids, names, finite, finite, whole, finite, words, st.none() | names, st.none() | policies),
     st.builds(SetBudget, ids, names, finite),
     st.builds(SetLimit, ids, words, st.none() | whole),
     *(st.builds(kind, ids) for kind in (Unregister, Ping, Status, Apps, ShowPlan, Models)),
 )
 replies = st.one_of(
-    st.builds(Registered, ids, words, words, headers, headers, several, several, finite, finite, finite, finite, whole),
+    st.builds(
+        Registered,
+        *(ids, words, words, headers, headers, several, several, finite, finite, finite, finite, whole),
+        outputs=st.lists(headers, max_size=3).map(tuple),
+        policy=policies,
+        exit_shares=policies,
+        exits=several,
+    ),
     st.builds(Answer, ids, maps),
     st.builds(Failure, ids, st.sampled_from(Code), words),
     *(st.builds(kind, ids) for kind in (Unregistered, Pong)),
@@ -90,6 +101,7 @@ RESULT = Result(
     budget_ms=25.0,
     deadline_met=True,
 )
+EARLY = replace(RESULT, exit="exit1", left="confident", confidence=0.75)
 
 
 def on_the_wire(frames: Any) -> list[bytes]:
@@ -122,9 +134,10 @@ def test_a_frame_arrives_bit_for_bit(wrap: Any) -> None:
     np.testing.assert_array_equal(array_of(request.tensors[0], buffers[0]), FRAME)
 
 
-def test_a_result_arrives_bit_for_bit() -> None:
-    reply, buffers = decode_reply(on_the_wire(encode(RESULT, (LOGITS,))))
-    assert reply == RESULT
+@pytest.mark.parametrize("result", [RESULT, EARLY, replace(EARLY, left="asked", exits=("exit1",))])
+def test_a_result_arrives_bit_for_bit(result: Result) -> None:
+    reply, buffers = decode_reply(on_the_wire(encode(result, (LOGITS,))))
+    assert reply == result
     assert isinstance(reply, Result)
     np.testing.assert_array_equal(array_of(reply.tensors[0], buffers[0]), LOGITS)
 
@@ -137,6 +150,11 @@ def test_every_dtype_of_the_protocol_travels(dtype: str) -> None:
     back = array_of(request.tensors[0], buffers[0])
     assert back.dtype == array.dtype
     np.testing.assert_array_equal(back, array)
+
+
+def test_a_frame_can_ask_for_exits() -> None:
+    asking = Infer(5, (header_of(FRAME),), ("exit2", "final"))
+    assert decode_request(on_the_wire(encode(asking, (FRAME,))))[0] == asking
 
 
 def test_an_array_is_sent_from_its_own_memory() -> None:
@@ -264,6 +282,22 @@ BAD_REQUESTS: dict[str, tuple[list[bytes], Code, int]] = {
     "priority a float": ([msgpack.packb(register_header(priority=5.0))], Code.BAD_MESSAGE, 9),
     "app unprintable": ([msgpack.packb(register_header(app="a\nb"))], Code.BAD_VALUE, 9),
     "registration with an unknown key": ([msgpack.packb(register_header(colour=1))], Code.BAD_MESSAGE, 9),
+    "policy a list": ([msgpack.packb(register_header(exits=["exit1"]))], Code.BAD_MESSAGE, 9),
+    "threshold NaN": ([msgpack.packb(register_header(exits={"exit1": math.nan}))], Code.BAD_VALUE, 9),
+    "threshold a bool": ([msgpack.packb(register_header(exits={"exit1": True}))], Code.BAD_MESSAGE, 9),
+    "exit without a name": ([msgpack.packb(register_header(exits={"": 0, "é": "x"}))], Code.BAD_MESSAGE, 9),
+    "policy too long": (
+        [msgpack.packb(register_header(exits={f"exit{n}": 0 for n in range(MAX_EXITS + 1)}))],
+        Code.TOO_LARGE,
+        9,
+    ),
+    "asked exits a map": ([msgpack.packb(infer_header(exits={"exit1": 0})), FOUR], Code.BAD_MESSAGE, 9),
+    "asked exit a number": ([msgpack.packb(infer_header(exits=[1])), FOUR], Code.BAD_MESSAGE, 9),
+    "asked for none": ([msgpack.packb(infer_header(exits=[])), FOUR], Code.BAD_VALUE, 9),
+    "asked for nil": ([msgpack.packb(infer_header(exits=None)), FOUR], Code.BAD_MESSAGE, 9),
+    "asked for too many": ([msgpack.packb(infer_header(exits=["x"] * (MAX_EXITS + 1))), FOUR], Code.TOO_LARGE, 9),
+    "asked with an unknown key": ([msgpack.packb(infer_header(exits=["final"], colour=1)), FOUR], Code.BAD_MESSAGE, 9),
+    "asked without a tensor": ([msgpack.packb(without(infer_header(exits=["final"]), "tensors"))], Code.BAD_MESSAGE, 9),
     "limit without a value": (
         [msgpack.packb({"v": 1, "op": "set_limit", "id": 9, "what": "memory"})],
         Code.BAD_MESSAGE,
@@ -316,6 +350,24 @@ def test_a_spoilt_header_raises_nothing_but_wire_errors(
 def test_a_client_ignores_keys_that_a_later_daemon_adds() -> None:
     header = {**msgpack.unpackb(encode(RESULT, (LOGITS,))[0]), "energy_mj": 3.5}
     assert decode_reply([msgpack.packb(header), LOGITS.tobytes()])[0] == RESULT
+
+
+def test_a_result_of_a_daemon_from_before_there_were_exits_ran_to_the_end() -> None:
+    header = msgpack.unpackb(encode(EARLY, (LOGITS,))[0])
+    for key in ("exit", "left", "confidence"):
+        del header[key]
+    assert decode_reply([msgpack.packb(header), LOGITS.tobytes()])[0] == RESULT
+
+
+def test_a_registration_without_a_policy_is_one_that_an_older_daemon_takes() -> None:
+    assert "exits" not in msgpack.unpackb(encode(Register(1, "digits", 25.0, 30.0))[0])
+    assert "exits" not in msgpack.unpackb(encode(Infer(1, (header_of(FRAME),)), (FRAME,))[0])
+
+
+def test_the_exits_of_a_result_share_its_tensors_evenly() -> None:
+    spoilt = replace(RESULT, left="asked", exits=("exit1", "final"))
+    with pytest.raises(WireError, match="1 tensors for 2 exits"):
+        decode_reply(on_the_wire(encode(spoilt, (LOGITS,))))
 
 
 def test_a_code_that_a_later_daemon_adds_is_internal() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from blockstore import exits
 from schedulerd.wire import messages
 from schedulerd.wire.codec import decode_reply, decode_request
 from schedulerd.wire.messages import DTYPES, EVENT_KINDS, PROTOCOL_VERSION, Code, Failure, Infer, Result, TensorHeader
@@ -58,6 +59,19 @@ def test_every_kind_of_event_has_a_row() -> None:
     assert rows(table) == list(EVENT_KINDS)
 
 
+def test_every_reason_to_leave_is_explained() -> None:
+    reasons = TEXT.split("\n## Exits\n")[1].split("\n## ")[0]
+    assert re.findall(r"^- `(\w+)`: ", reasons, re.MULTILINE) == list(messages.LEFT)
+
+
+def test_a_policy_has_room_for_every_exit_that_a_model_may_have() -> None:
+    assert messages.MAX_EXITS == exits.MAX_EXITS + 1
+
+
+def test_the_store_and_the_wire_have_one_word_for_the_end() -> None:
+    assert messages.FINAL == exits.FINAL
+
+
 def test_the_limits_are_the_codes() -> None:
     table = TEXT.split("### Limits")[1].split("\n### ")[0]
     said = [int(n) for n in re.findall(r"\| (\d+)(?: bytes)? \|$", table, re.MULTILINE)]
@@ -68,6 +82,7 @@ def test_the_limits_are_the_codes() -> None:
         messages.MAX_REPLY_TENSORS,
         messages.MAX_TENSOR_BYTES,
         messages.MAX_MAP_LENGTH,
+        messages.MAX_EXITS,
         messages.MAX_STRING_BYTES,
         messages.MAX_REPLY_LENGTH,
     ]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -63,18 +64,19 @@ class AsyncClient:
         accuracy_floor: float = 0.0,
         late: str = "run",
         app: str | None = None,
+        exits: Mapping[str, float] | None = None,
     ) -> Registration:
         """Become an app; see `Client.register`."""
         self._check_open()
-        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app)
+        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits)
         registration = await self._finish(*self._session.register(request, time.monotonic()), self._timeout_s)
         return expect(registration, Registration)
 
-    async def infer(self, array: npt.ArrayLike) -> Reply:
+    async def infer(self, array: npt.ArrayLike, *, exits: Sequence[str] = ()) -> Reply:
         """Run one frame and wait for the outputs; see `Client.infer`."""
         self._check_open()
         frame = np.asarray(array)
-        reply = await self._finish(*self._session.infer(frame, time.monotonic()), self._timeout_s)
+        reply = await self._finish(*self._session.infer(frame, time.monotonic(), tuple(exits)), self._timeout_s)
         return expect(reply, Reply)
 
     async def unregister(self) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import math
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -67,6 +68,7 @@ class Client:
         accuracy_floor: float = 0.0,
         late: str = "run",
         app: str | None = None,
+        exits: Mapping[str, float] | None = None,
     ) -> Registration:
         """Become an app: frames of `model`, `rate_hz` a second, each answered within `budget_ms`.
 
@@ -76,30 +78,36 @@ class Client:
             rate_hz: Frames a second that the app means to send, above 0.
             priority: 1 (least) to 10; where not all budgets can be met, low priorities give way first.
             accuracy_floor: Least acceptable predicted accuracy, 0 to 1.
-            late: What becomes of a frame whose deadline passes while it waits: `run` or `drop`.
+            late: What becomes of a late frame. `run`: nothing. `drop`: it is refused where its deadline passes while it
+                waits. `exit`: it leaves at the last exit of the model that still meets its deadline.
             app: Name for operators to see, unique among live apps; None has one made.
+            exits: The exit policy, exit -> confidence from which a frame leaves there, 0 for the last, as in
+                `{"exit1": 0.8, "final": 0}`; None lets the daemon choose.
 
         Raises:
             Refusal: `UnknownModel`, `BadValue`, `AlreadyRegistered`, `NameTaken`, ...
             TransportError: `Unreachable`, `TimedOut`.
         """
-        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app)
+        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits)
         with self._lock:
             self._check_open()
             registration = self._finish(*self._session.register(request, time.monotonic()), self._timeout_s)
         return expect(registration, Registration)
 
-    def infer(self, array: npt.ArrayLike) -> Reply:
+    def infer(self, array: npt.ArrayLike, *, exits: Sequence[str] = ()) -> Reply:
         """Run one frame, `[*registration.input.shape]` of its dtype, and wait for the outputs.
 
+        `exits` names exits whose outputs are wanted, all of them and from one pass: `("exit1", "final")`. Without it
+        the reply has that of the exit at which the frame leaves.
+
         Raises:
-            Refusal: `NotRegistered`, `BadTensor`, `Overloaded`, `DeadlinePassed`, `StoreFault`, ...
+            Refusal: `NotRegistered`, `BadTensor`, `BadValue`, `Overloaded`, `DeadlinePassed`, `StoreFault`, ...
             TransportError: `Unreachable`, `TimedOut`.
         """
         frame = np.asarray(array)
         with self._lock:
             self._check_open()
-            reply = self._finish(*self._session.infer(frame, time.monotonic()), self._timeout_s)
+            reply = self._finish(*self._session.infer(frame, time.monotonic(), tuple(exits)), self._timeout_s)
         return expect(reply, Reply)
 
     def unregister(self) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from schedulerd.wire.codec import Array, Frame, array_of, decode_request, encode, header_of
 from schedulerd.wire.messages import (
+    FINAL,
     Code,
     Failure,
     Infer,
@@ -27,11 +28,15 @@ from schedulerd.wire.messages import (
 from schedulerd_client._errors import Refusal
 from schedulerd_client._transport import Incoming, Silence
 
+Given = Array | tuple[Array, ...]
+
 
 class MockTransport:
     """`Client(transport=MockTransport(handler))`: `handler` takes a frame and gives the model's output.
 
-    For a model with several, `outputs` describes them and `handler` gives a tuple, in the same order.
+    For a model with several, `outputs` describes them and `handler` gives a tuple, in the same order. For a model with
+    exits, `exits` names them, by rising depth, and `handler` gives such outputs by exit, `final` among them; frames
+    leave there, unless they ask for others.
     Messages go through the real codec, and frames are checked against `input` as a daemon checks them. A `Refusal`
     that the handler raises is answered as the daemon's; any other exception comes out of the call. `requests` are
     those that the app made, in order. No time passes.
@@ -39,7 +44,7 @@ class MockTransport:
 
     def __init__(
         self,
-        handler: Callable[[Array], Array | tuple[Array, ...]],
+        handler: Callable[[Array], Given | Mapping[str, Given]],
         *,
         input: TensorHeader = TensorHeader("uint8", (32, 32, 3)),  # noqa: A002, B008 (as in Registration; frozen)
         output: TensorHeader = TensorHeader("float32", (10,)),  # noqa: B008 (frozen)
@@ -47,6 +52,7 @@ class MockTransport:
         labels: tuple[str, ...] = (),
         route: tuple[str, ...] = ("original",),
         accuracy: float = 1.0,
+        exits: tuple[str, ...] = (),
     ) -> None:
         self.requests: list[Request] = []
         self._handler = handler
@@ -56,6 +62,7 @@ class MockTransport:
         self._labels = labels
         self._route = route
         self._accuracy = accuracy
+        self._exits = exits
         self._app: Register | None = None
         self._replies: deque[list[bytes]] = deque()
         self._replied = asyncio.Event()
@@ -127,6 +134,8 @@ class MockTransport:
             miss_ms=0.0,
             plan=1,
             outputs=self._outputs,
+            policy=request.exits or {FINAL: 0.0},
+            exits=self._exits,
         )
 
     def _infer(self, request: Infer, buffers: Sequence[memoryview]) -> Sequence[Frame]:
@@ -135,13 +144,12 @@ class MockTransport:
         frame = request.tensors[0]
         if frame.dtype != self._input.dtype or frame.size_bytes != self._input.size_bytes:
             return encode(Failure(request.id, Code.BAD_TENSOR, f"frame is {frame}; the model takes {self._input}"))
+        unknown = set(request.exits) - {*self._exits, FINAL}
+        if unknown:
+            return encode(Failure(request.id, Code.BAD_VALUE, f"there is no exit {', '.join(sorted(unknown))}"))
         given = self._handler(array_of(self._input, buffers[0]))
-        described = self._outputs or (self._output,)
-        parts = given if isinstance(given, tuple) else (given,)
-        arrays = [
-            np.asarray(part, header.dtype).reshape((1, *header.shape))
-            for part, header in zip(parts, described, strict=True)
-        ]
+        by_exit = given if isinstance(given, Mapping) else {FINAL: given}
+        arrays = [array for name in request.exits or (FINAL,) for array in self._arrays(by_exit[name])]
         result = Result(
             id=request.id,
             tensors=tuple(map(header_of, arrays)),
@@ -152,5 +160,22 @@ class MockTransport:
             run_ms=0.0,
             budget_ms=self._app.budget_ms,
             deadline_met=True,
+            exit=_deepest(request.exits, self._exits),
+            left="asked" if request.exits else "end",
+            exits=request.exits,
         )
         return encode(result, arrays)
+
+    def _arrays(self, given: Given) -> list[Array]:
+        """What one exit gives, as the model's outputs are described."""
+        described = self._outputs or (self._output,)
+        parts = given if isinstance(given, tuple) else (given,)
+        return [
+            np.asarray(part, header.dtype).reshape((1, *header.shape))
+            for part, header in zip(parts, described, strict=True)
+        ]
+
+
+def _deepest(asked: Sequence[str], exits: Sequence[str]) -> str:
+    """The deepest exit that gave an output."""
+    return max(asked or (FINAL,), key=lambda name: len(exits) if name == FINAL else exits.index(name))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schedulerd.wire.codec import Array, Frame, WireError, array_of, decode_reply, encode, header_of
 from schedulerd.wire.messages import (
@@ -82,11 +82,11 @@ class Session:
         self._joining[joining.id] = joining
         return joining.id, Step(send=(frames,))
 
-    def infer(self, array: Array, now_s: float) -> tuple[int, Step]:
+    def infer(self, array: Array, now_s: float, exits: tuple[str, ...] = ()) -> tuple[int, Step]:
         """Run one frame. Raises `BadTensor` or `BadMessage` for an array that cannot travel."""
         request_id = self._next_id()
         try:
-            frames = encode(Infer(request_id, (header_of(array),)), (array,))
+            frames = encode(Infer(request_id, (header_of(array),), exits), (array,))
         except WireError as error:
             raise refusal(error.code, str(error)) from None
         return request_id, self._submit(request_id, frames, now_s)
@@ -183,7 +183,7 @@ class Session:
             return NOTHING
         arrays = tuple(array_of(header, buffer) for header, buffer in zip(result.tensors, buffers, strict=True))
         reply = Reply(
-            outputs=arrays if len(arrays) > 1 else arrays[0],
+            outputs=_outputs(arrays, len(result.exits)),
             route=result.route,
             accuracy=result.accuracy,
             plan=result.plan,
@@ -192,6 +192,10 @@ class Session:
             budget_ms=result.budget_ms,
             deadline_met=result.deadline_met,
             latency_ms=(now_s - request.asked_at_s) * 1e3,
+            exit=result.exit,
+            left=result.left,
+            confidence=result.confidence,
+            exits=result.exits,
         )
         return self._finish(result.id, reply)
 
@@ -213,6 +217,9 @@ class Session:
             miss_ms=reply.miss_ms,
             plan=reply.plan,
             outputs=reply.outputs,
+            policy=reply.policy,
+            exit_shares=reply.exit_shares,
+            exits=reply.exits,
         )
         return self._send_waiting(self._finish(reply.id, self.registration).done)
 
@@ -245,3 +252,11 @@ class Session:
         for request_id in ended:
             del self._open[request_id]
         return Step(done=[(request_id, error) for request_id in ended])
+
+
+def _outputs(arrays: tuple[Array, ...], exits: int) -> Any:
+    """The tensors of a reply as its `outputs`: those of one exit, or a tuple of those of each that was asked for."""
+    if not exits:
+        return arrays if len(arrays) > 1 else arrays[0]
+    each = len(arrays) // exits
+    return tuple(_outputs(arrays[first : first + each], 0) for first in range(0, each * exits, each))

@@ -1,8 +1,8 @@
-"""What an engine is: it turns the blob of a variant into something that runs.
+"""What an engine is: it turns the blob of a variant or of an exit's head into something that runs.
 
-An engine is chosen once, in `daemon.py`. A `LoadedBlock` may be run from several lanes at once. The chain hands each
-block's output to the next one as the engine's own tensor (`Any`), so that a torch engine need not leave its device
-between blocks; `Engine.feed` and `Engine.fetch` convert at the two ends.
+An engine is chosen once, in `daemon.py`. A `LoadedBlock` or `LoadedHead` may be run from several lanes at once. The
+chain hands each block's output to the next one as the engine's own tensor (`Any`), so that a torch engine need not
+leave its device between blocks; `Engine.feed` and `Engine.fetch` convert at the two ends.
 """
 
 from __future__ import annotations
@@ -13,9 +13,13 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from blockstore.assembly import LoadedBlock
+from blockstore.assembly import LoadedBlock, LoadedHead
 
 Array = npt.NDArray[Any]
+HEAD_INPUTS = (1, 2)
+"""Least and most: the output of the block before the exit, and that of the exit before it."""
+HEAD_OUTPUTS = ("output", "confidence")
+"""What a head gives, by name in an ONNX file and by position in a torch form."""
 
 
 class Engine(Protocol):
@@ -30,6 +34,10 @@ class Engine(Protocol):
 
     def load(self, path: Path) -> LoadedBlock:
         """Load a verified blob. Raises `EngineError` with the file and the reason when it is not loadable."""
+        ...
+
+    def load_head(self, path: Path) -> LoadedHead:
+        """Load the verified blob of an exit's head. Raises `EngineError` as `load` does."""
         ...
 
     def feed(self, array: Array) -> Any:

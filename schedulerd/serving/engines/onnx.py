@@ -1,4 +1,4 @@
-"""The onnxruntime engine: one small inference session per loaded variant, all of them on one memory arena.
+"""The onnxruntime engine: one small inference session per loaded variant or head, all of them on one memory arena.
 
 What the settings below are for, measured with 48 sessions of 9-70 KB on one core: a private arena each kept
 79 MB after a few runs, no arena 35 MB, one shared arena 4 MB at the same speed. `InferenceSession.run` with
@@ -8,6 +8,8 @@ numpy arrays costs 3 us a block (neither side is copied), IO binding 6 us, dicti
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 
 from schedulerd.errors import EngineError
-from schedulerd.serving.engines.base import Array
+from schedulerd.serving.engines.base import HEAD_INPUTS, HEAD_OUTPUTS, Array
 from schedulerd.serving.engines.heap import return_freed_memory
 
 FIRST_REGION_BYTES = 32 * 2**20
@@ -42,6 +44,36 @@ class OnnxBlock:
         return result
 
 
+class OnnxHead:
+    """One ONNX graph that gives a network's output and how sure it is; `run` is safe from several threads at once."""
+
+    def __init__(self, session: ort.InferenceSession, path: Path) -> None:
+        self._path = path
+        self._session = session
+        self._inputs = [node.name for node in session.get_inputs()]
+        self._takes = ", ".join(f"{node.type}{node.shape}" for node in session.get_inputs())
+        least, most = HEAD_INPUTS
+        if not least <= len(self._inputs) <= most:
+            raise EngineError(f"{path} has {len(self._inputs)} inputs; a head has {least} or {most}: export it again")
+        outputs = sorted(node.name for node in session.get_outputs())
+        if outputs != sorted(HEAD_OUTPUTS):
+            named = ", ".join(outputs)
+            raise EngineError(f"{path} gives {named}; a head gives {' and '.join(HEAD_OUTPUTS)}: export it again")
+
+    def run(self, tensors: Sequence[Array]) -> tuple[Array, float]:
+        """See `LoadedHead`; `EngineError` for tensors of another number, dtype or shape."""
+        try:
+            given = dict(zip(self._inputs, tensors, strict=True))
+            output, confidence = self._session.run(HEAD_OUTPUTS, given)
+            sure = float(confidence.item())
+        except Exception as error:  # as above
+            shapes = ", ".join(f"{t.dtype}{list(t.shape)}" for t in tensors)
+            raise EngineError(
+                f"head {self._path.name[:16]} takes {self._takes} and cannot run {shapes}: {error}"
+            ) from error
+        return output, math.nan if _has_nan(output) else sure
+
+
 class OnnxEngine:
     """Runs ONNX blobs on the CPU. With one thread a block runs in the lane's own thread and no pool exists.
 
@@ -64,14 +96,11 @@ class OnnxEngine:
 
     def load(self, path: Path) -> OnnxBlock:
         """Make a session of an ONNX file (0.5 ms for a small block); other Python threads run meanwhile."""
-        try:
-            session = ort.InferenceSession(
-                path, _options(self.threads), providers=["CPUExecutionProvider"], enable_fallback=0
-            )
-        except Exception as error:  # as above
-            raise EngineError(f"onnxruntime {self.version()} cannot load {path}: {error}") from error
-        return_freed_memory()
-        return OnnxBlock(session, path)
+        return OnnxBlock(self._session(path), path)
+
+    def load_head(self, path: Path) -> OnnxHead:
+        """Make a session of the ONNX file of a head."""
+        return OnnxHead(self._session(path), path)
 
     def feed(self, array: Array) -> Array:
         """The array itself where it is C-contiguous, else a copy that is."""
@@ -80,6 +109,16 @@ class OnnxEngine:
     def fetch(self, tensor: Array) -> Array:
         """The tensor itself: it is an array already, and owns its memory also when its session is gone."""
         return tensor
+
+    def _session(self, path: Path) -> ort.InferenceSession:
+        try:
+            session = ort.InferenceSession(
+                path, _options(self.threads), providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+        except Exception as error:  # as above
+            raise EngineError(f"onnxruntime {self.version()} cannot load {path}: {error}") from error
+        return_freed_memory()
+        return session
 
 
 def _options(threads: int) -> ort.SessionOptions:
@@ -112,6 +151,15 @@ def _share_one_arena() -> None:
     doubling = 0
     settings = {"arena_extend_strategy": doubling, "initial_chunk_size_bytes": FIRST_REGION_BYTES}
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg(settings))
+
+
+def _has_nan(output: Array) -> bool:
+    """Whether some number is NaN: it makes the sum of squares one, which an infinity does not.
+
+    A head may hide it: a maximum or a clip of a NaN is a number in some kernels.
+    """
+    flat = output.ravel()
+    return math.isnan(float(np.dot(flat, flat)))
 
 
 def _only(side: str, nodes: list[Any], path: Path) -> str:

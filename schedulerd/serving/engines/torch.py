@@ -1,4 +1,4 @@
-"""The torch engine: each variant is a module on one device, run without gradients, in channels-last order.
+"""The torch engine: variants and heads are modules on one device, run without gradients, in channels-last order.
 
 Channels last is the order that oneDNN computes in: a route of four convolution blocks (24 x 64 x 64, one thread) took
 3.0 ms in it and 4.3 ms in torch's own order. Nothing has to convert: a frame arrives so, and convolutions hand it on.
@@ -6,7 +6,10 @@ Channels last is the order that oneDNN computes in: a route of four convolution 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,32 +17,72 @@ from torch import fx
 
 from blockstore import torchform
 from schedulerd.errors import EngineError
-from schedulerd.serving.engines.base import Array
+from schedulerd.serving.engines.base import HEAD_INPUTS, HEAD_OUTPUTS, Array
 from schedulerd.serving.engines.heap import keep_tensors_on_heap, return_freed_memory
 
 
-class TorchBlock:
-    """One module in evaluation mode; it keeps no state, so `run` is safe from several threads at once."""
+class _Graph:
+    """One module in evaluation mode; it keeps no state, so calling it is safe from several threads at once."""
 
-    def __init__(self, module: fx.GraphModule, path: Path) -> None:
+    def __init__(self, module: fx.GraphModule) -> None:
         # `view` takes apart only tensors whose memory has the order of their dimensions.
         self._in_order = any(node.op == "call_method" and node.target == "view" for node in module.graph.nodes)
         order = torch.contiguous_format if self._in_order else torch.channels_last
         self._module = module.to(memory_format=order)  # type: ignore[call-overload] # absent from torch's stubs
+
+    def __call__(self, tensors: Sequence[torch.Tensor]) -> Any:
+        with torch.inference_mode():
+            return self._module(*(t.contiguous() for t in tensors) if self._in_order else tensors)
+
+
+class TorchBlock:
+    """A graph of one tensor in and one out."""
+
+    def __init__(self, module: fx.GraphModule, path: Path) -> None:
+        self._graph = _Graph(module)
         self._path = path
 
     def run(self, tensor: torch.Tensor) -> torch.Tensor:
         """Output `[batch, ...]` on the input's device; returns when it is computed, not when it is queued."""
         try:
-            with torch.inference_mode():
-                result: torch.Tensor = self._module(tensor.contiguous() if self._in_order else tensor)
+            result: torch.Tensor = self._graph((tensor,))
             if tensor.is_cuda:
                 # A lane decides again at each block boundary, so the boundary must be a real one.
                 torch.cuda.current_stream(tensor.device).synchronize()
         except Exception as error:  # whatever a module's operators raise
-            taken = f"{tensor.dtype}{tuple(tensor.shape)}"
-            raise EngineError(f"{self._path.name[:16]} cannot run {taken}: {error}") from error
+            raise EngineError(f"{self._path.name[:16]} cannot run {_shapes((tensor,))}: {error}") from error
         return result
+
+
+class TorchHead:
+    """A graph that gives a network's output and how sure it is of that."""
+
+    def __init__(self, module: fx.GraphModule, path: Path) -> None:
+        self._path = path
+        self._inputs = sum(node.op == "placeholder" for node in module.graph.nodes)
+        least, most = HEAD_INPUTS
+        if not least <= self._inputs <= most:
+            raise EngineError(f"{path} has {self._inputs} inputs; a head has {least} or {most}: export it again")
+        (given,) = module.graph.output_node().args
+        count = len(given) if isinstance(given, tuple | list) else 1
+        if count != len(HEAD_OUTPUTS):
+            raise EngineError(
+                f"{path} gives {count} tensors; a head gives {len(HEAD_OUTPUTS)}, {' and '.join(HEAD_OUTPUTS)}: "
+                f"export it again"
+            )
+        self._graph = _Graph(module)
+
+    def run(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, float]:
+        """See `LoadedHead`; reading the confidence waits until the device has computed it."""
+        try:
+            output, confidence = self._graph(tensors)
+            # A head may hide a NaN: a maximum or a clip of one is a number in some kernels.
+            sure = math.nan if bool(output.isnan().any()) else float(confidence.item())
+        except Exception as error:  # as above
+            raise EngineError(
+                f"head {self._path.name[:16]} takes {self._inputs} tensors and cannot run {_shapes(tensors)}: {error}"
+            ) from error
+        return output, sure
 
 
 class TorchEngine:
@@ -64,12 +107,11 @@ class TorchEngine:
 
     def load(self, path: Path) -> TorchBlock:
         """Read the safetensors form of a variant; nothing is unpickled."""
-        try:
-            block = TorchBlock(torchform.load(path.read_bytes()).to(self.device), path)
-        except Exception as error:  # a damaged file fails in many ways
-            raise EngineError(f"torch {self.version()} cannot load {path}: {error}") from error
-        return_freed_memory()
-        return block
+        return TorchBlock(self._module(path), path)
+
+    def load_head(self, path: Path) -> TorchHead:
+        """Read the safetensors form of a head."""
+        return TorchHead(self._module(path), path)
 
     def feed(self, array: Array) -> torch.Tensor:
         """The array's memory as a tensor; a copy where it is not contiguous or writeable, or not for the CPU."""
@@ -79,6 +121,18 @@ class TorchEngine:
         """The tensor in ordinary memory, in the order of its dimensions."""
         array: Array = tensor.cpu().contiguous().numpy()
         return array
+
+    def _module(self, path: Path) -> fx.GraphModule:
+        try:
+            module = torchform.load(path.read_bytes()).to(self.device)
+        except Exception as error:  # a damaged file fails in many ways
+            raise EngineError(f"torch {self.version()} cannot load {path}: {error}") from error
+        return_freed_memory()
+        return module
+
+
+def _shapes(tensors: Sequence[torch.Tensor]) -> str:
+    return ", ".join(f"{tensor.dtype}{tuple(tensor.shape)}" for tensor in tensors)
 
 
 def _device(name: str) -> torch.device:

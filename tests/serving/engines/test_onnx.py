@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from blockprofiles.allocator import allocated_bytes_reader
 from schedulerd.errors import EngineError
-from schedulerd.serving.engines.onnx import OnnxBlock, OnnxEngine
+from schedulerd.serving.engines.onnx import OnnxBlock, OnnxEngine, OnnxHead
 from tests.profiles import tiny
 
 
@@ -18,6 +19,16 @@ from tests.profiles import tiny
 def engine() -> OnnxEngine:
     """One thread, as in a lane on a small board."""
     return OnnxEngine(threads=1)
+
+
+FEATURES = np.random.default_rng(5).standard_normal((1, *tiny.FEATURES.shape)).astype(np.float32)
+
+
+def load_head(engine: OnnxEngine, folder: Path, data: bytes) -> OnnxHead:
+    """The head of an ONNX file of these bytes."""
+    path = folder / "head"
+    path.write_bytes(data)
+    return engine.load_head(path)
 
 
 def load(engine: OnnxEngine, folder: Path, data: bytes) -> OnnxBlock:
@@ -128,6 +139,63 @@ def test_a_wrong_tensor_is_refused(engine: OnnxEngine, tmp_path: Path, array: np
     block = load(engine, tmp_path, tiny.stem(8))
     with pytest.raises(EngineError, match=rf"cannot run {array.dtype}\(1, "):
         block.run(array)
+
+
+@pytest.mark.parametrize("takes", [1, 2])
+def test_a_head_gives_logits_and_how_sure_it_is(engine: OnnxEngine, tmp_path: Path, takes: int) -> None:
+    """Of one tensor of features, or of two whose sum counts."""
+    output, confidence = load_head(engine, tmp_path, tiny.exit_head(takes)).run([FEATURES] * takes)
+    assert output.shape == (1, *tiny.LOGITS.shape)
+    powers = np.exp(engine.fetch(output)[0])
+    assert confidence == pytest.approx(powers.max() / powers.sum(), rel=1e-5)
+
+
+def test_a_head_of_two_tensors_takes_them_in_order(engine: OnnxEngine, tmp_path: Path) -> None:
+    """The first minus the second."""
+    nodes = [
+        tiny.node("Sub", ["first", "second"], "difference"),
+        tiny.node("GlobalAveragePool", ["difference"], "means"),
+        tiny.node("Flatten", ["means"], "output"),
+        tiny.node("ReduceMax", ["output", "axis"], "confidence", keepdims=0),
+    ]
+    head = load_head(engine, tmp_path, tiny.head_graph(nodes, ["first", "second"], {"axis": np.array([1])}))
+    output, confidence = head.run([np.full_like(FEATURES, 5), np.full_like(FEATURES, 2)])
+    assert (output.tolist(), confidence) == ([[3, 3, 3, 3]], 3)
+
+
+def test_logits_that_are_no_numbers_are_never_confident(engine: OnnxEngine, tmp_path: Path) -> None:
+    """Whatever confidence the head makes of them."""
+    _, confidence = load_head(engine, tmp_path, tiny.steady_head(1.0, logits=np.nan)).run([FEATURES])
+    assert math.isnan(confidence)
+
+
+def test_infinite_logits_may_be_confident(engine: OnnxEngine, tmp_path: Path) -> None:
+    """They are numbers."""
+    _, confidence = load_head(engine, tmp_path, tiny.steady_head(0.75, logits=-np.inf)).run([FEATURES])
+    assert confidence == 0.75
+
+
+def test_a_head_of_other_outputs_is_refused_with_those_it_must_have(engine: OnnxEngine, tmp_path: Path) -> None:
+    """Here a block."""
+    with pytest.raises(EngineError, match="gives output; a head gives output and confidence: export it again"):
+        load_head(engine, tmp_path, tiny.head(4))
+
+
+def test_a_head_of_three_inputs_is_refused_with_the_limit(engine: OnnxEngine, tmp_path: Path) -> None:
+    """Its own features and those of the exit before it are all that a head takes."""
+    with pytest.raises(EngineError, match="has 3 inputs; a head has 1 or 2: export it again"):
+        load_head(engine, tmp_path, tiny.exit_head(3))
+
+
+@pytest.mark.parametrize("given", [[FEATURES], [FEATURES, FEATURES[:, :3]]], ids=["too few", "other shape"])
+def test_a_head_that_does_not_fit_what_the_blocks_give_is_refused_with_both(
+    engine: OnnxEngine, tmp_path: Path, given: list[np.ndarray]
+) -> None:
+    """What it takes, and what it was given."""
+    head = load_head(engine, tmp_path, tiny.exit_head(2))
+    took = r"takes tensor\(float\)\['batch', 4, 8, 8\], .*cannot run float32\[1, 4, 8, 8\]"
+    with pytest.raises(EngineError, match=took):
+        head.run(given)
 
 
 def test_no_threads_are_too_few() -> None:

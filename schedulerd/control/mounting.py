@@ -1,0 +1,78 @@
+"""A planned route and what was loaded for it, put together as what the executor runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from blockprofiles.compose import compose
+from blockstore.assembly import LoadedBlock, LoadedHead
+from blockstore.block import Exit
+from schedulerd.control.catalogue import Catalogue
+from schedulerd.plan import AppPlan
+from schedulerd.serving.route import LoadedExit, LoadedRoute, RouteExits
+
+
+def mounted(
+    planned: AppPlan,
+    plan: int,
+    blocks: Sequence[LoadedBlock],
+    heads: Mapping[str, LoadedHead],
+    catalogue: Catalogue,
+) -> LoadedRoute:
+    """The route of `planned` in memory.
+
+    Args: planned; plan: number of its plan; blocks: in order; heads: of `Route.heads`, by digest; catalogue: profile,
+    and the models' exits.
+    """
+    route = planned.route
+    rows = [catalogue.table.row(digest) for digest in route.digests]
+    cost = compose(rows)
+    p95_ms = [row.latency_p95_ms for row in rows]
+    load = sum(planned.block_ms) / cost.latency_ms
+    exits = tuple(_exits(planned, p95_ms, load, heads, catalogue)) if heads else ()
+    return LoadedRoute(
+        route=route,
+        blocks=tuple(blocks),
+        plan=plan,
+        accuracy=planned.accuracy,
+        expected_p95_ms=cost.latency_p95_ms,
+        exits=RouteExits.of(exits, p95_ms) if exits else None,
+    )
+
+
+def _exits(
+    planned: AppPlan,
+    block_p95_ms: Sequence[float],
+    load: float,
+    heads: Mapping[str, LoadedHead],
+    catalogue: Catalogue,
+) -> Iterator[LoadedExit]:
+    """The exits that were loaded, by rising depth; `load`: present over profiled time of the blocks."""
+    route = planned.route
+    thresholds = dict(route.policy.steps)
+    loaded = [(e, a.digest) for e in catalogue.models[route.model].exits if (a := e.artifact(catalogue.engine))]
+    loaded = [(e, digest) for e, digest in loaded if digest in heads and e.block < len(route.variants)]
+    ends = [*((e.block, _p95_ms(digest, catalogue)) for e, digest in loaded[1:]), (len(route.variants) - 1, 0.0)]
+    for (exit_, digest), (next_block, next_head_ms) in zip(loaded, ends, strict=True):
+        upstream = route.variants[: exit_.block + 1]
+        onward_ms = sum(block_p95_ms[exit_.block + 1 : next_block + 1]) + next_head_ms
+        yield LoadedExit(
+            name=exit_.name,
+            block=exit_.block,
+            inputs=exit_.inputs,
+            head=heads[digest],
+            threshold=_threshold(exit_, thresholds, upstream),
+            curve=exit_.curves.of(upstream),
+            p95_ms=_p95_ms(digest, catalogue),
+            onward_s=load * onward_ms * 1e-3,
+        )
+
+
+def _threshold(exit_: Exit, thresholds: Mapping[str, float], upstream: Sequence[str]) -> float | None:
+    """The policy's threshold as it is behind these variants; None where the policy does not name the exit."""
+    general = thresholds.get(exit_.name)
+    return None if general is None else exit_.curves.threshold(general, upstream)
+
+
+def _p95_ms(digest: str, catalogue: Catalogue) -> float:
+    return catalogue.table.row(digest).latency_p95_ms

@@ -1,0 +1,125 @@
+"""A control loop on a clock that the test moves, with the real optimizer and switcher; what it says is kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pulp
+
+from blockprofiles.record import Row
+from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
+from schedulerd.config import LimitsConfig
+from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.damping import DampingSettings
+from schedulerd.control.loop import ControlLoop, LoopSettings, Outlets
+from schedulerd.control.monitor import Monitor
+from schedulerd.control.solvers import Answer as SolverAnswer
+from schedulerd.control.solvers import make_solver
+from schedulerd.control.switcher import LOAD_TIMEOUT_S, Switcher
+from schedulerd.plan import App
+from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.events import Asked, Joined
+from schedulerd.serving.meter import Observation
+from schedulerd.wire.codec import decode_event, decode_reply
+from schedulerd.wire.messages import ControlRequest
+from tests.control.tables import table_of
+from tests.fakes import FakeClock
+from tests.serving.parts import FRAME, LOGITS, AddBlock
+
+MB = 1_000_000
+
+
+def variant(name: str, digest: str, drop: float) -> Variant:
+    return Variant(name, ORIGINAL if name == ORIGINAL else "prune", (Artifact("onnxruntime", digest, 1),), drop, 1, 1)
+
+
+def block(index: int, name: str, big: str, small: str) -> Block:
+    given = FRAME if index == 0 else LOGITS
+    return Block(index, name, given, LOGITS, (variant(ORIGINAL, big, 0.0), variant("small", small, 0.02)))
+
+
+MODEL = Model("m", FRAME, LOGITS, 0.9, 100, (block(0, "first", "A", "a"), block(1, "second", "B", "b")))
+# Each block takes 5 ms and 4 MB at full size, 1 ms and 1 MB when small.
+ROWS = [Row(d, "onnxruntime", 1, 5.0, 5.0, 4 * MB) for d in "AB"] + [
+    Row(d, "onnxruntime", 1, 1.0, 1.0, MB) for d in "ab"
+]
+
+
+class FickleSolver:
+    """The real solver, until it has a fault of its own."""
+
+    def __init__(self) -> None:
+        self._real = make_solver("highs", 5.0)
+        self.time_limit_s = self._real.time_limit_s
+        self.broken = False
+
+    def run(self, program: pulp.LpProblem, time_limit_s: float, *, feasible: bool) -> SolverAnswer:
+        if self.broken:
+            raise ZeroDivisionError
+        return self._real.run(program, time_limit_s, feasible=feasible)
+
+
+class Stage:
+    """A control loop whose answers, replies and events are kept."""
+
+    def __init__(self, model: Model = MODEL, rows: Sequence[Row] = ROWS) -> None:
+        self.clock = FakeClock()
+        self.registry = Registry()
+        self.solver = FickleSolver()
+        self.damaged: set[str] = set()
+        self.stuck = False
+        self.freed = threading.Event()
+        self.switcher = Switcher(self._load, self._load, self.clock, lambda: self.clock.advance(LOAD_TIMEOUT_S))
+        self.answers: list[Any] = []
+        self.replies: list[tuple[bytes, Any]] = []
+        self.events: list[Any] = []
+        self.loop = ControlLoop(
+            Catalogue({"m": model}, table_of(*rows), "onnxruntime"),
+            self.registry,
+            self.switcher,
+            Monitor((), self.clock),
+            self.solver,
+            LoopSettings(LimitsConfig(memory_bytes=100 * MB), lanes=1, damping=DampingSettings()),
+            Outlets(
+                answer=lambda identity, frames: self.answers.append(decode_reply(frames)[0]),
+                reply=lambda identity, frames: self.replies.append((identity, decode_reply(frames)[0])),
+                publish=lambda frames: self.events.append(decode_event(frames)),
+                wake=lambda: None,
+            ),
+            self.clock,
+            facts={"version": "0", "pid": 1, "started_s": self.clock.now_s()},
+        )
+
+    def _load(self, digest: str) -> Any:
+        if digest in self.damaged:
+            raise ValueError("bad magic")
+        if self.stuck:
+            self.freed.wait(30)
+        return AddBlock()
+
+    def live(self, name: str = "cam", budget_ms: float = 50.0, identity: str = "", **wishes: Any) -> LiveApp:
+        spec = App(name, "m", budget_ms, **{"rate_hz": 10.0, **wishes})
+        app = LiveApp(spec, (identity or name).encode(), FRAME, LOGITS)
+        self.registry.add(app)
+        return app
+
+    def join(self, name: str = "cam", budget_ms: float = 50.0, **wishes: Any) -> LiveApp:
+        app = self.live(name, budget_ms, **wishes)
+        self.loop.turn([Joined(app, 7)])
+        return app
+
+    def ask(self, request: ControlRequest) -> Any:
+        self.loop.turn([Asked(request, b"operator")])
+        return self.answers[-1]
+
+    def frames(self, app: LiveApp, run_ms: float, count: int = 20) -> None:
+        """`count` answered requests that took `run_ms` inside the blocks, during the last moments."""
+        assert app.route is not None
+        for _ in range(count):
+            self.clock.advance(0.01)
+            app.meter.add(Observation(self.clock.now_s(), run_ms, run_ms, app.route.expected_p95_ms, True))
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
