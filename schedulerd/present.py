@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from blockstore.exits import FINAL
 from schedulerd.commands.tables import count_text, size_text, table
 
 Answer = Mapping[str, Any]
@@ -191,6 +192,14 @@ def _route(row: Answer) -> str:
     return "|".join(map(plain, row.get("route") or [])) or MISSING
 
 
+def _exits(row: Answer) -> str:
+    """Live share of the frames at each exit of the policy beside the expected one; `-` where all run to the end."""
+    expected, seen = row.get("exit_shares") or {}, row.get("exit_rates") or {}
+    if len(expected) < 2 and not set(seen) - {FINAL}:
+        return MISSING
+    return ", ".join(f"{plain(name)} {share(seen, name)} ({share(expected, name)})" for name in {**expected, **seen})
+
+
 def _block(block: Answer) -> str:
     return f"{text(block, 'block')} {text(block, 'variant')} {number(block, 'ms', 2)} ms"
 
@@ -205,6 +214,7 @@ _APPS: tuple[Column, ...] = (
     ("MEASURED p50 / p95", lambda row: _pair(row, "measured_p50_ms", "measured_p95_ms")),
     ("BUDGET IS MET", _met),
     ("ACCURACY", lambda row: share(row, "accuracy", 1)),
+    ("LEAVE AT (expected)", _exits),
     ("REQUESTS", lambda row: text(row, "requests")),
     ("LATE", lambda row: text(row, "misses")),
     ("REFUSED", _refused),

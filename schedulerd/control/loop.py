@@ -34,6 +34,7 @@ from schedulerd.control.correction import (
     worse,
 )
 from schedulerd.control.damping import DampingSettings, keep_or_change
+from schedulerd.control.exit_watch import ExitWatch
 from schedulerd.control.explain import sentence
 from schedulerd.control.limits import LimitsNow, limits_now
 from schedulerd.control.monitor import Monitor
@@ -148,6 +149,7 @@ class ControlLoop:
         self._probed_at_s = clock.now_s()
         self._sequence = 0
         """Events published so far: a gap tells a listener that it missed some."""
+        self._exits = ExitWatch(self._publish)
         self._missed: dict[str, int] = {}
         self._swaps: dict[str, int] = {}
         self._departed = report.Totals()
@@ -161,11 +163,12 @@ class ControlLoop:
         causes, waiting = self._take_in(events)
         limits = self._limits().limits
         # A plan made for an event follows the board as well, so pressure is asked about only where there was none.
-        causes = causes or self._pressure(limits)
+        causes = causes or [*self._pressure(limits), *self._drift()]
         fault = self._replan(causes, limits) if causes else None
         for respond in waiting:
             self._respond(respond, fault)
         self._switcher.tidy(limits.memory_bytes, self._catalogue.size_bytes)
+        self._exits.tell(self._registry.all(), self.plan, self._clock.now_s())
         self._tell_misses()
         self._probe()
         self._outlets.wake()
@@ -275,6 +278,11 @@ class ControlLoop:
             slowdown = settled(self._correction).slowdown
             yield f"blocks run {slowdown:g} times their profile" if slowdown > 1 else "blocks run as profiled again"
 
+    def _drift(self) -> list[Cause]:
+        """Reasons that come from what frames do at exits."""
+        texts = self._exits.look(self._registry.all(), self.plan, self._clock.now_s())
+        return [Cause(text, urgent=False) for text in texts]
+
     def _replan(self, causes: Sequence[Cause], limits: Limits) -> SchedulerdError | None:
         """Solve, damp, switch; what kept the plan from being put in place, for those who wait for it.
 
@@ -325,6 +333,9 @@ class ControlLoop:
             if difference(self.plan, candidate):
                 at_s = solved_s + self._settings.damping.min_dwell_s
                 self._reconsider(at_s, "a change held back against flapping is due")
+            else:
+                # The same routes, as they are predicted now.
+                self.plan = replace(candidate, number=self.plan.number)
             return
         before = self.plan
         changes = difference(before, candidate)
@@ -344,7 +355,7 @@ class ControlLoop:
         found = []
         for app in self._registry.all():
             try:
-                found.append(self._catalogue.options(app.spec))
+                found.append(self._catalogue.options(app.spec, self._exits.observed(app.spec.app_id)))
             except StoreFault as fault:
                 log.error("app_without_blocks", app=app.spec.app_id, reason=str(fault))
         return tuple(found)
@@ -376,6 +387,7 @@ class ControlLoop:
         self._switcher.retire(spec.app_id)
         self._departed += report.Totals.of(app, self._swaps.pop(spec.app_id, 0))
         self._missed.pop(spec.app_id, None)
+        self._exits.forget(spec.app_id)
         self._publish("app", {"app": spec.app_id, "model": spec.model, "change": "left", "reason": reason})
 
     def _welcome(self, event: Joined, fault: SchedulerdError | None) -> None:
@@ -405,6 +417,9 @@ class ControlLoop:
             miss_ms=planned.miss_ms,
             plan=self.plan.number,
             outputs=tuple(TensorHeader(output.dtype, output.shape) for output in app.outputs),
+            policy=dict(planned.route.policy.steps),
+            exit_shares=planned.shares_by_exit(),
+            exits=tuple(e.name for e in self._catalogue.models[app.spec.model].exits),
         )
         self._outlets.reply(app.identity, encode(registered))
 
@@ -486,6 +501,7 @@ class ControlLoop:
             swaps=self._swaps,
             departed=self._departed,
             catalogue=self._catalogue,
+            exit_history=self._exits.histories(),
         )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from blockprofiles.record import Row
 from blockstore.block import ORIGINAL, Model, Variant
 from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.exit_rates import History, shares_of
 from schedulerd.control.limits import LimitsNow
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.errors import BadValue, InternalError
@@ -74,6 +76,8 @@ class Now:
     departed: Totals
     """Counts of apps that have left."""
     catalogue: Catalogue
+    exit_history: Mapping[str, History] = field(default_factory=dict)
+    """Of each app whose model has exits."""
 
 
 def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
@@ -147,7 +151,8 @@ def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
     """One app in the answer to `apps`: what it asked for, what is predicted, what was measured."""
     spec = app.spec
     planned = now.plan.app(spec.app_id)
-    latencies = [o.latency_ms for o in app.meter.since(now.snapshot.at_s - MEASURED_S)]
+    recent = app.meter.since(now.snapshot.at_s - MEASURED_S)
+    latencies = [o.latency_ms for o in recent]
     return {
         "app": spec.app_id,
         "model": spec.model,
@@ -167,6 +172,10 @@ def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
         "misses": app.meter.missed,
         "refused": dict(app.meter.refused),
         "swaps": now.swaps.get(spec.app_id, 0),
+        "policy": dict(planned.route.policy.steps) if planned else {},
+        "exit_shares": planned.shares_by_exit() if planned else {},
+        "exit_rates": shares_of(Counter(o.exit for o in recent if o.left != "asked")) or None,
+        "exit_history": [b.as_map(now.snapshot.at_s) for b in now.exit_history.get(spec.app_id, History()).bins],
     }
 
 
@@ -194,7 +203,11 @@ def plan_map(plan: Plan, decision: Decision, models: Mapping[str, Model]) -> dic
                 "blocks": [
                     {"block": block.name, "variant": variant, "ms": ms}
                     for block, variant, ms in zip(
-                        models[a.route.model].blocks, a.route.variants, a.block_ms, strict=True
+                        # A policy may end before the last block.
+                        models[a.route.model].blocks[: len(a.route.variants)],
+                        a.route.variants,
+                        a.block_ms,
+                        strict=True,
                     )
                 ],
                 "latency_ms": a.latency_ms,
@@ -202,6 +215,9 @@ def plan_map(plan: Plan, decision: Decision, models: Mapping[str, Model]) -> dic
                 "accuracy": a.accuracy,
                 "memory_bytes": a.memory_bytes,
                 "miss_ms": a.miss_ms,
+                "policy": dict(a.route.policy.steps),
+                "exit_shares": a.shares_by_exit(),
+                "expected_ms": a.expected_ms,
             }
             for a in plan.apps
         ],
@@ -225,6 +241,8 @@ def model_map(model: Model, catalogue: Catalogue) -> dict[str, Any]:
         "input": str(model.input),
         "output": str(model.output),
         "labels": list(model.labels),
+        "exits": [e.name for e in model.exits],
+        "policies": [str(o.policy) for o in model.policies],
     }
 
 

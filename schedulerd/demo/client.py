@@ -90,6 +90,7 @@ def _replied(reply: Reply, asked_s: float, label: int) -> dict[str, object]:
         "accuracy": reply.accuracy,
         "plan": reply.plan,
         "route": list(reply.route),
+        "exit": reply.exit,
     }
 
 

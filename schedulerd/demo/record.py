@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from blockstore.exits import FINAL
 from schedulerd.serving.meter import percentile
 
 
@@ -25,6 +26,8 @@ class Sample:
     accuracy: float
     plan: int
     route: tuple[str, ...]
+    exit: str = FINAL
+    """At which the frame left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,12 @@ def swaps(samples: Sequence[Sample]) -> int:
     return sum(a.route != b.route for a, b in pairwise(samples))
 
 
+def exit_rates(samples: Sequence[Sample]) -> dict[str, float]:
+    """Share of the replies from each exit, the network's end last; nothing where all are from there."""
+    names = sorted({s.exit for s in samples} - {FINAL})
+    return {name: sum(s.exit == name for s in samples) / len(samples) for name in (*names, FINAL)} if names else {}
+
+
 def phase_summary(samples: Sequence[Sample]) -> dict[str, Any]:
     """One app in one phase. Empty of replies, every figure is None."""
     served = [s.served_ms for s in samples]
@@ -77,6 +86,7 @@ def phase_summary(samples: Sequence[Sample]) -> dict[str, Any]:
         "accuracy": sum(s.right for s in samples) / count if count else None,
         "accuracy_predicted": sum(s.accuracy for s in samples) / count if count else None,
         "swaps": swaps(samples),
+        "exit_rates": exit_rates(samples),
         "route": list(samples[-1].route) if samples else [],
     }
 

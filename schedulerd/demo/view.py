@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from schedulerd.demo.record import Sample, Turn, swaps
+from schedulerd.demo.record import Sample, Turn, exit_rates, swaps
 from schedulerd.serving.meter import percentile
 
 RECENT = 60
@@ -85,6 +85,7 @@ def _table(seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]]) 
         "predicted p50/p95",
         "measured p50/p95",
         "accuracy",
+        "leave at",
         "swaps",
         "late",
     ):
@@ -102,6 +103,7 @@ def _table(seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]]) 
             f"{_ms(app['latency_ms'])} / {_ms(app['latency_p95_ms'])}",
             Text(f"{_ms(p50)} / {_ms(p95)}", style="red" if p95 and p95 > app["budget_ms"] else "green"),
             "-" if right is None else f"{right:.1%}",
+            exits_in_short(recent),
             str(swaps(samples)),
             Text(str(late), style="red" if late else ""),
         )
@@ -117,6 +119,11 @@ def _board(status: dict[str, Any]) -> Text:
         f"plan {status['plan']}   blocks {resident:.1f} of {limit:.0f} MB   CPU others {share(status['cpu_others'])}   "
         f"slowdown {status['slowdown']:.2f}   requests {status['requests']}   refused {status['refused']}"
     )
+
+
+def exits_in_short(samples: Sequence[Sample]) -> str:
+    """Where frames left lately, as `exit1 55% final 45%`; `-` where all ran to the end."""
+    return " ".join(f"{name} {share:.0%}" for name, share in exit_rates(samples).items()) or "-"
 
 
 def route_in_short(route: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from schedulerd.demo.picture import draw
@@ -48,3 +49,10 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
     path = tmp_path / "new" / "scene.png"
     draw([record(sample(0.0), sample(1.0, 9.0, SMALL))], [Turn("calm", 0.0, "")], 2.0, path)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_phase_knows_where_frames_left() -> None:
+    early = [replace(sample(at_s), exit="exit1") for at_s in (0, 1, 2)]
+    assert phase_summary([*early, sample(3)])["exit_rates"] == {"exit1": 0.75, "final": 0.25}
+    assert phase_summary([sample(0), sample(1)])["exit_rates"] == {}
+    assert phase_summary(early)["exit_rates"] == {"exit1": 1.0, "final": 0.0}
