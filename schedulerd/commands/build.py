@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from blockstore.block import TensorSpec
 from blockstore.build.settings import BuildSettings
 from blockstore.errors import CannotBuild
+from schedulerd.commands import exit_options
 from schedulerd.commands.build_output import document, explained, lines
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ for example, in seconds, from one of the demo's networks, untrained, and a few o
     --data 'blockstore.zoo.datasets:digits?train_limit=32&test_limit=32' --variants prune:0.5 int8 --epochs 1
 
 Images of your own: a factory in a module of yours that returns an object with
-  classes     name of each label
-  train()     images to retrain on       both with `.images` uint8 [n, height, width, channels]
-  held_out()  images to measure on       and `.labels`: int64 [n], boxes (detection), or None
+  classes       name of each label
+  train()       images to retrain on       each with `.images` uint8 [n, height, width, channels]
+  held_out()    images to measure on       and `.labels`: int64 [n], boxes (detection), or None
+  validation()  images to search the thresholds of exits on; without it, half of held_out()
 
 --recipe FILE takes options from a TOML file by their long names: blocks = 5, variants = ["skip:1", "int8"]
 """
@@ -67,6 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
     _add_what(parser.add_argument_group("what is built"))
     _add_how(parser.add_argument_group("how"))
+    exit_options.add(parser.add_argument_group("exits, at which easy frames leave"))
     parser.add_argument("--recipe", metavar="FILE", help="options from a TOML file; those given here win")
     parser.add_argument("--explain", action="store_true", help="print the legal cuts and the blocks, build nothing")
     parser.add_argument("--json", action="store_true", help="print the manifest (or the explanation) as JSON")
@@ -242,6 +245,7 @@ def _settings(args: argparse.Namespace) -> BuildSettings:
         "cuts": tuple(args.cuts),
         "variants": tuple(args.variants),
         "finetune": tuple(args.finetune),
+        "exits": exit_options.settings(args),
     }
     names = {field.name for field in dataclasses.fields(BuildSettings)} - own.keys()
     return BuildSettings(**own, **{name: value for name, value in vars(args).items() if name in names})

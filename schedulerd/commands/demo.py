@@ -90,10 +90,21 @@ def _about(story: Story) -> dict[str, Any]:
 def _print_summary(console: Any, happened: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from schedulerd.demo.view import route_in_short
+    from schedulerd.demo.view import exits_in_short, route_in_short
 
     table = Table(title="what happened", title_justify="left")
-    for name in ("phase", "app", "budget", "p50", "p95", "late", "accuracy", "predicted", "route at its end"):
+    for name in (
+        "phase",
+        "app",
+        "budget",
+        "p50",
+        "p95",
+        "late",
+        "accuracy",
+        "predicted",
+        "leave at",
+        "route at its end",
+    ):
         table.add_column(
             name, justify="left" if name in ("phase", "app", "route at its end") else "right", no_wrap=True
         )
@@ -110,6 +121,7 @@ def _print_summary(console: Any, happened: dict[str, Any]) -> None:
                 f"{seen['misses']}/{seen['requests']}",
                 f"{seen['accuracy']:.1%}",
                 f"{seen['accuracy_predicted']:.1%}",
+                exits_in_short(seen["exit_rates"]),
                 route_in_short(seen["route"]),
             )
         table.add_section()

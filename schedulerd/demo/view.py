@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rich.console import Console, Group
@@ -103,7 +103,7 @@ def _table(seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]]) 
             f"{_ms(app['latency_ms'])} / {_ms(app['latency_p95_ms'])}",
             Text(f"{_ms(p50)} / {_ms(p95)}", style="red" if p95 and p95 > app["budget_ms"] else "green"),
             "-" if right is None else f"{right:.1%}",
-            exits_in_short(recent),
+            exits_in_short(exit_rates(recent)),
             str(swaps(samples)),
             Text(str(late), style="red" if late else ""),
         )
@@ -121,9 +121,9 @@ def _board(status: dict[str, Any]) -> Text:
     )
 
 
-def exits_in_short(samples: Sequence[Sample]) -> str:
-    """Where frames left lately, as `exit1 55% final 45%`; `-` where all ran to the end."""
-    return " ".join(f"{name} {share:.0%}" for name, share in exit_rates(samples).items()) or "-"
+def exits_in_short(rates: Mapping[str, float]) -> str:
+    """Where frames left, as `exit1 55% final 45%`; `-` where all ran to the end."""
+    return " ".join(f"{name} {share:.0%}" for name, share in rates.items()) or "-"
 
 
 def route_in_short(route: Sequence[str]) -> str:
