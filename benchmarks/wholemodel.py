@@ -71,7 +71,7 @@ def retrained(task: Task) -> tuple[bytes, float]:
 def onnx_of(network: nn.Module, preprocess: Preprocess) -> bytes:
     """The whole network as one block, exported as the builder exports blocks."""
     frames = TensorSpec("uint8", (32, 32, 3))
-    return to_onnx(torchform.load(torchform.save(trace(network, preprocess, frames).module)), frames)
+    return to_onnx(torchform.load(torchform.save(trace(network, preprocess, frames).module)), (frames,))
 
 
 def pruned(network: CifarResNet, widths: Sequence[int]) -> CifarResNet:

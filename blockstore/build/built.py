@@ -43,6 +43,8 @@ class Built:
     """The operator that prevented further cuts, where fewer blocks came out than were asked for."""
     remarks: tuple[str, ...] = ()
     """What a reader of the figures has to know."""
+    removed_exits: tuple[int, ...] = ()
+    """Blocks after which an exit was tried that does not pay."""
 
     @property
     def combinations(self) -> int:

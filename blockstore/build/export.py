@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,7 +46,7 @@ def export(block: fx.GraphModule, spec: TensorSpec, inputs: Tensor) -> Forms:
     written = torchform.save(block)
     # The ONNX form is made of the torch form as it will be read back, so both have the same names and numbers.
     canonical = torchform.load(written)
-    onnx = to_onnx(canonical, spec)
+    onnx = to_onnx(canonical, (spec,))
     difference = _difference(canonical, onnx, inputs)
     # Not a number is no agreement either.
     if not difference <= TOLERANCE:
@@ -55,11 +56,12 @@ def export(block: fx.GraphModule, spec: TensorSpec, inputs: Tensor) -> Forms:
     return Forms(onnx, written, parameters, int(multiply_adds))
 
 
-def to_onnx(block: fx.GraphModule, spec: TensorSpec) -> bytes:
-    """`block` as an ONNX file with tensors `input` and `output` whose first dimension is free.
+def to_onnx(module: fx.GraphModule, specs: Sequence[TensorSpec], outputs: Sequence[str] = ("output",)) -> bytes:
+    """`module` as an ONNX file whose tensors `input`, `input1`, ... and `outputs` have a free first dimension.
 
     Raises `CannotBuild` with the exporter's reason.
     """
+    inputs = [f"input{number or ''}" for number in range(len(specs))]
     file = io.BytesIO()
     with warnings.catch_warnings():
         # The TorchScript exporter is deprecated; it takes 9 ms a block where the newer one takes over a second, and
@@ -68,18 +70,19 @@ def to_onnx(block: fx.GraphModule, spec: TensorSpec) -> bytes:
         warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         try:
             torch.onnx.export(
-                block,
-                (example(spec),),
+                module,
+                tuple(map(example, specs)),
                 file,  # type: ignore[arg-type]  # this exporter takes a file; the annotation is the newer one's
                 dynamo=False,
-                input_names=["input"],
-                output_names=["output"],
-                dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+                input_names=inputs,
+                output_names=list(outputs),
+                dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)},
                 opset_version=OPSET,
             )
         # The exporter's own errors are RuntimeErrors, as are those of the operators that it runs.
         except (RuntimeError, ValueError, TypeError) as error:
-            raise CannotBuild(f"a block that takes {spec} has no ONNX form: {str(error).splitlines()[0]}") from error
+            taken = " and ".join(map(str, specs))
+            raise CannotBuild(f"what takes {taken} has no ONNX form: {str(error).splitlines()[0]}") from error
     return file.getvalue()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ ClassLabels = npt.NDArray[np.int64]
 """`[n]`: the class of each image."""
 Boxes = npt.NDArray[np.float32]
 """`[k, 5]`: x1, y1, x2, y2 in the coordinates of the decoded boxes, and the class."""
+_FEWEST_FOR_EXITS: Final = 4
 Labels = ClassLabels | Sequence[Boxes] | None
 """What is known of the images: a class each, the objects on each (maybe none), or nothing."""
 
@@ -34,6 +35,10 @@ class Labelled:
         """Images `start` to `stop` (not included) with their labels; views, nothing is copied."""
         return Labelled(self.images[start:stop], None if self.labels is None else self.labels[start:stop])
 
+    def unlabelled(self) -> Labelled:
+        """The images alone."""
+        return Labelled(self.images)
+
     def class_labels(self) -> ClassLabels:
         """`labels` where each image has a class; else `CannotBuild`."""
         if not isinstance(self.labels, np.ndarray):
@@ -50,7 +55,7 @@ class ImageSet(Protocol):
         ...
 
     def train(self) -> Labelled:
-        """Images to retrain on; their labels are not looked at.
+        """Images to retrain on; variants do not look at their labels, exits and refined routes (`finetune`) do.
 
         They may be of another height and width than the model's input where the network takes any (convolutions
         and global pooling): smaller ones are quicker.
@@ -58,7 +63,10 @@ class ImageSet(Protocol):
         ...
 
     def held_out(self) -> Labelled:
-        """Images on which accuracy is measured; none of them is in `train`."""
+        """Images on which accuracy is measured; none of them is in `train`.
+
+        A provider may have a method `validation` of the same kind: images for the thresholds of exits, see `for_exits`.
+        """
         ...
 
 
@@ -70,6 +78,31 @@ def training(data: ImageSet, expected: TensorSpec) -> Labelled:
 def held_out(data: ImageSet, expected: TensorSpec) -> Labelled:
     """The images to measure on; else `CannotBuild`. Whether the labels fit the classes, the task says."""
     return _check(_given(data, "held_out"), expected, "held-out")
+
+
+def for_exits(data: ImageSet, held_out: Labelled, expected: TensorSpec) -> tuple[Labelled, Labelled]:
+    """Images on which thresholds are searched, and others on which it is measured what they do.
+
+    The first come from the data's own `validation()`, a third method that it may have, and then the second are all that
+    are held out. Else each is one half of these: what a network has learnt from looks easier to it than what comes.
+    """
+    if hasattr(data, "validation"):
+        return _check(_given(data, "validation"), expected, "validation"), held_out
+    if len(held_out) < _FEWEST_FOR_EXITS:
+        raise CannotBuild(
+            f"there are {len(held_out)} held-out images, exits need {_FEWEST_FOR_EXITS} at least: thresholds are"
+            " searched on one half and checked on the other; give more, or images of their own by validation()"
+        )
+    if not isinstance(held_out.labels, np.ndarray):
+        half = len(held_out) // 2
+        return held_out.part(0, half), held_out.part(half, len(held_out))
+    # Sorted by class as they often are, each half would have its own classes. Pairs of one class stay together: what
+    # an embedding finds again needs another of its kind.
+    order = np.argsort(held_out.labels, kind="stable")
+    first = np.arange(len(order)) // 2 % 2 == 0
+    halves = [np.sort(order[side]) for side in (first, ~first)]
+    searched, checked = (Labelled(held_out.images[half], held_out.labels[half]) for half in halves)
+    return searched, checked
 
 
 def _given(data: ImageSet, method: str) -> Labelled:

@@ -31,7 +31,7 @@ def medians_ms(modules: Sequence[fx.GraphModule], spec: TensorSpec) -> list[floa
 
     They take turns: what slows the machine down for a moment slows all of them.
     """
-    loaded = [session(to_onnx(torchform.load(torchform.save(module)), spec), threads=1) for module in modules]
+    loaded = [session(to_onnx(torchform.load(torchform.save(module)), (spec,)), threads=1) for module in modules]
     frame = example(spec, batch=1).numpy()
     rounds = []
     for _ in range(_WARM_UP + _RUNS):

@@ -1,6 +1,7 @@
 """The offline stage from end to end; open this file first.
 
-    trace -> cut into blocks -> craft variants (reshape, retrain, encode) -> measure accuracy -> time -> store
+    trace -> cut into blocks -> craft variants (reshape, retrain, encode) -> measure accuracy -> attach exits -> time
+          -> store
 
 Each step is one file of this package. The model's manifest is put in the store last: an interrupted build leaves no
 model behind. What it has done is kept in a work folder, and the same build goes on from there.
@@ -9,7 +10,7 @@ model behind. What it has done is kept in a work folder, and the same build goes
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,9 @@ from blockstore.build.costs import Costs
 from blockstore.build.craft import Order, craft_all
 from blockstore.build.cut import CutBlock, Division, cut, cut_at, cut_names
 from blockstore.build.doubts import doubts
+from blockstore.build.exits import attach, joint
+from blockstore.build.exits.finish import Attached
+from blockstore.build.exits.school import Subject
 from blockstore.build.images import ImageSet, Labelled
 from blockstore.build.kinds import registry
 from blockstore.build.kinds.filters import prunable
@@ -88,8 +92,20 @@ def build(
         progress("cut", 1, 1, before + "; ".join(f"{b.name} -> {b.output}" for b in blocks))
     _check_outputs(traced, task, data.classes)
     _check_size(blocks, training, settings)
+    workers = settings.threads * settings.processes
+    if settings.exits is not None:
+        attach.check(settings.exits, task, traced.outputs, blocks, training)
+        validation, unseen = images.for_exits(data, held_out, settings.input)
+        for part in (validation, unseen):
+            task.check(part, data.classes)
+        joint.check(settings.exits, task, training)
+        if settings.exits.joint:
+            with costs.stage("joint"):
+                joint.train_jointly(
+                    blocks, traced.output, settings.exits, training, workers, settings.seed, kept, progress
+                )
     with costs.stage("craft"):
-        order = _order(settings, recipes, len(blocks), _images_file(kept, training), kept, task, traced.outputs)
+        order = order_of(settings, recipes, len(blocks), training, kept, task, traced.outputs)
         finished, dropped = craft_all(blocks, order, settings.processes, progress)
     if settings.finetune:
         with costs.stage("finetune"):
@@ -98,8 +114,14 @@ def build(
         dropped = (*dropped, *lost)
     with costs.stage("evaluate"):
         known = _assess(finished, traced, held_out, task, settings, kept, progress)
+    attached = Attached()
+    if settings.exits is not None:
+        subject = Subject(blocks, finished, traced.output, task, training, validation, unseen)
+        with costs.stage("exits"):
+            attached = attach.attach(subject, settings.exits, workers, settings.seed, kept, store, progress)
     counts = (len(training), len(held_out))
     model = manifest.model(blocks, finished, known, traced.outputs, settings, data.classes, counts, store)
+    model = replace(model, exits=attached.exits, policies=attached.policies)
     with costs.stage("time"):
         progress("time", 0, 1)
         chosen = timing.choose(model, known.model, _timed(model, timer, store, kept)) if timer else timing.Chosen(model)
@@ -115,6 +137,7 @@ def build(
         costs.all(),
         division.obstacle,
         (*chosen.remarks, *doubts(training, held_out, model.accuracy_model)),
+        attached.removed,
     )
     tell(built)
     kept.remove()
@@ -175,15 +198,16 @@ def _images_file(kept: Work, training: Labelled) -> Path:
     return path
 
 
-def _order(
+def order_of(
     settings: BuildSettings,
     recipes: tuple[registry.Recipe, ...],
     blocks: int,
-    image_file: Path,
+    training: Labelled,
     kept: Work,
     task: Task,
     outputs: tuple[TensorSpec, ...],
 ) -> Order:
+    """What `craft_all` is told of the variants of so many blocks."""
     course = Course(
         settings.epochs,
         settings.batch_size,
@@ -196,7 +220,7 @@ def _order(
     return Order(
         recipes=recipes,
         blocks=blocks,
-        images=image_file,
+        images=_images_file(kept, training),
         folder=kept.folder,
         course=course,
         validation_images=settings.validation_images,
@@ -228,8 +252,9 @@ def _assess(
     kept: Work,
     progress: Progress,
 ) -> accuracy.Accuracy:
-    workers = settings.threads * settings.processes
-    about = Circumstances(task, held_out, traced.outputs, settings.batch_size, workers, kept)
+    about = Circumstances(
+        task, held_out, traced.outputs, settings.batch_size, settings.threads * settings.processes, kept
+    )
     trial, round_ = Trial(finished, about), 0
 
     def measure(routes: Sequence[Route]) -> Mapping[Route, Score]:

@@ -1,4 +1,4 @@
-"""The report of a build: Markdown with two pictures, written beside the store.
+"""The report of a build: Markdown with pictures, written beside the store.
 
 It shows what a person would ask of a model before trusting a board to it: how much accuracy each latency costs, what
 the task's other figures say of that, what every variant is, which variants were left out and why, and how far the
@@ -7,7 +7,7 @@ predictions can be believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from blockstore.accuracy_model import Evidence, Route
 from blockstore.block import Block, Variant
 from blockstore.build.built import Built
 from blockstore.build.front import best_within
+from blockstore.build.report_exits import POLICIES_PICTURE, draw_policies, exit_lines
+from blockstore.build.report_table import table
 
 NAME: Final = "report.md"
 ENGINE: Final = "onnxruntime"
@@ -32,6 +34,8 @@ def write(built: Built, folder: Path) -> None:
         _picture(built, _draw_front, folder / "latency.png")
     if any(e.checked for e in built.accuracy.evidence):
         _picture(built, _draw_predictions, folder / "predictions.png")
+    if built.model.policies:
+        _picture(built, draw_policies, folder / POLICIES_PICTURE)
     (folder / NAME).write_text("\n".join(lines(built)) + "\n", encoding="utf-8")
 
 
@@ -51,6 +55,7 @@ def lines(built: Built) -> Iterator[str]:
     yield from _front_lines(built)
     yield from _measured_lines(built)
     yield from _block_lines(built)
+    yield from exit_lines(built)
     yield from _left_out_lines(built)
     yield from _prediction_lines(built)
     yield from _cost_lines(built)
@@ -72,7 +77,7 @@ def _front_lines(built: Built) -> Iterator[str]:
         else:
             accuracy = built.accuracy.predict(point.route)
             rows.append((f"{share:.0%}", f"{point.latency_ms:.3f}", f"{accuracy:.2%}", _names(built, point.route)))
-    yield from _table(("latency at most", "ms", "predicted accuracy", "variants, block by block"), rows)
+    yield from table(("latency at most", "ms", "predicted accuracy", "variants, block by block"), rows)
 
 
 def _measured_lines(built: Built) -> Iterator[str]:
@@ -94,7 +99,7 @@ def _measured_lines(built: Built) -> Iterator[str]:
         )
         for e in shown
     ]
-    yield from _table(header, rows)
+    yield from table(header, rows)
 
 
 def _best_measured(built: Built) -> list[Evidence]:
@@ -119,7 +124,7 @@ def _block_lines(built: Built) -> Iterator[str]:
     header = ("variant", "parameters", "multiply-adds", "kB", "ms", "accuracy drop", "made")
     for block, damages in zip(built.model.blocks, built.accuracy.damages, strict=True):
         yield from ("", f"## Block {block.index}: {block.name}", "", f"{block.input} to {block.output}", "")
-        yield from _table(header, [_variant_cells(built, block, v) for v in range(len(damages))])
+        yield from table(header, [_variant_cells(built, block, v) for v in range(len(damages))])
 
 
 def _variant_cells(built: Built, block: Block, position: int) -> tuple[str, ...]:
@@ -171,14 +176,9 @@ def _prediction_lines(built: Built) -> Iterator[str]:
 
 def _cost_lines(built: Built) -> Iterator[str]:
     yield from ("", "## What it took", "")
-    yield from _table(("stage", "s", "CPU s"), [(c.stage, f"{c.wall_s:.1f}", f"{c.cpu_s:.1f}") for c in built.costs])
+    yield from table(("stage", "s", "CPU s"), [(c.stage, f"{c.wall_s:.1f}", f"{c.cpu_s:.1f}") for c in built.costs])
     yield ""
     yield ", ".join(f"{key} {value}" for key, value in built.model.provenance.items())
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for row in (header, ["---"] * len(header), *rows):
-        yield f"| {' | '.join(row)} |"
 
 
 def _picture(built: Built, draw: Any, path: Path) -> None:

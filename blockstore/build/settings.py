@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from blockstore.block import TensorSpec
+from blockstore.build.exits.settings import ExitSettings
 from blockstore.errors import CannotBuild
 
 DEFAULT_VARIANTS: Final = ("prune:0.25", "prune:0.5", "prune:0.75", "skip:1", "int8", "prune:0.5+int8")
 """A range of speeds for most networks: fewer filters, fewer units, lower precision."""
-_ASIDE: Final = frozenset({"name", "variants", "finetune", "fit_routes", "check_routes", "processes", "device"})
+_ASIDE: Final = frozenset(
+    {"name", "variants", "finetune", "exits", "fit_routes", "check_routes", "processes", "device"}
+)
 """Settings that do not decide what a single variant becomes: which ones there are, how they are measured, and where."""
 
 
@@ -53,6 +56,8 @@ class BuildSettings:
     """Training images that the kinds look at (`kinds.base.Material`)."""
     finetune: tuple[str, ...] = ()
     """Reshapings whose uniform routes are refined on labels afterwards (`finetune`)."""
+    exits: ExitSettings | None = None
+    """Heads at the cuts, at which easy frames leave; None: there are none."""
     task: str = "classification"
     """What accuracy means (`tasks`)."""
     fit_routes: int = 40
@@ -121,6 +126,9 @@ class BuildSettings:
     def key(self, *inputs: bytes) -> str:
         """Name under which work in progress is kept: a hash of what decides what variants become, and of `inputs`."""
         deciding = {name: value for name, value in asdict(self).items() if name not in _ASIDE}
+        if self.exits is not None and self.exits.joint:
+            # Variants are made of the backbone that learnt together with these exits.
+            deciding["exits"] = asdict(self.exits)
         digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode())
         for part in inputs:
             digest.update(hashlib.sha256(part).digest())

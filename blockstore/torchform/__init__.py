@@ -211,7 +211,9 @@ class _Reader:
 
     def _create(self, op: str, target: str, args: Any, kwargs: Any, name: str) -> fx.Node:
         if op == "placeholder":
-            return self._graph.create_node(op, "input", (), {}, "input")
+            # Arguments of one function need names of their own.
+            argument = f"input{len(self._graph.find_nodes(op=op)) or ''}"
+            return self._graph.create_node(op, argument, (), {}, argument)
         if op == "output":
             return self._graph.create_node(op, "output", args, {}, "output")
         if op == "call_module" and target in self._document["modules"]:

@@ -23,6 +23,7 @@ from blockstore.block import Model, TensorSpec
 from blockstore.build import pipeline
 from blockstore.build.allocator import keep_freed_memory
 from blockstore.build.built import Built
+from blockstore.build.exits.settings import ExitSettings
 from blockstore.build.images import Labelled
 from blockstore.build.progress import Progress, shown
 from blockstore.build.settings import BuildSettings
@@ -44,6 +45,10 @@ VARIANTS: Final = {
     # A quarter less costs dense convolutions nearly as much as all of them.
     "digits-plain": ("prune:0.5", "prune:0.75", "prune:0.875"),
     "digits-residual": ("prune:0.5", "prune:0.75", "prune:0.875"),
+}
+EXITS: Final = {
+    # Digits are small and anywhere: what a head has found is the largest value over all places, as in the networks.
+    "digits-plain": ExitSettings("mxn", pooling="maximum", epochs=12, batch_size=32),
 }
 LESSONS: Final = Lessons(epochs=12)
 LESSON_SIZE: Final = 32
@@ -70,7 +75,7 @@ def make(
 
     preprocess = Preprocess(settings.mean, settings.std, settings.scale)
     network = train(NETWORKS[name](), preprocess, lambda e: data.scenes(e, LESSON_SIZE), lessons, advance)
-    own = replace(settings, name=name, blocks=BLOCKS[name], variants=VARIANTS[name])
+    own = replace(settings, name=name, blocks=BLOCKS[name], variants=VARIANTS[name], exits=EXITS.get(name))
     return pipeline.build(network, _Small(data), own, store, work, _named(progress, name))
 
 

@@ -1,4 +1,4 @@
-"""Supervised training of a small network from nothing."""
+"""Supervised training of a small network, from nothing or from the weights that it has."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ class Lessons:
     seed: int = 0
     augment: bool = False
     """Shift and mirror the images (see `augment`): for photographs whose labels are classes."""
+    anew: bool = True
+    """Begin with weights drawn by the seed; else with those that the network has."""
 
 
 def classification_loss(logits: Tensor, batch: Labelled) -> Tensor:
@@ -55,7 +57,7 @@ def train(
     a cosine.
     """
     torch.manual_seed(lessons.seed)
-    network = channels_last(_reset(network)).train()
+    network = channels_last(_reset(network) if lessons.anew else network).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=lessons.learning_rate, weight_decay=1e-2)
     order = np.random.default_rng(lessons.seed)
     for epoch in range(lessons.epochs):

@@ -20,14 +20,20 @@ _HIDDEN: Final = 4096
 
 
 class Vgg16(nn.Module):
-    """float32 `[batch, 3, input, input]` to logits `[batch, classes]`; `input` is 224 or 32."""
+    """float32 `[batch, 3, input, input]` to logits `[batch, classes]`; `input` is 224 or 32.
 
-    def __init__(self, input: int, classes: int) -> None:  # noqa: A002  # users write ?input=32
+    `narrower` divides the width of every convolution: 2 for half of the filters.
+    """
+
+    def __init__(self, input: int, classes: int, narrower: int = 1) -> None:  # noqa: A002  # users write ?input=32
         super().__init__()
         if input not in (32, 224):
             raise CannotBuild(f"input is {input}: VGG-16 is for images of 32x32 (CIFAR) or 224x224 (ImageNet) pixels")
-        self.features = nn.Sequential(*_convolutions(normalised=input == 32))
-        self.classifier = nn.Linear(_WIDTHS[-1][-1], classes) if input == 32 else _three_layers(classes)
+        if narrower < 1 or _WIDTHS[0][0] % narrower:
+            raise CannotBuild(f"narrower is {narrower}: a divisor of the {_WIDTHS[0][0]} first filters, such as 2")
+        self.features = nn.Sequential(*_convolutions(normalised=input == 32, narrower=narrower))
+        width = _WIDTHS[-1][-1] // narrower
+        self.classifier = nn.Linear(width, classes) if input == 32 else _three_layers(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, 3, input, input] to [batch, classes]."""
@@ -35,10 +41,10 @@ class Vgg16(nn.Module):
         return logits
 
 
-def _convolutions(normalised: bool) -> Iterator[nn.Module]:
+def _convolutions(normalised: bool, narrower: int) -> Iterator[nn.Module]:
     inputs = 3
     for group in _WIDTHS:
-        for outputs in group:
+        for outputs in (width // narrower for width in group):
             yield nn.Conv2d(inputs, outputs, 3, padding=1)
             if normalised:
                 yield nn.BatchNorm2d(outputs)
@@ -47,9 +53,9 @@ def _convolutions(normalised: bool) -> Iterator[nn.Module]:
         yield nn.MaxPool2d(2)
 
 
-def _three_layers(classes: int) -> nn.Sequential:
+def _three_layers(width: int, classes: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(_WIDTHS[-1][-1] * 7 * 7, _HIDDEN),
+        nn.Linear(width * 7 * 7, _HIDDEN),
         nn.ReLU(),
         nn.Dropout(),
         nn.Linear(_HIDDEN, _HIDDEN),
@@ -59,6 +65,6 @@ def _three_layers(classes: int) -> nn.Sequential:
     )
 
 
-def vgg16(input: int = 224, classes: int = 1000) -> nn.Module:  # noqa: A002  # users write ?input=32
-    """VGG-16 for images of `input` by `input` pixels (224 or 32), random weights."""
-    return Vgg16(input, classes)
+def vgg16(input: int = 224, classes: int = 1000, narrower: int = 1) -> nn.Module:  # noqa: A002  # ?input=32
+    """VGG-16 for images of `input` by `input` pixels (224 or 32), random weights; `narrower=2`: half of the filters."""
+    return Vgg16(input, classes, narrower)

@@ -203,3 +203,39 @@ def test_a_damaged_file_is_refused(data: bytes) -> None:
 def test_weights_without_a_graph_are_refused() -> None:
     with pytest.raises(BadTorchForm, match="no graph"):
         torchform.load(safetensors.torch.save({"w": torch.zeros(2)}))
+
+
+class Joins(nn.Module):
+    """Two inputs of different shapes, two outputs: what the head of an exit is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5, 3)
+
+    def forward(self, earlier: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.linear(torch.cat([earlier.mean((2, 3)), own], 1))
+        return output, torch.softmax(output, 1).amax(1)
+
+
+def test_several_inputs_and_outputs_keep_their_order() -> None:
+    torch.manual_seed(0)
+    head = fx.symbolic_trace(Joins())
+    data = torchform.save(head)
+    loaded = torchform.load(data)
+    assert [n.target for n in loaded.graph.nodes if n.op == "placeholder"] == ["input", "input1"]
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(4, 2, 3, 3, generator=generator), torch.randn(4, 3, generator=generator)
+    expected, got = head(*inputs), loaded(*inputs)
+    assert isinstance(got, tuple)
+    assert all(torch.equal(one, other) for one, other in zip(expected, got, strict=True))
+    assert torchform.save(loaded) == data
+
+
+def test_an_output_that_no_node_makes_is_refused() -> None:
+    data = torchform.save(fx.symbolic_trace(Joins()))
+    size = int.from_bytes(data[:8], "little")
+    document = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["schedulerd"])
+    document["nodes"][-1]["args"] = [{"tuple": [{"node": "n99"}, {"node": "n0"}]}]
+    changed = safetensors.torch.save(safetensors.torch.load(data), metadata={"schedulerd": json.dumps(document)})
+    with pytest.raises(BadTorchForm):
+        torchform.load(changed)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
+from blockstore.build.exits.settings import ExitSettings
 from blockstore.build.settings import BuildSettings
 from blockstore.store import Store
 from schedulerd.cli import main
+from schedulerd.commands import exit_options
+from schedulerd.commands.build import add_parser
+from schedulerd.commands.recipe import expanded, options_of
 
 SMALL = (
     *("--blocks", "2", "--width-multiple", "1", "--epochs", "1", "--fit-routes", "4", "--check-routes", "4"),
@@ -101,6 +106,90 @@ def test_every_setting_of_a_build_is_an_option(capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr().out.split()
     names = [field.name.replace("_", "-") for field in dataclasses.fields(BuildSettings)]
     assert [name for name in names if f"--{name}" not in shown] == []
+    names = [field.name.replace("_", "-") for field in dataclasses.fields(ExitSettings) if field.name != "method"]
+    assert [name for name in names if not {f"--exit-{name}", f"--exits-{name}"} & set(shown)] == []
+
+
+def exits_of(words: list[str]) -> ExitSettings | None:
+    """What a command line, or a recipe that it names, says of exits."""
+    parser = argparse.ArgumentParser()
+    build = add_parser(parser.add_subparsers())
+    given = expanded(["build", "--model", "m", "--input", "8x8x3", *words], options_of(build))
+    return exit_options.settings(parser.parse_args(given))
+
+
+def test_exits_are_left_out_unless_they_are_asked_for_and_have_the_defaults_of_their_settings() -> None:
+    assert exits_of([]) is None
+    assert exits_of(["--exits", "flexdnn"]) == ExitSettings("flexdnn")
+
+
+def test_every_option_of_exits_reaches_its_setting(tmp_path: Path) -> None:
+    wanted = ExitSettings(
+        "mxn",
+        after=(0, 2),
+        confidence="entropy",
+        precision=0.95,
+        pooling="maximum",
+        epochs=5,
+        batch_size=32,
+        learning_rate=0.01,
+        gamma=1.5,
+        weights=(1.0, 0.5),
+        augment=True,
+        sampled=0.25,
+        rounds=2,
+        joint=4,
+    )
+    words = (
+        "--exits mxn --exits-after 0 2 --exit-confidence entropy --exit-precision 0.95 --exit-pooling maximum"
+        " --exit-epochs 5 --exit-batch-size 32 --exit-learning-rate 0.01 --exit-gamma 1.5 --exit-weights 1 0.5"
+        " --exit-augment --exit-sampled 0.25 --exit-rounds 2 --exits-joint 4"
+    )
+    assert exits_of(words.split()) == wanted
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'exits = "mxn"\nexits-after = [0, 2]\nexit_confidence = "entropy"\nexit_precision = 0.95\n'
+        'exit_pooling = "maximum"\nexit_epochs = 5\nexit_batch_size = 32\nexit_learning_rate = 0.01\n'
+        "exit_gamma = 1.5\nexit_weights = [1, 0.5]\nexit_augment = true\nexit_sampled = 0.25\nexit_rounds = 2\n"
+        "exits_joint = 4\n"
+    )
+    assert exits_of(["--recipe", str(recipe)]) == wanted
+    assert exits_of(["--recipe", str(recipe), "--exits-after", "1"]) == dataclasses.replace(wanted, after=(1,))
+
+
+EXITING = (
+    *("--model", "tests.blockstore.build.exits.coloured:network"),
+    *("--data", "tests.blockstore.build.exits.coloured:Coloured", "--cuts", "3", "4", "5"),
+    *("--exits", "branchynet", "--exit-epochs", "1", "--exits-after", "0", "2"),
+)
+
+
+def test_exits_are_in_the_store_in_the_table_and_in_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tmp_path / "store", *EXITING)) == 0
+    out = capsys.readouterr().out
+    with Store.open(tmp_path / "store") as store:
+        model = store.model("tiny")
+    assert model.depths() == {"exit1": 0, "exit2": 2}
+    rows = [line.split() for line in out.splitlines()]
+    assert ["exit", "after", "block", "takes", "filters"] in [row[:5] for row in rows]
+    for e in model.exits:
+        assert [e.name, str(e.block), str(e.block), e.settings["filters"]] in [row[:4] for row in rows]
+    for offered in model.policies:
+        assert any(row[:1] == [offered.policy.name] and str(offered.policy) in " ".join(row) for row in rows)
+    report = tmp_path / "store-reports" / "tiny"
+    assert "## Exits" in (report / "report.md").read_text()
+    assert (report / "policies.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_has_the_exits_the_policies_and_what_they_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(tmp_path / "store", *EXITING, "--json")) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [e["block"] for e in document["exits"]] == [0, 2]
+    assert document["removed_exits"] == []
+    assert document["policies_multiply_adds"].keys() == {o["policy"]["name"] for o in document["policies"]}
+    assert all(cost > 0 for cost in document["policies_multiply_adds"].values())
 
 
 def test_a_model_of_one_block_has_no_combination_to_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +210,7 @@ def test_explain_says_where_the_network_can_be_cut_and_needs_no_images(
     assert main(["build", *network, "--blocks", "2", "--explain"]) == 0
     out = capsys.readouterr().out
     assert "legal cuts" in out
+    assert "exits can stand after blocks 0 to 0 (--exits-after)" in out
     assert "float32[16x6x6]" in out
     assert "Conv2d" in out
     assert main(["build", *network, "--cuts", "4", "--explain", "--json"]) == 0
@@ -165,17 +255,37 @@ def test_more_blocks_than_there_can_be_are_as_many_as_possible_with_the_reason(
         (("--model", "tests.blockstore.build.networks:residual?outputs=7"), "gives float32[7], the data has 4 classes"),
         (("--data", "tests.blockstore.build.networks:residual"), "without classes, held_out"),
         (("--input", "16x16x3"), "held-out images are uint8[12x12x3]"),
+        (
+            ("--exit-epochs", "2"),
+            "--exit-epochs without exits: say which with --exits branchynet|flexdnn|mxn, or leave",
+        ),
+        (("--exits-after", "0", "--exit-augment"), "--exits-after, --exit-augment without exits: "),
+        (("--exits", "mxn", "--exits-after", "1"), "no exit can stand after block 1: the network has blocks 0 to 1"),
+        (("--exits", "mxn", "--exit-weights", "1", "2"), "2 weights for 1 exits: give one for each, or none"),
+        (("--exits", "mxn", "--exit-precision", "99"), "exit precision is 99.0: above 0 and at most 1"),
+        (("--exits", "mxn", "--exit-confidence", "mood"), "confidence 'mood' is unknown"),
+        (("--exits", "mxn", "--task", "embedding"), "exits of a network for 'embedding' have no confidence"),
+        (("--exits", "mxn", "--blocks", "1"), "the network is one block: an exit stands between two"),
     ],
 )
 def test_what_cannot_be_built_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, str], message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], message: str
 ) -> None:
     assert main(command(tmp_path / "store", *more)) == 1
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--input", "12x12"), ("--input", "0x1x1"), ("--epochs", "a"), ("--name", "../x")]
+    ("option", "value"),
+    [
+        ("--input", "12x12"),
+        ("--input", "0x1x1"),
+        ("--epochs", "a"),
+        ("--name", "../x"),
+        ("--exits", "twigs"),
+        ("--exits-after", "1,a"),
+        ("--exit-weights", "1,"),
+    ],
 )
 def test_wrong_usage_is_shown(tmp_path: Path, option: str, value: str) -> None:
     with pytest.raises(SystemExit):

@@ -64,7 +64,7 @@ def encode(
     narrow = _narrow(module, layers)
     written = torchform.save(narrow)
     # The operators are those of `forms`, which were compared with each other.
-    halved = _stored_in_half(to_onnx(torchform.load(torchform.save(narrow.float())), block.input))
+    halved = _stored_in_half(to_onnx(torchform.load(torchform.save(narrow.float())), (block.input,)))
     if len(halved) >= len(forms.onnx):
         raise Declined(f"its file would have {len(halved)} bytes, in float32 it has {len(forms.onnx)}")
     counts = {"layers": len(layers_of(module)), "layers_converted": len(layers)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blockstore.block import TensorSpec
-from blockstore.build.images import Labelled, held_out, training
+from blockstore.build.images import Labelled, for_exits, held_out, training
 from blockstore.errors import CannotBuild
 
 FRAMES = TensorSpec("uint8", (4, 4, 3))
@@ -103,3 +103,63 @@ def test_a_part_has_the_labels_of_its_images() -> None:
 def test_classes_are_refused_where_there_are_none(labels: Any, described: str) -> None:
     with pytest.raises(CannotBuild, match=f"the images have {described}; a class for each"):
         Labelled(images(1), labels).class_labels()
+
+
+class WithValidation(Provider):
+    """A provider with images of their own for thresholds."""
+
+    def __init__(self, given: Any, own: Any) -> None:
+        super().__init__(given)
+        self._own = own
+
+    def validation(self) -> Any:
+        return self._own
+
+
+def numbered(count: int, labels: Any = None) -> Labelled:
+    """Images that tell which one they are."""
+    return Labelled(np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 4, 4, 3)), labels)
+
+
+def numbers(data: Labelled) -> list[int]:
+    return [int(n) for n in data.images[:, 0, 0, 0]]
+
+
+def test_thresholds_are_searched_on_images_of_their_own_where_there_are_any() -> None:
+    given, own = numbered(6), numbered(3)
+    searched, checked = for_exits(WithValidation(given, own), given, FRAMES)
+    assert searched is own
+    assert checked is given
+
+
+def test_else_on_one_half_of_those_held_out_and_checked_on_the_other() -> None:
+    given = numbered(7)
+    searched, checked = for_exits(Provider(given), given, FRAMES)
+    assert (numbers(searched), numbers(checked)) == ([0, 1, 2], [3, 4, 5, 6])
+
+
+def test_each_half_has_every_class_however_they_are_sorted_and_pairs_stay_together() -> None:
+    labels = np.repeat([0, 1, 2], 8)
+    given = numbered(24, labels)
+    halves = for_exits(Provider(given), given, FRAMES)
+    for half in halves:
+        assert np.bincount(half.class_labels()).tolist() == [4, 4, 4]
+        assert [labels[n] for n in numbers(half)] == half.class_labels().tolist()
+    assert sorted(numbers(halves[0]) + numbers(halves[1])) == list(range(24))
+    pairs = numbered(8, np.repeat([3, 1, 2, 0], 2))
+    for half in for_exits(Provider(pairs), pairs, FRAMES):
+        assert set(np.unique(half.class_labels(), return_counts=True)[1]) == {2}
+
+
+def test_too_few_held_out_images_to_halve_are_refused_with_the_remedy() -> None:
+    given = numbered(3)
+    with pytest.raises(CannotBuild, match=r"there are 3 held-out images, exits need 4 at least: .*validation\(\)"):
+        for_exits(Provider(given), given, FRAMES)
+
+
+def test_validation_images_are_checked_like_the_others() -> None:
+    given = numbered(6)
+    with pytest.raises(CannotBuild, match=r"the validation images are uint8\[5x5x3\]"):
+        for_exits(WithValidation(given, Labelled(images(2, side=5))), given, FRAMES)
+    with pytest.raises(CannotBuild, match=r"validation\(\) of the data gives a int"):
+        for_exits(WithValidation(given, 7), given, FRAMES)

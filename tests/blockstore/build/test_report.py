@@ -9,10 +9,12 @@ import pytest
 
 from blockstore.accuracy_model import LINEAR, AccuracyModel, Evidence
 from blockstore.blobs import digest_of
+from blockstore.block import Exit
 from blockstore.build import report
 from blockstore.build.built import Built
 from blockstore.build.costs import StageCost
 from blockstore.build.variants import Dropped
+from blockstore.exits import FINAL, Curve, CurvePoint, CurveSet, ExitPolicy, Forecast, OfferedPolicy
 from tests.blockstore.samples import sample
 
 
@@ -46,6 +48,28 @@ BUILT = Built(
     costs=(StageCost("craft", 12.34, 23.45),),
     obstacle=None,
 )
+
+
+HEAD = Exit(
+    name="exit1",
+    block=0,
+    inputs=(0,),
+    method="mxn",
+    measure="max_probability",
+    temperature=1.25,
+    artifacts=(),
+    parameters=50,
+    multiply_adds=200,
+    curves=CurveSet(
+        tuple(Curve(u, (CurvePoint(0.0, 1.0, 0.8, 1.0), CurvePoint(1.0, 0.0, 1.0, 0.9))) for u in ("", "pruned50"))
+    ),
+    settings={"filters": "16-8", "accuracy": 0.825},
+)
+POLICIES = (
+    OfferedPolicy(ExitPolicy("drop-1", (("exit1", 0.75), (FINAL, 0.0))), Forecast((0.4, 0.6), 0.0125)),
+    OfferedPolicy(ExitPolicy("cap-1", (("exit1", 0.0),)), Forecast((1.0,), 0.075)),
+)
+EXITING = replace(BUILT, model=replace(MODEL, exits=(HEAD,), policies=POLICIES))
 
 
 def text(built: Built) -> str:
@@ -158,3 +182,32 @@ def test_the_same_build_makes_the_same_files(tmp_path: Path) -> None:
     assert {p.name: p.read_bytes() for p in (tmp_path / "one").iterdir()} == {
         p.name: p.read_bytes() for p in (tmp_path / "other").iterdir()
     }
+
+
+def test_exits_are_shown_with_what_they_are_and_where_they_have_curves_of_their_own() -> None:
+    rows = section(EXITING, "Exits").splitlines()
+    assert "| exit1 (mxn) | 0 | 0 | 16-8 | 200 | 82.50% | max_probability | 1.25 | pruned50 |" in rows
+    assert "removed" not in section(EXITING, "Exits")
+
+
+def test_policies_are_shown_with_what_they_cost_and_lose() -> None:
+    # Of 2000: 40% leave after 1000 and a head of 200, 60% run all of it; at the cap all leave.
+    rows = section(EXITING, "Exits").splitlines()
+    assert "| drop-1 | 90.0% | 1.25% | exit1 40%, final 60% | exit1>=0.75 final |" in rows
+    assert "| cap-1 | 60.0% | 7.50% | exit1 100% | exit1 |" in rows
+
+
+def test_exits_that_do_not_pay_are_said_to_be_removed() -> None:
+    assert "Tried after blocks 1, 2 and removed" in section(replace(EXITING, removed_exits=(1, 2)), "Exits")
+    none = section(replace(BUILT, removed_exits=(0,)), "Exits")
+    assert "Tried after block 0 and removed" in none
+    assert none.rstrip().endswith("No exit pays: the model has none.")
+    assert "## Exits" not in text(BUILT)
+
+
+def test_policies_have_a_picture_of_cost_against_accuracy(tmp_path: Path) -> None:
+    report.write(EXITING, tmp_path)
+    assert (tmp_path / "policies.png").read_bytes().startswith(b"\x89PNG")
+    assert "(policies.png)" in text(EXITING)
+    report.write(BUILT, tmp_path / "without")
+    assert not (tmp_path / "without" / "policies.png").exists()
