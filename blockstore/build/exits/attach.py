@@ -93,8 +93,8 @@ def _check_training(
             shape = "x".join(map(str, training.images.shape[1:]))
             raise CannotBuild(
                 f"training images are {shape}, the exit of {settings.method} after block {learner.block} takes only"
-                f" what {blocks[0].input} gives: give training images of that size, or the other kind of exits"
-                f" ({error})"
+                f" what {blocks[0].input} gives: give training images of that size, or pruned exits with"
+                f" --exit-pooling average or maximum ({error})"
             ) from error
 
 
