@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from blockstore.build.exits.descent import OFF, Thresholds, along
+from blockstore.build.exits.descent import IDLE, OFF, Thresholds, along
 from blockstore.build.exits.insertion import Costs
 from blockstore.build.exits.policies import (
     LEAST_LEAVING,
@@ -146,6 +146,20 @@ def test_without_an_exit_that_helps_none_is_enabled() -> None:
     draw = np.random.default_rng(0)
     worth = np.stack([np.zeros(100), np.zeros(100), np.ones(100)])
     assert cheapest(Seen(draw.random((2, 100)), worth), COSTS, 1.0) == (OFF, OFF)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_where_every_head_is_evaluated_none_is_free(seed: int) -> None:
+    """As in BranchyNet: a head that nobody leaves at costs what it costs, and no policy is cheaper for that."""
+    images = seen(seed)
+    least = images.full_accuracy - 0.005
+    with_choice, without = cheapest(images, COSTS, least), cheapest(images, COSTS, least, IDLE)
+    assert OFF not in without
+    assert outcome(images, COSTS, without).accuracy >= least - 1e-9
+    assert outcome(images, COSTS, without).cost >= outcome(images, COSTS, with_choice).cost
+    nobody = outcome(images, COSTS, (IDLE, IDLE))
+    assert nobody.cost == COSTS.whole + sum(COSTS.heads)
+    assert nobody.shares == (0.0, 0.0, 1.0)
 
 
 def test_images_of_several_routes_stand_one_behind_the_other() -> None:
