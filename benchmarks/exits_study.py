@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -40,9 +40,11 @@ SETS = {
     "aggregated": ExitSettings("mxn", gamma=0.0),
 }
 METHODS = ("branchynet", "flexdnn", "mxn")
+GIVEN = "branchynet"
 ABLATIONS = ("aggregated",)
 """Differs from `flexdnn` in aggregation alone, and from `mxn` in the loss alone."""
 PRUNED = ("flexdnn", "mxn")
+EPOCHS = 3
 PRECISION = 0.99
 SEED = 0
 
@@ -90,8 +92,8 @@ class Study:
     finished: Sequence[Finished]
     broad: Mapping[str, Heads]
     """Of each method of `SETS`, at all places, as they have learnt."""
-    pruned: Mapping[str, Heads]
-    """Of those that prune, at all places."""
+    final: Mapping[str, Heads]
+    """Of each method, at all places, when all have learnt for as long: pruned, where the method prunes."""
     school: School
     """With the images; its settings are the pace at which heads learnt."""
     images: Parts
@@ -115,54 +117,68 @@ def study(
         name: learners_of(blocks, traced.output, SETS[name], subject.task, SEED)
         for name in (*METHODS, *(ABLATIONS if backbone.ablations else ()))
     }
-    pruned = _taught(school, sets, folder / f"{backbone.name}-{epochs}")
+    final = _taught(school, sets, folder / f"{backbone.name}-{epochs}")
     unseen = Judge(subject.task, variants, images.test)
     return Study(
         backbone.name,
         blocks,
         finished,
         {name: _looked(school, unseen, learners, name) for name, learners in sets.items()},
-        {name: _looked(school, unseen, learners, name) for name, learners in pruned.items()},
+        {name: _looked(school, unseen, learners, name) for name, learners in final.items()},
         school,
         images,
     )
 
 
 def _taught(school: School, sets: Mapping[str, list[Learner]], path: Path) -> dict[str, list[Learner]]:
-    """Let all heads learn, in place, and prune those of the methods that prune; both are kept beside `path`.
+    """Let all heads learn, in place, then prune those of the methods that prune; both are kept beside `path`.
 
-    Those that are not kept learn together, from the same batches as those that are have learnt from.
+    Heads that are not pruned learn on for as long as the others do while they are. Those that are not kept learn
+    together, from the same batches as those that are have learnt from.
     """
     waiting = [name for name, own in sets.items() if not _are_kept(school, own, _file(path, name, "taught"))]
     if waiting:
         with bfloat16():
             school.teach([learner for name in waiting for learner in sets[name]])
         for name in waiting:
-            _file(path, name, "taught").write_bytes(dump(sets[name], _about(school)))
-    slim = {name: [copy.copy(learner) for learner in sets[name]] for name in PRUNED}
-    if not all(_are_kept(school, own, _file(path, name, "pruned")) for name, own in slim.items()):
+            _keep(school, sets[name], _file(path, name, "taught"))
+    longer = {name: [replace(ln, head=copy.deepcopy(ln.head)) for ln in sets[name]] for name in METHODS}
+    if not _are_kept(school, longer[GIVEN], _file(path, GIVEN, "longer")):
+        with bfloat16():
+            for number in range(1, school.settings.rounds + 1):
+                school.round(longer[GIVEN], number)
+        _keep(school, longer[GIVEN], _file(path, GIVEN, "longer"))
+    if not all(_are_kept(school, longer[name], _file(path, name, "pruned")) for name in PRUNED):
         with bfloat16():
             found = school.prune([learner for name in PRUNED for learner in sets[name]])
         places = len(found) // len(PRUNED)
-        slim = {name: found[i * places : (i + 1) * places] for i, name in enumerate(PRUNED)}
-        for name, own in slim.items():
-            _file(path, name, "pruned").write_bytes(dump(own, _about(school)))
-    return slim
+        for i, name in enumerate(PRUNED):
+            longer[name] = found[i * places : (i + 1) * places]
+            _keep(school, longer[name], _file(path, name, "pruned"))
+    return longer
 
 
 def _file(path: Path, name: str, what: str) -> Path:
     return path.with_name(f"{path.name}-{name}.{what}")
 
 
-def _about(school: School) -> str:
-    return f"{asdict(school.settings)} {len(school.subject.training)}"
+def _about(school: School, learners: Sequence[Learner]) -> str:
+    """What decides what heads become: backbone, images, pace, and what they are."""
+    digests = [finished.digest for finished in school.subject.finished]
+    heads = [(ln.inputs, ln.head.design.pooling, ln.head.design.strided) for ln in learners]
+    return f"{asdict(school.settings)} {len(school.subject.training)} {digests} {heads}"
+
+
+def _keep(school: School, learners: Sequence[Learner], path: Path) -> None:
+    path.write_bytes(dump(learners, _about(school, learners)))
 
 
 def _are_kept(school: School, learners: list[Learner], path: Path) -> bool:
     """Whether the heads that `learners` became are kept; they have them then."""
     if not path.exists():
         return False
-    return restored(path.read_bytes(), learners, _about(school), school.subject.specs, school.subject.output)
+    about = _about(school, learners)
+    return restored(path.read_bytes(), learners, about, school.subject.specs, school.subject.output)
 
 
 def _originals(blocks: Sequence[CutBlock], images: Parts, work: Work) -> list[Finished]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.exits_study import Heads, Study
+from benchmarks.exits_study import GIVEN, Heads, Study
 from benchmarks.harness import Figure, Target
 from blockstore.assembly import LoadedBlock, LoadedHead
 from blockstore.block import TensorSpec
@@ -38,14 +38,14 @@ class Mounted:
     threshold: float
 
 
-def mean_ms(made: Study, contenders: Mapping[str, Heads], chosen: Mapping[str, Thresholds]) -> dict[str, Figure]:
+def mean_ms(made: Study, contenders: Mapping[str, tuple[Heads, Thresholds]]) -> dict[str, Figure]:
     """Mean time of a test frame by each method, and without exits; all take turns on every frame."""
     frames = made.images.test.images[:FRAMES]
     with tempfile.TemporaryDirectory() as folder:
         blocks = _blocks(made, Path(folder))
         calls: dict[str, Callable[[Any], None]] = {"no_exits": partial(_through, blocks, {})}
-        for name, heads in contenders.items():
-            calls[name] = partial(_through, blocks, _mounted(made, heads, chosen[name], Path(folder), name))
+        for name, (heads, thresholds) in contenders.items():
+            calls[name] = partial(_through, blocks, _mounted(made, heads, thresholds, Path(folder), name))
         times = _in_turns(calls, frames)
     return {
         name: Figure(statistics.fmean(per_frame), "ms", None, {"frames": per_frame})
@@ -55,7 +55,7 @@ def mean_ms(made: Study, contenders: Mapping[str, Heads], chosen: Mapping[str, T
 
 def shared_prefix(made: Study) -> dict[str, Figure]:
     """All exits in one pass beside separate runs, each from the first block to one exit; the network's end is one."""
-    heads = made.pruned["mxn"]
+    heads = made.final["mxn"]
     count = min(FIVE - 1, len(heads.learners))
     # Evenly spread over the depth, the end being the last of the five.
     numbers = [round(i * (len(heads.learners) - 1) / max(1, count - 1)) for i in range(count)]
@@ -85,7 +85,7 @@ def _blocks(made: Study, folder: Path) -> list[LoadedBlock]:
 def _mounted(made: Study, heads: Heads, thresholds: Thresholds, folder: Path, name: str) -> dict[int, Mounted]:
     """By the block after which it stands; exits that are off are not there."""
     engine, found = OnnxEngine(threads=1), {}
-    measure = entropy if name == "branchynet" else max_probability
+    measure = entropy if name.startswith(GIVEN) else max_probability
     for learner, temperature, threshold in zip(heads.learners, heads.temperatures, thresholds, strict=True):
         if threshold == OFF:
             continue

@@ -24,7 +24,11 @@ FINAL: Final = "final"
 MEASURES: Final = ("max_probability", "entropy", "custom")
 """Of confidence: the largest probability, 1 - entropy / log(classes), or the user's own function."""
 ANY_UPSTREAM: Final = ""
-"""Curve of routes sampled from all the variants, for what has no curve of its own."""
+"""Curve behind originals, which stands for every kind of upstream that has no curve of its own."""
+LEAST_SHARE: Final = 0.02
+"""Of the frames; fewer say nothing of a precision."""
+NEVER: Final = math.inf
+"""Threshold that no confidence reaches."""
 MAX_EXITS: Final = 16
 """Of one model."""
 MAX_POLICIES: Final = 32
@@ -48,7 +52,7 @@ class Curve:
     """The points of one exit behind one kind of upstream, by rising threshold; the first has threshold 0."""
 
     upstream: str
-    """Name of the variant that the blocks before it have; `ANY_UPSTREAM` for routes of all kinds."""
+    """Name of the variant that the blocks before it have; `ANY_UPSTREAM` for originals and for what is like them."""
     points: tuple[CurvePoint, ...]
 
     def at(self, threshold: float) -> CurvePoint:
@@ -84,12 +88,16 @@ class Curve:
         return min(1.0, max(0.0, (low.share * low.precision - high.share * high.precision) / frames))
 
     def threshold_of_precision(self, precision: float) -> float | None:
-        """The lowest threshold from which on `precision` is kept; None where no point keeps it."""
+        """The lowest threshold from which on `precision` is kept; None where no point keeps it.
+
+        Of a handful of frames the precision is chance: points that fewer than `LEAST_SHARE` reach say nothing.
+        """
         kept: float | None = None
         for point in reversed(self.points):
-            if point.share > 0 and point.precision < precision:
-                break
-            kept = point.threshold
+            if point.share >= LEAST_SHARE:
+                if point.precision < precision:
+                    break
+                kept = point.threshold
         return kept
 
 
@@ -196,14 +204,14 @@ class CurveSet:
     def threshold(self, threshold: float, upstream: Sequence[str]) -> float:
         """The threshold that has, behind `upstream`, the precision that `threshold` has in general.
 
-        Never lower than `threshold`; 1 where nothing has that precision; 0 stays 0.
+        Never lower than `threshold`; `NEVER` where nothing has that precision; 0 stays 0.
         """
         own = self.of(upstream)
         if threshold == 0.0 or own.upstream == ANY_UPSTREAM:
             return threshold
         wanted = self.of(()).at(threshold).precision
         found = own.threshold_of_precision(wanted)
-        return 1.0 if found is None else max(threshold, found)
+        return NEVER if found is None else max(threshold, found)
 
 
 def curves_from(documents: Sequence[Mapping[str, Any]]) -> CurveSet:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from blockstore.exits import NO_EXITS, ExitPolicy
 
 LATE_POLICIES = ("run", "drop", "exit")
-"""What happens to a request that is late. `run`: it runs all the same. `drop`: it is refused where its deadline has
-passed before it starts. `exit`: it leaves at the last exit that still meets the deadline, at the first one where none
-does."""
+"""What happens to a request that is late. `run`: it runs all the same. `drop`: it is refused where it can no longer be
+in time when it is to start. `exit`: it leaves at the last exit that still meets the deadline, at the first one where
+none does."""
 
 
 @dataclass(frozen=True, slots=True)

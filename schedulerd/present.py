@@ -43,9 +43,11 @@ def status(answer: Answer) -> str:
 
 
 def apps(answer: Answer) -> str:
-    """One line per app."""
+    """One line per app, and for each that has exits how many of its frames left early in the last minute."""
     rows = answer.get("apps")
-    return _table(_APPS, rows) if rows else "no apps; a client joins with register()"
+    if not rows:
+        return "no apps; a client joins with register()"
+    return "\n".join([_table(_APPS, rows), *(line for row in rows if (line := _history(row)))])
 
 
 def plan(answer: Answer) -> str:
@@ -192,12 +194,30 @@ def _route(row: Answer) -> str:
     return "|".join(map(plain, row.get("route") or [])) or MISSING
 
 
+def _history(row: Answer) -> str:
+    """Share of the frames that left before the end, bin by bin; nothing for an app without exits."""
+    bins = row.get("exit_history") or []
+    early = [f"{1.0 - (b['shares'] or {FINAL: 1.0}).get(FINAL, 0.0):.0%}" for b in bins if b["frames"]]
+    return f"{text(row, 'app')} left early, every 5 s of the last minute: {' '.join(early)}" if early else ""
+
+
 def _exits(row: Answer) -> str:
     """Live share of the frames at each exit of the policy beside the expected one; `-` where all run to the end."""
     expected, seen = row.get("exit_shares") or {}, row.get("exit_rates") or {}
     if len(expected) < 2 and not set(seen) - {FINAL}:
         return MISSING
     return ", ".join(f"{plain(name)} {share(seen, name)} ({share(expected, name)})" for name in {**expected, **seen})
+
+
+def _policy(row: Answer) -> str:
+    """Enabled exits with their thresholds and the share of frames expected to leave there; `-` where there is none."""
+    steps, shares = row.get("policy") or {}, row.get("exit_shares") or {}
+    if len(steps) < 2 and set(steps) <= {FINAL}:
+        return MISSING
+    return ", ".join(
+        f"{plain(name)}{f'>={threshold:g}' if threshold else ''} {share(shares, name)}"
+        for name, threshold in steps.items()
+    )
 
 
 def _block(block: Answer) -> str:
@@ -228,6 +248,8 @@ _PLAN: tuple[Column, ...] = (
     ("BUDGET IS MET", _met),
     ("ACCURACY", lambda row: share(row, "accuracy", 1)),
     ("MEMORY", lambda row: size(row, "memory_bytes")),
+    ("ON AVERAGE ms", lambda row: number(row, "expected_ms")),
+    ("EXITS", _policy),
     ("ROUTE", _route),
 )
 

@@ -10,8 +10,10 @@ from schedulerd.control.policies import Observed, leave_rates
 from schedulerd.plan import AppPlan, Plan
 from schedulerd.serving.apps import LiveApp
 
-WINDOW_S = 10.0
-"""Frames so old still say what the scene is like."""
+WINDOW_S = 60.0
+"""Frames so old still say what the scene is like, of an app that sends few."""
+NEWEST = 200
+"""Frames that are looked at, at most: of an app that sends many the newest seconds say it all."""
 
 
 class ExitWatch:
@@ -73,16 +75,19 @@ class ExitWatch:
         if planned is None or route is None or route.exits is None:
             return
         expected = self._expected(name, planned)
-        seen = seen_at_exits(app.meter.since(now_s - WINDOW_S), route.plan)
-        off = drifted(expected, seen)
+        seen = seen_at_exits(app.meter.since(now_s - WINDOW_S)[-NEWEST:], route.plan)
+        off, known = drifted(expected, seen), self.observed(name)
         if off:
-            self._observed[name] = (Observed(planned.route.policy, _rates(seen)), now_s)
+            policy = planned.route.policy
+            # What was seen of other exits of this policy stays known, though fewer frames come there now.
+            before = known.rates if known is not None and known.policy == policy else {}
+            self._observed[name] = (Observed(policy, {**before, **_rates(seen)}), now_s)
             told = (f"{exit_} ({seen[exit_].rate:.0%} of its frames, {expected[exit_]:.0%} expected)" for exit_ in off)
             yield f"{name} leaves differently at {', '.join(told)}"
-        elif expected and name in self._observed:
+        elif known is not None and known.rates.keys() <= expected.keys():
             # The exits are still evaluated, so what was seen is still so.
-            self._observed[name] = (self._observed[name][0], now_s)
-        elif name in self._observed and now_s - self._observed[name][1] > FORGET_S:
+            self._observed[name] = (known, now_s)
+        elif known is not None and now_s - self._observed[name][1] > FORGET_S:
             del self._observed[name]
             yield f"the exits of {name} are tried again"
 

@@ -181,6 +181,8 @@ class ControlLoop:
         settings = self._settings.correction
         self._correction = corrected(self._correction, self._ratios(now_s), now_s, settings)
         self._belief = watched(self._belief, self._planned_slowdown, self._correction, settings)
+        for app in self._registry.all():
+            app.slowdown = self._correction.slowdown
 
     def _ratios(self, now_s: float) -> list[float]:
         """Measured over profiled time of the newest requests, each on the route that it ran."""

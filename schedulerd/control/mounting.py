@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from blockprofiles.compose import compose
 from blockstore.assembly import LoadedBlock, LoadedHead
 from blockstore.block import Exit
+from blockstore.exits import NO_EXITS
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.plan import AppPlan
+from schedulerd.control.policies import forecast_of
+from schedulerd.plan import AppPlan, Route
 from schedulerd.serving.route import LoadedExit, LoadedRoute, RouteExits
 
 
@@ -26,28 +27,47 @@ def mounted(
     """
     route = planned.route
     rows = [catalogue.table.row(digest) for digest in route.digests]
-    cost = compose(rows)
     p95_ms = [row.latency_p95_ms for row in rows]
-    load = sum(planned.block_ms) / cost.latency_ms
-    exits = tuple(_exits(planned, p95_ms, load, heads, catalogue)) if heads else ()
+    exits = tuple(_exits(planned, p95_ms, heads, catalogue)) if heads else ()
+    depths = {e.name: e.block for e in exits}
+    first = depths.get(route.policy.steps[0][0], len(rows) - 1)
     return LoadedRoute(
         route=route,
         blocks=tuple(blocks),
         plan=plan,
-        accuracy=planned.accuracy,
-        expected_p95_ms=cost.latency_p95_ms,
+        accuracy=_end_accuracy(planned, exits),
+        expected_p95_ms=sum(p95_ms),
         exits=RouteExits.of(exits, p95_ms) if exits else None,
+        full_accuracy=min(1.0, planned.accuracy + _policy_drop(route, catalogue)),
+        soonest_s=1e-3 * sum(row.latency_ms for row in rows[: first + 1]),
     )
+
+
+def _policy_drop(route: Route, catalogue: Catalogue) -> float:
+    """What the exit policy takes off the accuracy of the variants."""
+    if route.policy.steps == NO_EXITS.steps:
+        return 0.0
+    return forecast_of(catalogue.models[route.model], route.policy).accuracy_drop
+
+
+def _end_accuracy(planned: AppPlan, exits: Sequence[LoadedExit]) -> float:
+    """Of the frames that no exit is sure of: what is left of the accuracy of all when the others have theirs."""
+    confident = {e.name: e.curve.at(e.threshold).precision for e in exits if e.threshold}
+    shares = planned.shares_by_exit()
+    *_, (last, _) = planned.route.policy.steps
+    if shares[last] <= 0:
+        return planned.accuracy
+    right = sum(share * confident.get(name, 0.0) for name, share in shares.items() if name != last)
+    return min(1.0, max(0.0, (planned.accuracy - right) / shares[last]))
 
 
 def _exits(
     planned: AppPlan,
     block_p95_ms: Sequence[float],
-    load: float,
     heads: Mapping[str, LoadedHead],
     catalogue: Catalogue,
 ) -> Iterator[LoadedExit]:
-    """The exits that were loaded, by rising depth; `load`: present over profiled time of the blocks."""
+    """The exits that were loaded, by rising depth."""
     route = planned.route
     thresholds = dict(route.policy.steps)
     loaded = [(e, a.digest) for e in catalogue.models[route.model].exits if (a := e.artifact(catalogue.engine))]
@@ -64,7 +84,7 @@ def _exits(
             threshold=_threshold(exit_, thresholds, upstream),
             curve=exit_.curves.of(upstream),
             p95_ms=_p95_ms(digest, catalogue),
-            onward_s=load * onward_ms * 1e-3,
+            onward_s=onward_ms * 1e-3,
         )
 
 

@@ -1,7 +1,7 @@
 """The apps that are connected now.
 
-`LiveApp` is what the request path and the control loop share of one app. The control thread replaces `spec` and
-`route` (single references: a reader sees the old value or the new one); the lanes write only `meter` and `queued`.
+`LiveApp` is what the request path and the control loop share of one app. The control thread replaces `spec`, `slowdown`
+and `route` (single references: a reader sees the old value or the new one); the lanes write only `meter` and `queued`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schedulerd.serving.route import LoadedRoute
 class LiveApp:
     """One registered client."""
 
-    __slots__ = ("gone", "identity", "input", "meter", "output", "outputs", "queued", "route", "spec")
+    __slots__ = ("gone", "identity", "input", "meter", "output", "outputs", "queued", "route", "slowdown", "spec")
 
     def __init__(
         self,
@@ -37,6 +37,8 @@ class LiveApp:
         """What the model's one tensor holds where the network has several outputs; else empty."""
         self.route: LoadedRoute | None = None
         """None until the first plan for this app is in place."""
+        self.slowdown = 1.0
+        """Of the board against its profile, as the control loop last saw it: predictions of the route's times."""
         self.meter = Meter()
         self.queued = 0
         """Requests waiting or running; written under the queue's lock."""

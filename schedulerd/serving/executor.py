@@ -28,16 +28,19 @@ class Executor:
     def start(self, job: Job) -> None:
         """Take and pin the app's route.
 
-        Raises `DeadlinePassed` where the app wants late requests dropped, `BadValue` where the route has changed since
-        the request was admitted and has an exit no more that it asks for.
+        Raises `DeadlinePassed` where the app wants late requests dropped and this one would be, `BadValue` where the
+        route has changed since the request was admitted and has an exit no more that it asks for.
         """
         app = job.app
-        if app.spec.late == "drop" and self._clock.now_s() > job.deadline_s:
-            late_ms = (self._clock.now_s() - job.deadline_s) * 1e3
-            raise DeadlinePassed(f"dropped {late_ms:.1f} ms after its deadline, as the app's late policy asks")
         route = app.route
         if route is None:
             raise NotRegistered(f"{app.spec.app_id!r} has no route any more; register again")
+        if app.spec.late == "drop":
+            late_s = self._clock.now_s() + app.slowdown * route.soonest_s - job.deadline_s
+            if late_s > 0:
+                raise DeadlinePassed(
+                    f"dropped, for it would be {late_s * 1e3:.1f} ms late at best, as the app's late policy asks"
+                )
         if job.asked:
             admit_exits(job.asked, app.spec.model, route, len(app.outputs))
         route.pins.take()
@@ -61,7 +64,8 @@ class Executor:
         """The reply of a job that has ended, an array for each output; its cost goes into the app's meter."""
         route = job.route
         assert route is not None
-        end = job.passage.departure(job.tensor, route.accuracy) if job.passage is not None else _at_end(job, route)
+        accuracy = route.full_accuracy if job.asked else route.accuracy
+        end = job.passage.departure(job.tensor, accuracy) if job.passage is not None else _at_end(job, route)
         outputs = self._fetched(end.tensors, job.app.outputs)
         now_s = self._clock.now_s()
         latency_ms = (now_s - job.arrived_s) * 1e3
@@ -93,7 +97,7 @@ class Executor:
         if job.asked:
             return AskedPassage(exits, job.asked)
         deadline_s = job.deadline_s if job.app.spec.late == "exit" else None
-        return PolicyPassage(exits, deadline_s, self._clock.now_s)
+        return PolicyPassage(exits, deadline_s, self._clock.now_s, job.app.slowdown)
 
     def _fetched(self, tensors: tuple[Any, ...], outputs: tuple[TensorSpec, ...]) -> tuple[Array, ...]:
         if len(tensors) == 1:

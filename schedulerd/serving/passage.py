@@ -52,10 +52,17 @@ class Passage(Protocol):
 class PolicyPassage:
     """Follows the exit policy of the route, and leaves early where a deadline asks for it."""
 
-    __slots__ = ("_deadline_s", "_departure", "_evaluated", "_heads", "_now_s")
+    __slots__ = ("_deadline_s", "_departure", "_evaluated", "_heads", "_now_s", "_slowdown")
 
-    def __init__(self, exits: RouteExits, deadline_s: float | None, now_s: Callable[[], float]) -> None:
-        """Args: exits; deadline_s: on the clock `now_s`, None where no deadline ends the way; now_s."""
+    def __init__(
+        self, exits: RouteExits, deadline_s: float | None, now_s: Callable[[], float], slowdown: float = 1.0
+    ) -> None:
+        """Begin the way.
+
+        Args: exits; deadline_s: on the clock `now_s`, None where no deadline ends the way; now_s; slowdown: present
+        over profiled time.
+        """
+        self._slowdown = slowdown
         self._heads = _Heads(exits)
         self._deadline_s = deadline_s
         self._now_s = now_s
@@ -78,7 +85,7 @@ class PolicyPassage:
             self._evaluated.append((exit_.name, confident))
             if confident:
                 return self._leave(exit_, "confident", output, confidence)
-        if self._deadline_s is None or self._now_s() + exit_.onward_s <= self._deadline_s:
+        if self._deadline_s is None or self._now_s() + self._slowdown * exit_.onward_s <= self._deadline_s:
             return False
         if output is None:
             output, confidence = self._heads.evaluate(exit_)

@@ -31,7 +31,7 @@ class LoadedExit:
     p95_ms: float
     """The profile's 95th percentile of the head, unscaled."""
     onward_s: float
-    """Predicted time from here to the output of the next exit, or of the route's end, under the load of the plan."""
+    """The profile's 95th percentile from here to the output of the next exit, or of the route's end, unscaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,15 @@ class LoadedRoute:
     plan: int
     """Number of the plan that put this route in place."""
     accuracy: float
-    """Predicted for the route with its exit policy, 0 to 1."""
+    """Expected of frames that run to the last step of the policy, 0 to 1."""
     expected_p95_ms: float
     """The profile's sum of the blocks' 95th percentiles, unscaled: what the live timings are compared with."""
     exits: RouteExits | None = None
     """None for a route without any."""
+    full_accuracy: float = 0.0
+    """Predicted for all frames at the network's own end, without any policy: of a request that asks for it."""
+    soonest_s: float = 0.0
+    """The profile's median up to where the policy lets a first frame leave, unscaled: no answer comes sooner."""
     pins: PinCount = field(default_factory=lambda: PinCount(), compare=False)
 
     def offered(self) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ class Register:
     priority: int = 5
     accuracy_floor: float = 0.0
     late: str = "run"
-    """What becomes of a late frame: `run`, `drop` (where its deadline passes while it waits), or `exit`."""
+    """What becomes of a late frame: `run`, `drop` (where it can no longer be in time), or `exit`."""
     app: str | None = None
     """The name wanted; None lets the daemon make one from the model's."""
     exits: Mapping[str, float] | None = None

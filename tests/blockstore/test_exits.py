@@ -11,6 +11,7 @@ from blockstore.exits import (
     ANY_UPSTREAM,
     FINAL,
     MAX_POLICIES,
+    NEVER,
     NO_EXITS,
     Curve,
     CurvePoint,
@@ -129,7 +130,7 @@ def test_the_threshold_of_a_precision_keeps_it_from_there_on() -> None:
     assert dips.threshold_of_precision(0.9) == 0.6
     assert dips.threshold_of_precision(0.6) == 0.0
     # A point at which nobody leaves breaks no precision.
-    assert dips.threshold_of_precision(0.99) == 0.9
+    assert dips.threshold_of_precision(0.99) is None, "at the last point no frame is left that could say so"
     assert GENERAL.threshold_of_precision(1.01) is None
 
 
@@ -141,7 +142,7 @@ def test_behind_variants_of_less_precision_the_threshold_rises_to_the_one_that_k
     assert curves.threshold(0.5, ("pruned",)) == 0.9
     assert curves.threshold(0.5, ("original",)) == 0.5
     # Nothing there is as precise as 0.9 is in general; and where everybody leaves they go on leaving.
-    assert curves.threshold(0.9, ("pruned",)) == 1.0
+    assert curves.threshold(0.9, ("pruned",)) == NEVER
     assert curves.threshold(0.0, ("pruned",)) == 0.0
     assert curves.own() == ("pruned",)
 

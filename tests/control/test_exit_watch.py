@@ -7,7 +7,7 @@ from typing import Any
 
 from blockstore.exits import FINAL, NO_EXITS, ExitPolicy
 from schedulerd.control.exit_rates import BIN_S, FORGET_S
-from schedulerd.control.exit_watch import ExitWatch
+from schedulerd.control.exit_watch import NEWEST, ExitWatch
 from schedulerd.control.policies import Observed
 from schedulerd.plan import EMPTY_PLAN, AppPlan, Plan, Route
 from schedulerd.serving.apps import LiveApp
@@ -94,6 +94,32 @@ def test_what_was_seen_at_an_exit_that_nobody_comes_to_any_more_is_forgotten_aft
     assert watched.watch.observed("cam") is not None
     assert watched.look(2.0 + FORGET_S + 1.0) == ["the exits of cam are tried again"]
     assert watched.watch.observed("cam") is None
+
+
+def test_what_was_seen_at_an_exit_is_forgotten_though_another_one_is_evaluated() -> None:
+    watched = Watched()
+    watched.frames(100, confident=20, at_s=1.0)
+    watched.look(2.0)
+    watched.plan = plan_of(ExitPolicy("deep", (("exit2", 0.5), (FINAL, 0.0))), (0.5, 0.5))
+    assert watched.look(30.0) == []
+    assert watched.look(2.0 + FORGET_S + 1.0) == ["the exits of cam are tried again"]
+    assert watched.watch.observed("cam") is None
+
+
+def test_the_newest_frames_count_of_an_app_that_sends_many() -> None:
+    watched = Watched()
+    watched.frames(300, confident=180, at_s=1.0)
+    watched.frames(NEWEST, confident=NEWEST // 5, at_s=9.0)
+    (reason,) = watched.look(10.0)
+    assert "20% of its frames" in reason
+
+
+def test_of_an_app_that_sends_few_a_minute_counts() -> None:
+    watched = Watched()
+    for second in range(50):
+        watched.frames(1, confident=int(second % 5 == 0), at_s=float(second))
+    (reason,) = watched.look(50.0)
+    assert "20% of its frames" in reason
 
 
 def test_what_was_seen_stays_known_while_the_exit_is_evaluated() -> None:

@@ -24,12 +24,13 @@ def mount(
     policy: ExitPolicy = BOTH,
     heads: str = "de",
     variants: tuple[str, ...] = ("original", "original", "original"),
-    slowdown: float = 1.0,
+    shares: tuple[float, ...] | None = None,
 ) -> LoadedRoute:
     digests = tuple("abc"[: len(variants)])
     route = Route("m", variants, digests, policy, tuple(heads))
-    block_ms = tuple(slowdown * P95_MS[digest] / 2 for digest in digests)
-    planned = AppPlan("cam", route, 7.0, 14.0, 0.8, 1000, 0.1, block_ms)
+    block_ms = tuple(P95_MS[digest] / 2 for digest in digests)
+    shares = shares or (*(0.0 for _ in policy.steps[1:]), 1.0)
+    planned = AppPlan("cam", route, 7.0, 14.0, 0.8, 1000, 0.1, block_ms, exit_shares=shares)
     return mounted(planned, 3, [AddBlock() for _ in digests], {head: SureHead() for head in heads}, CATALOGUE)
 
 
@@ -60,8 +61,18 @@ def test_the_way_onward_is_that_to_the_output_of_the_next_exit_or_of_the_end() -
     assert [e.onward_s for e in exits_of(mount())] == pytest.approx([0.00425, 0.008])
 
 
-def test_the_way_onward_is_as_long_as_the_plan_found_the_board_slow() -> None:
-    assert [e.onward_s for e in exits_of(mount(slowdown=3.0))] == pytest.approx([0.01275, 0.024])
+def test_frames_that_no_exit_is_sure_of_are_right_less_often_than_all_are() -> None:
+    """The first exit takes half of the frames and is right as often as its curve says: the rest makes up the mean."""
+    confident = GENERAL.at(0.5).precision
+    route = mount(shares=(0.5, 0.0, 0.5))
+    assert 0.5 * confident + 0.5 * route.accuracy == pytest.approx(0.8)
+    assert mount().accuracy == 0.8
+    assert mount(shares=(0.5, 0.5, 0.0)).accuracy == 0.8, "of frames that do not come the plan's word"
+
+
+def test_no_answer_comes_sooner_than_at_the_first_step_of_the_policy() -> None:
+    assert mount().soonest_s == pytest.approx(0.001)
+    assert mount(NO_EXITS).soonest_s == pytest.approx(0.007)
 
 
 def test_nothing_comes_after_an_exit_that_caps_the_depth() -> None:

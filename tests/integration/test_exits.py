@@ -80,7 +80,8 @@ class Stand:
             policy,
             tuple(e.artifacts[0].digest for e in self.model.exits if e.block <= depth),
         )
-        app = AppPlan("cam", route, 1.0, 1.0, 0.9, 1000, 0.1, (1.0,) * len(variants))
+        shares = (*(0.0 for _ in route.policy.steps[1:]), 1.0)
+        app = AppPlan("cam", route, 1.0, 1.0, 0.9, 1000, 0.1, (1.0,) * len(variants), exit_shares=shares)
         plan: Plan = replace(EMPTY_PLAN, number=self.plan.number + 1, apps=(app,))
         apps = {a.spec.app_id: a for a in self.board.registry.all()}
         self.switcher.apply(plan, difference(self.plan, plan), apps, LIMIT_BYTES, self._catalogue)

@@ -19,7 +19,7 @@ from blockstore.build.exits.material import Judge, Look, tempered
 from blockstore.build.exits.offers import offers, searched
 from blockstore.build.exits.policies import by_precision
 from blockstore.build.exits.school import School
-from blockstore.build.exits.seen import Seen, together
+from blockstore.build.exits.seen import Seen
 from blockstore.build.manifest import Sink
 from blockstore.exits import OfferedPolicy
 
@@ -43,8 +43,9 @@ class _Judged:
 
     learners: Sequence[Learner]
     temperatures: Sequence[float]
-    general: Seen
-    """Along originals and along drawn routes."""
+    own: Seen
+    """Along originals. Policies are searched on this alone: behind damaged variants an exit can beat the network's own
+    end, and what it gains there would pay for errors behind the originals."""
     by_upstream: Mapping[str, Seen]
     """Name of a variant -> along the route that has it everywhere."""
     costs: Costs
@@ -58,7 +59,7 @@ class _Judged:
         return _Judged(
             [self.learners[i] for i in numbers],
             [self.temperatures[i] for i in numbers],
-            self.general.of(numbers),
+            self.own.of(numbers),
             {kind: seen.of(numbers) for kind, seen in self.by_upstream.items()},
             costs,
         )
@@ -77,7 +78,7 @@ def finish(school: School, learners: Sequence[Learner], store: Sink) -> Attached
         return Attached(removed=removed)
     unseen = _unseen(school, kept, confidence)
     policies = offers(
-        list(searched(kept.general, kept.costs, settings.precision)), [e.name for e in exits], unseen, kept.costs
+        list(searched(kept.own, kept.costs, settings.precision)), [e.name for e in exits], unseen, kept.costs
     )
     return Attached(exits, policies, removed)
 
@@ -86,13 +87,14 @@ def _judge(school: School, learners: Sequence[Learner], measure: str, confidence
     variants, validation = school.variants, school.subject.validation
     own = school.look(learners, validation, variants.original)
     drawn = [school.look(learners, validation, None)] if variants.kinds() else []
+    # Calibrated behind variants as well, which the heads have learnt behind.
     temperatures = _temperatures(school.judge, [own, *drawn], measure)
     sure = [tempered(confidence, temperature) for temperature in temperatures]
     uniform = {kind: school.look(learners, validation, variants.uniform(kind)) for kind in variants.kinds()}
     return _Judged(
         learners,
         temperatures,
-        together([look.seen(school.judge.worth, sure) for look in (own, *drawn)]),
+        own.seen(school.judge.worth, sure),
         {kind: look.seen(school.judge.worth, sure) for kind, look in uniform.items()},
         costs_of(school, learners),
     )
@@ -116,8 +118,8 @@ def costs_of(school: School, learners: Sequence[Learner]) -> Costs:
 
 def _plan(judged: _Judged, precision: float) -> tuple[int, ...]:
     """FlexDNN's insertion plan, at the thresholds that keep the wanted precision."""
-    thresholds = torch.tensor(by_precision(judged.general, precision), dtype=torch.float64).numpy()
-    return insertion_plan(judged.general.confidence >= thresholds[:, None], judged.costs)
+    thresholds = torch.tensor(by_precision(judged.own, precision), dtype=torch.float64).numpy()
+    return insertion_plan(judged.own.confidence >= thresholds[:, None], judged.costs)
 
 
 def _exit(
@@ -142,10 +144,10 @@ def _exit(
         artifacts=tuple(Artifact(engine, store.put_blob(data), len(data)) for engine, data in written),
         parameters=forms.parameters,
         multiply_adds=forms.multiply_adds,
-        curves=curves(kept.general, kept.by_upstream, position),
+        curves=curves(kept.own, kept.by_upstream, position),
         settings={
             "filters": "-".join(map(str, learner.head.design.filters)) or "none",
-            "accuracy": round(float(kept.general.worth[position].mean()), 4),
+            "accuracy": round(float(kept.own.worth[position].mean()), 4),
         },
     )
 

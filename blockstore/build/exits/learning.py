@@ -8,7 +8,7 @@ the blocks learn as well (`joint`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -107,10 +107,3 @@ def _optimiser(learners: Sequence[Learner], rate: float, backbone: Backbone | No
     if backbone is not None:
         groups.append({"params": list(backbone.parameters), "highest": rate * backbone.rate})
     return torch.optim.AdamW(groups, lr=rate, betas=BETAS, weight_decay=WEIGHT_DECAY)
-
-
-def outputs(learner: Learner, batches: Iterable[Batch]) -> Iterator[Tensor]:
-    """What a learner in evaluation mode makes of each of `batches`."""
-    with torch.no_grad():
-        for batch in batches:
-            yield learner.logits(batch.features).float()

@@ -12,8 +12,8 @@ from blockstore.build.exits.policies import Outcome, by_precision, cheapest, mos
 from blockstore.build.exits.seen import Seen
 from blockstore.exits import FINAL, ExitPolicy, Forecast, OfferedPolicy
 
-DROPS: Final = (0.0, 0.005, 0.01, 0.02, 0.05)
-"""Accuracy that a policy may cost, as an absolute fraction."""
+DROPS: Final = (0.0, 0.005, 0.02)
+"""Accuracy that a policy may cost, as an absolute fraction; few, for the optimizer weighs each with every variant."""
 SHARES: Final = (0.75, 0.5)
 """Expected cost that a policy may have, as a share of the whole network's."""
 CAP_DROP: Final = 0.005

@@ -25,9 +25,9 @@ from blockstore.build.tasks.base import Task
 from blockstore.build.tasks.classification import Classification
 from blockstore.build.variants import Finished
 
-ROUND_SHARE: Final = 0.2
+ROUND_SHARE: Final = 0.25
 """Of an epoch, that pruned heads learn in each round."""
-ROUND_RATE: Final = 0.3
+ROUND_RATE: Final = 0.5
 """Their learning rate, as a share of that of heads that begin anew."""
 LEAST_BATCHES: Final = 30
 """Of a round: running averages of normalisation forget what was before a cut at a tenth a batch."""
@@ -77,13 +77,10 @@ class School:
 
     def prune(self, learners: Sequence[Learner]) -> list[Learner]:
         """Heads that have learnt, without the filters and layers that they can spare."""
-        rounds = self.settings.rounds
-        numbers = iter(range(1, rounds + 1))
+        numbers = iter(range(1, self.settings.rounds + 1))
 
         def teach_round(tried: Sequence[Learner]) -> None:
-            number = next(numbers)
-            batches = max(LEAST_BATCHES, round(ROUND_SHARE * self._epoch))
-            self._teach(tried, self._pace(batches, ROUND_RATE, f"prune exits {number}/{rounds}"), self.seed + number)
+            self.round(tried, next(numbers))
 
         with torch.random.fork_rng(devices=[]):
             # Of the weights that begin anew.
@@ -94,9 +91,15 @@ class School:
                 self.subject.output,
                 teach_round,
                 self._accuracies,
-                rounds,
+                self.settings.rounds,
             )
         return [state.learner for state in found]
+
+    def round(self, learners: Sequence[Learner], number: int) -> None:
+        """Let heads learn on for as long as pruned heads do in round `number`, from 1 on."""
+        batches = max(LEAST_BATCHES, round(ROUND_SHARE * self._epoch))
+        stage = f"prune exits {number}/{self.settings.rounds}"
+        self._teach(learners, self._pace(batches, ROUND_RATE, stage), self.seed + number)
 
     @property
     def _epoch(self) -> int:

@@ -34,11 +34,3 @@ class Seen:
     def ending_at(self, exit_: int) -> Seen:
         """The same images where exit number `exit_` is the end and those behind it are not there."""
         return Seen(self.confidence[:exit_], self.worth[: exit_ + 1])
-
-
-def together(parts: Sequence[Seen]) -> Seen:
-    """The images of several routes, or batches, one behind the other."""
-    return Seen(
-        np.concatenate([part.confidence for part in parts], axis=1),
-        np.concatenate([part.worth for part in parts], axis=1),
-    )

@@ -42,7 +42,7 @@ class ExitSettings:
     """Shift and mirror training images: for photographs with labels."""
     sampled: float = 0.5
     """Share of the batches that come through variants drawn from the store; the others come through the originals."""
-    rounds: int = 6
+    rounds: int = 5
     """Of pruning heads, at most."""
     joint: int = 0
     """Epochs in which the network and its exits learn together first: a new backbone comes of it."""
@@ -63,6 +63,11 @@ class ExitSettings:
             raise CannotBuild(f"exit gamma is {self.gamma}: 0 or more; 0 is cross entropy")
         if not all(math.isfinite(w) and w >= 0 for w in self.weights):
             raise CannotBuild(f"exit weights are {self.weights}: numbers of at least 0")
+        if self.weights and not self.joint:
+            raise CannotBuild(
+                "exit weights are of the losses in joint training, and heads behind frozen blocks do not disturb each"
+                " other: give --exits-joint EPOCHS too, or leave the weights out"
+            )
         for name, least in (("epochs", 1), ("batch_size", 2), ("rounds", 0), ("joint", 0)):
             if getattr(self, name) < least:
                 raise CannotBuild(

@@ -25,7 +25,7 @@ MULTIPLE: Final = 4
 """Filters are kept in multiples of it."""
 FEWEST: Final = 8
 """Filters that a layer keeps; what needs fewer loses the layer."""
-DROP: Final = 0.005
+DROP: Final = 0.01
 """Accuracy, as an absolute fraction, below that of the over-parameterised head: where it "starts to drop"."""
 MOVES: Final = ("filters", "layer")
 

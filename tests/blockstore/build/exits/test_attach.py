@@ -150,7 +150,7 @@ def small(count: int = 8, height: int = 8) -> Labelled:
 @pytest.mark.parametrize("method", METHODS)
 def test_what_can_be_passes(subject: Subject, method: str) -> None:
     checked(subject, ExitSettings(method))
-    checked(subject, ExitSettings(method, weights=(1.0, 2.0), after=(0, 2)))
+    checked(subject, ExitSettings(method, weights=(1.0, 2.0), joint=1, after=(0, 2)))
     checked(subject, ExitSettings(method), training=subject.training.unlabelled())
 
 
@@ -169,7 +169,7 @@ def test_pruned_heads_learn_from_images_of_another_size(subject: Subject) -> Non
             "the network has 2 outputs: exits are for networks that have one; leave them out",
         ),
         (ExitSettings("mxn", after=(3,)), {}, "no exit can stand after block 3: the network has blocks 0 to 3"),
-        (ExitSettings("mxn", weights=(1.0,)), {}, "1 weights for 3 exits: give one for each, or none"),
+        (ExitSettings("mxn", weights=(1.0,), joint=1), {}, "1 weights for 3 exits: give one for each, or none"),
         (ExitSettings("mxn", confidence="margin"), {}, "confidence 'margin' is unknown"),
         (
             ExitSettings("mxn", confidence="tests.blockstore.build.exits.test_forms:each_class"),

@@ -9,7 +9,6 @@ from blockstore.build.exits.curves import curve
 from blockstore.build.exits.finish import costs_of, finish
 from blockstore.build.exits.material import Judge, tempered
 from blockstore.build.exits.school import School, learners_of
-from blockstore.build.exits.seen import together
 from blockstore.build.exits.settings import ExitSettings
 from tests.blockstore.build.exits import coloured
 
@@ -22,7 +21,9 @@ def school(tmp_path_factory: pytest.TempPathFactory) -> School:
     return coloured.school(about, SETTINGS)
 
 
-def test_figures_are_of_originals_and_of_drawn_routes_and_forecasts_of_unseen_images(school: School) -> None:
+def test_figures_are_of_originals_temperatures_of_drawn_routes_too_forecasts_of_unseen_images(
+    school: School,
+) -> None:
     about = school.subject
     learners = learners_of(about.blocks, about.output, SETTINGS, about.task, 0)
     school.teach(learners)
@@ -31,7 +32,7 @@ def test_figures_are_of_originals_and_of_drawn_routes_and_forecasts_of_unseen_im
     for number, e in enumerate(made.exits):
         assert e.temperature == school.judge.temperature([look.logits[number] for look in routes])
     sure = [tempered(max_probability, e.temperature) for e in made.exits]
-    general = together([look.seen(school.judge.worth, sure) for look in routes])
+    general = routes[0].seen(school.judge.worth, sure)
     behind = school.look(learners, about.validation, school.variants.uniform(coloured.HALF))
     halved = behind.seen(school.judge.worth, sure)
     for number, e in enumerate(made.exits):

@@ -17,7 +17,7 @@ from blockstore.build.exits.policies import (
     most_accurate,
     outcome,
 )
-from blockstore.build.exits.seen import Seen, together
+from blockstore.build.exits.seen import Seen
 
 NAN = float("nan")
 COSTS = Costs((20.0, 50.0, 100.0), (4.0, 6.0))
@@ -160,13 +160,6 @@ def test_where_every_head_is_evaluated_none_is_free(seed: int) -> None:
     nobody = outcome(images, COSTS, (IDLE, IDLE))
     assert nobody.cost == COSTS.whole + sum(COSTS.heads)
     assert nobody.shares == (0.0, 0.0, 1.0)
-
-
-def test_images_of_several_routes_stand_one_behind_the_other() -> None:
-    parts = seen(0, frames=30), seen(1, frames=20)
-    joined = together(parts)
-    assert joined.confidence.shape == (2, 50)
-    assert joined.full_accuracy == pytest.approx((30 * parts[0].full_accuracy + 20 * parts[1].full_accuracy) / 50)
 
 
 def test_images_seen_by_some_of_the_exits_keep_the_end_of_the_network() -> None:

@@ -1,0 +1,79 @@
+"""Cost against accuracy of one method: thresholds chosen on held-back images for several losses, measured on others.
+
+What a threshold search promises of the images it has seen, it does not quite keep on others. So methods are compared
+where they lose the same on the test images: between two points of such a front the cost is interpolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from benchmarks.exits_study import Heads
+from blockstore.build.exits.descent import OFF, Thresholds
+from blockstore.build.exits.policies import Outcome, cheapest, outcome
+
+DROPS = (0.0, 0.002, 0.005, 0.008, 0.012)
+"""Of accuracy, that are allowed on the held-back images."""
+CHOSEN = DROPS.index(0.005)
+"""The one that a user would ask for; times are measured there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One choice of thresholds."""
+
+    heads: Heads
+    thresholds: Thresholds
+    held_back: Outcome
+    test: Outcome
+
+    @property
+    def drop(self) -> float:
+        """What the test images lose."""
+        return self.heads.test.full_accuracy - self.test.accuracy
+
+
+def front(heads: Heads, nobody: float = OFF) -> list[Point]:
+    """A point for each of `DROPS`; `nobody` is the threshold of exits that no frame is to take."""
+    full = heads.held_back.full_accuracy
+    found = []
+    for drop in DROPS:
+        thresholds = cheapest(heads.held_back, heads.costs, full - drop, nobody)
+        seen = (outcome(images, heads.costs, thresholds) for images in (heads.held_back, heads.test))
+        found.append(Point(heads, thresholds, *seen))
+    return found
+
+
+def at_drop(points: Sequence[Point], drop: float, whole: float) -> float:
+    """The cost at which the test images lose `drop`: between the dearest point that loses more and one that loses less.
+
+    No exits at all, which cost `whole`, lose nothing; of a method that never loses so much the cheapest point.
+    """
+    rows = sorted([(0.0, whole), *((p.drop, p.test.cost) for p in points)])
+    # The lower envelope: what loses more has to be cheaper.
+    envelope: list[tuple[float, float]] = []
+    for lost, cost in rows:
+        if lost <= 0.0 and envelope:
+            envelope = [(0.0, min(cost, envelope[0][1]))]
+        elif not envelope or cost < envelope[-1][1]:
+            envelope.append((max(0.0, lost), cost))
+    for (low, dear), (high, cheap) in pairwise(envelope):
+        if low <= drop <= high:
+            return dear + (drop - low) / (high - low) * (cheap - dear) if high > low else cheap
+    return envelope[-1][1]
+
+
+def samples_of(points: Sequence[Point], whole: float) -> dict[str, list[float]]:
+    """What stands behind a figure."""
+    chosen = points[CHOSEN]
+    return {
+        "drops": [100 * p.drop for p in points],
+        "costs": [p.test.cost / whole for p in points],
+        "blocks": [float(learner.block) for learner in chosen.heads.learners],
+        "shares": list(chosen.test.shares),
+        "heads": [cost / whole for cost in chosen.heads.costs.heads],
+        "accuracy_alone": [100 * float(row.mean()) for row in chosen.heads.test.worth],
+        "temperatures": list(chosen.heads.temperatures),
+    }
