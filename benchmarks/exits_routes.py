@@ -25,6 +25,8 @@ from blockstore.build.settings import BuildSettings
 VARIANTS = ("prune:0.5", "prune:0.75", "int8", "skip:1")
 IMAGES = 10_000
 """Training images that variants are retrained on."""
+LESSON = 15_000
+"""Those that heads learn on with."""
 EXTRA_EPOCHS = 1
 
 
@@ -72,6 +74,8 @@ def _school(made: Study, folder: Path, threads: int, quick: bool, progress: Prog
     variants = Variants.load(finished, threads)
     subject = replace(made.school.subject, finished=finished)
     pace = replace(SETS["flexdnn"], epochs=EXTRA_EPOCHS, augment=True)
-    taught = lessons(variants, learning, pace.batch_size, pace.sampled, pace.augment)
+    taught = lessons(
+        variants, learning.part(0, min(LESSON, len(learning))), pace.batch_size, pace.sampled, pace.augment
+    )
     judge = Judge(subject.task, variants, subject.validation)
     return School(subject, pace, variants, taught, judge, SEED + 1, progress)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 
+from benchmarks.exits_fronts import Point, at_drop
+from benchmarks.exits_study import Heads
 from benchmarks.search import most_accurate, peers_choice
 from benchmarks.storebuild import measured
 from benchmarks.wholemodel import pruned
 from blockstore.accuracy_model import LINEAR, AccuracyModel
+from blockstore.build.exits.insertion import Costs
+from blockstore.build.exits.policies import Outcome
+from blockstore.build.exits.seen import Seen
 from blockstore.zoo.resnet import CifarResNet
 
 MS = ((4.0, 2.0, 1.0), (6.0, 3.0))
@@ -49,3 +56,25 @@ def test_a_network_that_cannot_be_measured_has_the_reason_for_each_figure() -> N
     assert {name: (f.value, f.reason) for name, f in found.items()} == dict.fromkeys(
         ("tiny_a", "tiny_b"), (None, "TimeoutError: too long")
     )
+
+
+def a_point(drop: float, cost: float) -> Point:
+    """What a choice of thresholds does to 1000 test images, all of which the whole network answers well."""
+    seen = Seen(np.zeros((0, 1000)), np.ones((1, 1000)))
+    heads = Heads([], [], [], Costs((1.0,), ()), seen, seen, seen)
+    result = Outcome((1.0,), 1.0 - drop, cost)
+    return Point(heads, (), result, result)
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([(0.002, 0.9), (0.004, 0.8), (0.008, 0.6)], 0.75),
+        ([(-0.001, 0.95), (0.004, 0.8)], 0.8),  # never as much lost: the cheapest that there is
+        ([(0.01, 0.5)], 0.75),  # half way from no exits at all
+        ([(0.002, 0.7), (0.004, 0.8), (0.01, 0.6)], 0.7 - 0.1 * 3 / 8),  # what loses more and costs more is no choice
+        ([], 1.0),
+    ],
+)
+def test_methods_are_compared_where_they_lose_the_same(points: list[tuple[float, float]], expected: float) -> None:
+    assert at_drop([a_point(*p) for p in points], 0.005, 1.0) == pytest.approx(expected)

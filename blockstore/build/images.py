@@ -105,6 +105,13 @@ def for_exits(data: ImageSet, held_out: Labelled, expected: TensorSpec) -> tuple
     return searched, checked
 
 
+def training_for_exits(data: ImageSet, training: Labelled, expected: TensorSpec) -> Labelled:
+    """Images of the model's own size: those of `train_full()`, a method that the data may have, or else `training`."""
+    if hasattr(data, "train_full"):
+        return _check(_given(data, "train_full"), expected, "full-size training")
+    return training
+
+
 def _given(data: ImageSet, method: str) -> Labelled:
     """What a method of the user's own provider gives."""
     missing = [name for name in ("classes", "train", "held_out") if not hasattr(data, name)]

@@ -94,15 +94,16 @@ def build(
     _check_size(blocks, training, settings)
     workers = settings.threads * settings.processes
     if settings.exits is not None:
-        attach.check(settings.exits, task, traced.outputs, blocks, training)
+        exit_training = images.training_for_exits(data, training, settings.input)
+        attach.check(settings.exits, task, traced.outputs, blocks, exit_training)
         validation, unseen = images.for_exits(data, held_out, settings.input)
         for part in (validation, unseen):
             task.check(part, data.classes)
-        joint.check(settings.exits, task, training)
+        joint.check(settings.exits, task, exit_training)
         if settings.exits.joint:
             with costs.stage("joint"):
                 joint.train_jointly(
-                    blocks, traced.output, settings.exits, training, workers, settings.seed, kept, progress
+                    blocks, traced.output, settings.exits, exit_training, workers, settings.seed, kept, progress
                 )
     with costs.stage("craft"):
         order = order_of(settings, recipes, len(blocks), training, kept, task, traced.outputs)
@@ -116,7 +117,7 @@ def build(
         known = _assess(finished, traced, held_out, task, settings, kept, progress)
     attached = Attached()
     if settings.exits is not None:
-        subject = Subject(blocks, finished, traced.output, task, training, validation, unseen)
+        subject = Subject(blocks, finished, traced.output, task, exit_training, validation, unseen)
         with costs.stage("exits"):
             attached = attach.attach(subject, settings.exits, workers, settings.seed, kept, store, progress)
     counts = (len(training), len(held_out))

@@ -48,7 +48,7 @@ VARIANTS: Final = {
 }
 EXITS: Final = {
     # Digits are small and anywhere: what a head has found is the largest value over all places, as in the networks.
-    "digits-plain": ExitSettings("mxn", pooling="maximum", epochs=12, batch_size=32),
+    "digits-plain": ExitSettings("mxn", pooling="maximum", epochs=4, batch_size=32),
 }
 LESSONS: Final = Lessons(epochs=12)
 LESSON_SIZE: Final = 32
@@ -89,6 +89,10 @@ class _Small:
 
     def train(self) -> Labelled:
         return self._data.scenes(LESSONS.epochs, LESSON_SIZE)
+
+    def train_full(self) -> Labelled:
+        """For exits, whose blocks take scenes of one size."""
+        return self._data.scenes(LESSONS.epochs, digit_scenes.SIZE)
 
     def held_out(self) -> Labelled:
         return self._data.held_out()

@@ -12,10 +12,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from blockstore.block import TensorSpec
 from blockstore.build.checkpoint import Work
 from blockstore.build.craft import computing
@@ -59,7 +55,7 @@ def check(
         raise CannotBuild(f"{len(settings.weights)} weights for {len(places)} exits: give one for each, or none")
     check_confidence(confidence, outputs[0])
     _check_labels(task, outputs[0], training)
-    _check_training(settings, task, outputs[0], blocks, training)
+    _check_training(blocks, training)
 
 
 def _check_labels(task: Task, output: TensorSpec, training: Labelled) -> None:
@@ -73,29 +69,16 @@ def _check_labels(task: Task, output: TensorSpec, training: Labelled) -> None:
         )
 
 
-def _check_training(
-    settings: ExitSettings, task: Task, output: TensorSpec, blocks: Sequence[CutBlock], training: Labelled
-) -> None:
-    """Let heads look at one training image: it may have another size than what the model takes."""
-    learners = learners_of(blocks, output, settings, task, seed=0)
+def _check_training(blocks: Sequence[CutBlock], training: Labelled) -> None:
+    """Heads learn from what the engine makes of frames, and its blocks take frames of one size."""
     if len(training) < 2:
         raise CannotBuild(f"{len(training)} training image: exits normalise over batches of at least 2")
-    features: dict[int, Tensor] = {}
-    with torch.no_grad():
-        x = torch.from_numpy(np.array(training.images[:1]))
-        for block in blocks:
-            x = features[block.index] = block.module(x)
-        try:
-            for learner in learners:
-                learner.head.eval()
-                learner.logits(features)
-        except RuntimeError as error:
-            shape = "x".join(map(str, training.images.shape[1:]))
-            raise CannotBuild(
-                f"training images are {shape}, the exit of {settings.method} after block {learner.block} takes only"
-                f" what {blocks[0].input} gives: give training images of that size, or pruned exits with"
-                f" --exit-pooling average or maximum ({error})"
-            ) from error
+    if training.images.shape[1:] != blocks[0].input.shape:
+        shape = "x".join(map(str, training.images.shape[1:]))
+        raise CannotBuild(
+            f"training images are {shape}, exits learn from frames of the model's own size, {blocks[0].input}: give"
+            " such images by a further method of the data, train_full()"
+        )
 
 
 def attach(

@@ -35,7 +35,7 @@ class Design:
     """Of each 3x3 convolution, in order; none: the head is a linear layer on pooled features."""
     pooling: Pooling
     """After the convolutions: mean or maximum over the map, or every pixel of what max pooling to at most `SMALL`
-    leaves (then frames have one size). The mean cost heads of ResNet-20 7 to 15 points of accuracy."""
+    leaves. The mean cost heads of ResNet-20 7 to 15 points of accuracy."""
     strided: bool
     """Large maps are halved by a stride of the convolution; else by max pooling behind it."""
     aggregates: bool = False

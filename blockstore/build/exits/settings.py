@@ -28,8 +28,8 @@ class ExitSettings:
     precision: float = 0.99
     """Accuracy that frames which leave must keep, relative to the full network, where the insertion plan is made."""
     pooling: str = "flatten"
-    """What pruned heads make of a map behind their convolutions: every pixel of it, for frames of one size, or its mean
-    or maximum, for training images of another size than the model's."""
+    """What the linear layer of pruned heads reads of the map behind their convolutions: every pixel, the mean, or the
+    maximum, where what matters is small and anywhere."""
     epochs: int = 3
     """Passes over the training images."""
     batch_size: int = 64
