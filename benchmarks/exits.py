@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks import exits_serving
 from benchmarks.backbones import BACKBONES, IMAGES, OUT, Backbone, parts, taught
-from benchmarks.exits_fronts import CHOSEN, at_drop, front, samples_of
+from benchmarks.exits_fronts import asked, at_drop, front, samples_of
 from benchmarks.exits_study import EPOCHS, Study, study
 from benchmarks.exits_timing import mean_ms, shared_prefix
 from benchmarks.harness import Figure, Options, Target, main
@@ -121,8 +121,8 @@ def _saved(made: Study) -> dict[str, Figure]:
     whole = made.final["flexdnn"].costs.whole
     costs = {name: at_drop(points, ALLOWED_DROP, whole) for name, points in fronts.items()}
     # Which of the two it is, the held-back images say.
-    ours = min(("flexdnn", "mxn"), key=lambda name: fronts[name][CHOSEN].held_back.cost)
-    times_ms = mean_ms(made, {name: (f[CHOSEN].heads, f[CHOSEN].thresholds) for name, f in fronts.items()})
+    ours = min(("flexdnn", "mxn"), key=lambda name: asked(fronts[name]).held_back.cost)
+    times_ms = mean_ms(made, {name: (asked(f).heads, asked(f).thresholds) for name, f in fronts.items()})
     found = {
         "accuracy": Figure(100 * made.final["flexdnn"].test.full_accuracy, "%"),
         "no_exits_ms": times_ms["no_exits"],
@@ -130,7 +130,7 @@ def _saved(made: Study) -> dict[str, Figure]:
     }
     for name, points in fronts.items():
         found[f"{name}_cost"] = Figure(costs[name] / whole, "of the whole", None, samples_of(points, whole))
-        found[f"{name}_drop"] = Figure(100 * points[CHOSEN].drop, "points", Target("<=", 100 * ALLOWED_DROP))
+        found[f"{name}_drop"] = Figure(100 * asked(points).drop, "points", Target("<=", 100 * ALLOWED_DROP))
         found[f"{name}_ms"] = times_ms[name]
 
     def saved(one: float, other: float, target: Target | None = None) -> Figure:

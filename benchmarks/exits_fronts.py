@@ -12,18 +12,21 @@ from itertools import pairwise
 
 from benchmarks.exits_study import Heads
 from blockstore.build.exits.descent import OFF, Thresholds
-from blockstore.build.exits.policies import Outcome, cheapest, outcome
+from blockstore.build.exits.policies import ROUNDING, Outcome, cheapest, outcome
 
-DROPS = (0.0, 0.002, 0.005, 0.008, 0.012)
-"""Of accuracy, that are allowed on the held-back images."""
-CHOSEN = DROPS.index(0.005)
-"""The one that a user would ask for; times are measured there."""
+ASKED = 0.005
+"""Loss of accuracy that a user would allow; times are measured with the thresholds for that."""
+DROPS = (-0.012, -0.008, -0.004, -0.002, 0.0, 0.002, ASKED, 0.008)
+"""Of accuracy, that are allowed on the held-back images. Below 0 the exits together must do better there than the network
+alone: some networks have exits that are right where their end is not, and on other images less of that is left."""
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
     """One choice of thresholds."""
 
+    allowed: float
+    """One of `DROPS`."""
     heads: Heads
     thresholds: Thresholds
     held_back: Outcome
@@ -36,14 +39,21 @@ class Point:
 
 
 def front(heads: Heads, nobody: float = OFF) -> list[Point]:
-    """A point for each of `DROPS`; `nobody` is the threshold of exits that no frame is to take."""
+    """A point for each of `DROPS` that can be had; `nobody` is the threshold of exits that no frame is to take."""
     full = heads.held_back.full_accuracy
     found = []
     for drop in DROPS:
         thresholds = cheapest(heads.held_back, heads.costs, full - drop, nobody)
         seen = (outcome(images, heads.costs, thresholds) for images in (heads.held_back, heads.test))
-        found.append(Point(heads, thresholds, *seen))
+        point = Point(drop, heads, thresholds, *seen)
+        if point.held_back.accuracy >= full - drop - ROUNDING:
+            found.append(point)
     return found
+
+
+def asked(points: Sequence[Point]) -> Point:
+    """The point that a user would get."""
+    return next(p for p in points if p.allowed == ASKED)
 
 
 def at_drop(points: Sequence[Point], drop: float, whole: float) -> float:
@@ -67,7 +77,7 @@ def at_drop(points: Sequence[Point], drop: float, whole: float) -> float:
 
 def samples_of(points: Sequence[Point], whole: float) -> dict[str, list[float]]:
     """What stands behind a figure."""
-    chosen = points[CHOSEN]
+    chosen = asked(points)
     return {
         "drops": [100 * p.drop for p in points],
         "costs": [p.test.cost / whole for p in points],

@@ -63,7 +63,7 @@ def a_point(drop: float, cost: float) -> Point:
     seen = Seen(np.zeros((0, 1000)), np.ones((1, 1000)))
     heads = Heads([], [], [], Costs((1.0,), ()), seen, seen, seen)
     result = Outcome((1.0,), 1.0 - drop, cost)
-    return Point(heads, (), result, result)
+    return Point(0.0, heads, (), result, result)
 
 
 @pytest.mark.parametrize(
