@@ -17,8 +17,8 @@ from blockstore.build.exits.policies import ROUNDING, Outcome, cheapest, outcome
 ASKED = 0.005
 """Loss of accuracy that a user would allow; times are measured with the thresholds for that."""
 DROPS = (-0.012, -0.008, -0.004, -0.002, 0.0, 0.002, ASKED, 0.008)
-"""Of accuracy, that are allowed on the held-back images. Below 0 the exits together must do better there than the network
-alone: some networks have exits that are right where their end is not, and on other images less of that is left."""
+"""Of accuracy, that are allowed on the held-back images. Below 0 exits and end together must do better there than the
+end alone: exits are right where it is not, and on other images less of that is left."""
 
 
 @dataclass(frozen=True, eq=False)
