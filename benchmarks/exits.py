@@ -74,7 +74,7 @@ def measure(options: Options) -> Mapping[str, Figure]:
     if speedups:
         found[OVERALL] = min(speedups, key=lambda figure: figure.value or 0.0)
     if options.wants(*exits_serving.FIGURES):
-        found |= _kept(exits_serving.FIGURES, partial(exits_serving.measure, options.quick))
+        found |= _kept(exits_serving.FIGURES, partial(exits_serving.measure, options))
     return {name: figure for name, figure in found.items() if options.wants(name)}
 
 

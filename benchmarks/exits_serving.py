@@ -21,7 +21,7 @@ from benchmarks.backbones import BACKBONES, MEAN, OUT, parts, taught
 from benchmarks.daemons import daemon
 from benchmarks.exits_routes import routes_gain
 from benchmarks.exits_study import EPOCHS, SETS, Study, study
-from benchmarks.harness import Figure
+from benchmarks.harness import Figure, Options
 from blockstore.block import Artifact, Block, Model, TensorSpec, Variant
 from blockstore.build.exits.finish import finish
 from blockstore.build.progress import shown
@@ -55,8 +55,9 @@ NAME = "resnet20-exits"
 CONFIG = "[engine]\nthreads_per_lane = 1\n"
 
 
-def measure(quick: bool) -> dict[str, Figure]:
-    """All figures of this file."""
+def measure(options: Options) -> dict[str, Figure]:
+    """The figures of this file; variants for `routes_gain` are made only where it is wanted."""
+    quick = options.quick
     images = parts(quick)
     network = taught(BACKBONES[0], images.learning, quick)
     with tempfile.TemporaryDirectory(prefix="schedulerd-bench-") as scratch, shown() as progress:
@@ -68,6 +69,8 @@ def measure(quick: bool) -> dict[str, Figure]:
             store.put_model(_model(made, store))
             overhead = _overhead(store, 50 if quick else 1500)
         overload = asyncio.run(_overload(folder, made, 0.5 if quick else SECONDS))
+        if not options.wants("routes_gain"):
+            return {**overload, **overhead}
         return {**overload, **overhead, **routes_gain(made, folder / "routes", threads, quick, progress)}
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def test_the_scene_is_played_and_nothing_is_lost(tmp_path: Path) -> None:
     told, picture = tmp_path / "demo.json", tmp_path / "demo.png"
@@ -31,6 +33,10 @@ def test_the_scene_is_played_and_nothing_is_lost(tmp_path: Path) -> None:
         for app in phase["apps"].values():
             assert 0 < app["served_p50_ms"] <= app["served_p95_ms"]
             assert 0.5 < app["accuracy"] <= 1.0
+    # One of the networks has exits.
+    rates = happened["phases"][0]["apps"]["plates"]["exit_rates"]
+    assert sum(rates.values()) == pytest.approx(1.0)
+    assert rates["final"] < 1.0
     edited = happened["phases"][1]
     assert any("budget" in sentence for sentence in edited["did"])
     assert picture.read_bytes().startswith(b"\x89PNG")
