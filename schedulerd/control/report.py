@@ -242,7 +242,10 @@ def model_map(model: Model, catalogue: Catalogue) -> dict[str, Any]:
         "output": str(model.output),
         "labels": list(model.labels),
         "exits": [e.name for e in model.exits],
-        "policies": [str(o.policy) for o in model.policies],
+        "policies": [
+            {"name": o.policy.name, "exits": dict(o.policy.steps), "accuracy_drop": o.forecast.accuracy_drop}
+            for o in model.policies
+        ],
     }
 
 

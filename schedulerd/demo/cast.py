@@ -6,8 +6,10 @@ Fixed numbers would be far too easy on one board and impossible on another; thes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from blockstore.exits import FINAL
 
 NAMES = ("gate", "plates", "shelf")
 PRIORITIES = (8, 5, 2)
@@ -37,6 +39,17 @@ class Role:
     least_memory_bytes: int
     """Least that any route of its model takes."""
     seed: int
+    exits: Mapping[str, float] = field(default_factory=dict)
+    """The exit policy that it insists on; empty where its model has none."""
+
+
+def _early(model: Mapping[str, Any]) -> Mapping[str, float]:
+    """The model's policy of least loss that lets easy frames leave and runs hard ones to the end.
+
+    It costs a little accuracy, which the daemon by itself gives up only when something is short: a demo is to show it.
+    """
+    early = [p for p in model.get("policies", ()) if FINAL in p["exits"]]
+    return min(early, key=lambda p: float(p["accuracy_drop"]))["exits"] if early else {}
 
 
 def cast(models: Sequence[Mapping[str, Any]]) -> tuple[Role, ...]:
@@ -53,6 +66,7 @@ def cast(models: Sequence[Mapping[str, Any]]) -> tuple[Role, ...]:
             accuracy_floor=round(max(0.0, model["accuracy"] - FLOOR_BELOW_FULL), 2),
             least_memory_bytes=model["least_memory_bytes"],
             seed=number,
+            exits=_early(model),
         )
         for number, (name, priority, over_lossless, camera_hz, model) in enumerate(
             zip(NAMES, PRIORITIES, BUDGETS_OVER_LOSSLESS, CAMERA_HZ, chosen, strict=False)

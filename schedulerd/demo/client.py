@@ -30,6 +30,7 @@ def main() -> int:
             priority=args.priority,
             accuracy_floor=args.accuracy_floor,
             app=args.app,
+            exits=args.exits or None,
         )
         _say(_registered(registration))
         began_s = time.monotonic()
@@ -58,6 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate-hz", type=float, required=True)
     parser.add_argument("--priority", type=int, default=5)
     parser.add_argument("--accuracy-floor", type=float, default=0.0)
+    parser.add_argument("--exits", type=json.loads, default={}, help="exit policy, as JSON")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

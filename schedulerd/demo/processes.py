@@ -68,7 +68,7 @@ class ClientProcess:
         arguments = ["--runtime", str(runtime), "--app", role.app, "--model", role.model]
         arguments += ["--budget-ms", f"{role.budget_ms:g}", "--rate-hz", f"{role.rate_hz:g}"]
         arguments += ["--priority", str(role.priority), "--seed", str(role.seed)]
-        arguments += ["--accuracy-floor", str(role.accuracy_floor)]
+        arguments += ["--accuracy-floor", str(role.accuracy_floor), "--exits", json.dumps(dict(role.exits))]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "schedulerd.demo.client", *arguments],
             stdin=subprocess.PIPE,

@@ -153,7 +153,10 @@ def test_plan_and_models_show_policies(stage: Stage) -> None:
     assert [b["block"] for b in planned["blocks"]] == ["first"]
     (model,) = stage.ask(Models(5)).result["models"]
     assert model["exits"] == ["exit1"]
-    assert model["policies"] == ["exit1>=0.8 final", "exit1"]
+    assert model["policies"] == [
+        {"name": "early", "exits": {"exit1": 0.8, "final": 0.0}, "accuracy_drop": 0.0},
+        {"name": "cap", "exits": {"exit1": 0.0}, "accuracy_drop": 0.2},
+    ]
 
 
 def route(app: LiveApp) -> str:

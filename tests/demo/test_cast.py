@@ -42,3 +42,12 @@ def test_a_model_with_a_block_that_cannot_run_is_not_cast() -> None:
 def test_floors_lie_below_what_the_full_model_reaches() -> None:
     (role,) = cast([model("a")])
     assert 0.8 < role.accuracy_floor < 0.95
+
+
+def test_an_app_whose_model_has_exits_insists_on_the_policy_of_least_loss_that_runs_hard_frames_to_the_end() -> None:
+    dear = {"name": "dear", "exits": {"exit1": 0.5, "final": 0.0}, "accuracy_drop": 0.02}
+    cheap = {"name": "cheap", "exits": {"exit1": 0.9, "final": 0.0}, "accuracy_drop": 0.004}
+    cap = {"name": "cap", "exits": {"exit1": 0.0}, "accuracy_drop": 0.001}
+    first, second = cast([model("a", 8.0) | {"policies": [dear, cheap, cap]}, model("b", 8.0)])
+    assert first.exits == {"exit1": 0.9, "final": 0.0}
+    assert second.exits == {}
