@@ -228,6 +228,7 @@ def model_map(model: Model, catalogue: Catalogue) -> dict[str, Any]:
     """One model in the answer to `models`. `routes` is how many combinations of variants there are."""
     blocks = [catalogue.measured(block) for block in model.blocks]
     usable = all(blocks)
+    heads_bytes = sum(row.memory_bytes for row in catalogue.heads(model).values())
     return {
         "model": model.name,
         "accuracy": model.accuracy,
@@ -237,7 +238,7 @@ def model_map(model: Model, catalogue: Catalogue) -> dict[str, Any]:
         "full_p95_ms": sum(map(_original_p95_ms, blocks)) if usable else None,
         "lossless_p95_ms": sum(map(_lossless_p95_ms, blocks)) if usable else None,
         "fastest_p95_ms": sum(min(row.latency_p95_ms for _, row in block) for block in blocks) if usable else None,
-        "least_memory_bytes": sum(min(row.memory_bytes for _, row in block) for block in blocks) if usable else None,
+        "least_memory_bytes": _least_memory_bytes(blocks) + heads_bytes if usable else None,
         "input": str(model.input),
         "output": str(model.output),
         "labels": list(model.labels),
@@ -258,3 +259,7 @@ def _lossless_p95_ms(variants: Sequence[tuple[Variant, Row]]) -> float:
 def _original_p95_ms(variants: Sequence[tuple[Variant, Row]]) -> float:
     """The original, or the one that comes after it where it is unusable."""
     return next((row for variant, row in variants if variant.kind == ORIGINAL), variants[0][1]).latency_p95_ms
+
+
+def _least_memory_bytes(blocks: Sequence[Sequence[tuple[Variant, Row]]]) -> int:
+    return sum(min(row.memory_bytes for _, row in block) for block in blocks)

@@ -127,8 +127,15 @@ def exits_in_short(rates: Mapping[str, float]) -> str:
 
 
 def route_in_short(route: Sequence[str]) -> str:
-    """`original` as `o`, `prune-0.50` as `.50`: four blocks fit into a narrow column."""
-    return " ".join("full" if v == "original" else v.rpartition("-")[2].lstrip("0") or v for v in route) or "-"
+    """The original as `full`, `prune:0.5` and `prune-50` as `50`: six blocks fit into a narrow column."""
+    return " ".join(map(_in_short, route)) or "-"
+
+
+def _in_short(variant: str) -> str:
+    if variant == "original":
+        return "full"
+    kind, _, amount = variant.replace(":", "-").rpartition("-")
+    return f"{100 * float(amount):.0f}" if kind and "." in amount else amount.lstrip("0") or variant
 
 
 def _ms(value: float | None) -> str:

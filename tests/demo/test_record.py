@@ -7,6 +7,7 @@ from pathlib import Path
 
 from schedulerd.demo.picture import draw
 from schedulerd.demo.record import AppRecord, Sample, Turn, phase_summary, summary, swaps
+from schedulerd.demo.view import route_in_short
 
 FULL, SMALL = ("original", "original"), ("original", "pruned-50")
 
@@ -56,3 +57,8 @@ def test_a_phase_knows_where_frames_left() -> None:
     assert phase_summary([*early, sample(3)])["exit_rates"] == {"exit1": 0.75, "final": 0.25}
     assert phase_summary([sample(0), sample(1)])["exit_rates"] == {}
     assert phase_summary(early)["exit_rates"] == {"exit1": 1.0, "final": 0.0}
+
+
+def test_a_route_is_short_whatever_its_variants_are_called() -> None:
+    assert route_in_short(("original", "prune:0.5", "prune:0.875", "prune-50", "int8")) == "full 50 88 50 int8"
+    assert route_in_short(()) == "-"
