@@ -1,8 +1,8 @@
 """Exits in service: frames that would be late, what evaluating an exit costs the executor, heads behind variants.
 
 The model is ResNet-56 with the exits of `exits_study`, in a store of its own and behind a real daemon. A frame of
-ResNet-20 takes 0.5 ms, and serving it nearly half as much again: an overload of that is one of the daemon, which no exit
-relieves. Heads behind variants are those of ResNet-20.
+ResNet-20 takes 0.5 ms, and serving it nearly half as much again: an overload of that is one of the daemon, and no exit
+relieves it. Heads behind variants are those of ResNet-20.
 """
 
 from __future__ import annotations
