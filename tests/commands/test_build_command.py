@@ -261,7 +261,11 @@ def test_more_blocks_than_there_can_be_are_as_many_as_possible_with_the_reason(
         ),
         (("--exits-after", "0", "--exit-augment"), "--exits-after, --exit-augment without exits: "),
         (("--exits", "mxn", "--exits-after", "1"), "no exit can stand after block 1: the network has blocks 0 to 1"),
-        (("--exits", "mxn", "--exit-weights", "1", "2"), "2 weights for 1 exits: give one for each, or none"),
+        (
+            ("--exits", "mxn", "--exit-weights", "1", "2", "--exits-joint", "1"),
+            "2 weights for 1 exits: give one for each, or none",
+        ),
+        (("--exits", "mxn", "--exit-weights", "1"), "exit weights are of the losses in joint training"),
         (("--exits", "mxn", "--exit-precision", "99"), "exit precision is 99.0: above 0 and at most 1"),
         (("--exits", "mxn", "--exit-confidence", "mood"), "confidence 'mood' is unknown"),
         (("--exits", "mxn", "--task", "embedding"), "exits of a network for 'embedding' have no confidence"),
