@@ -1,6 +1,6 @@
 """Early exits on CIFAR-10: what BranchyNet, FlexDNN and multi-exit networks save, and what serving makes of it.
 
-Needs ../shared beside the checkout. Networks and heads are taught once (most of an hour for all three on two cores) and
+Needs ../shared beside the checkout. Networks and heads are taught once (about an hour for all three on two cores) and
 kept in out/exits; every figure is worked out anew from them. Heads of all methods stand on the same frozen backbone and
 learn from the same batches. Temperatures, plans and thresholds are chosen on held-back images, the figures are of test
 images that nothing was chosen on.

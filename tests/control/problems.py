@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from typing import Any
 
 from blockstore.exits import FINAL, NO_EXITS, ExitPolicy
 from schedulerd.control.problem import AppOptions, Head, Limits, Option, PolicyOption, Problem
@@ -298,3 +299,18 @@ def exhaustive(problem: Problem, tolerance: float = 1e-7) -> tuple[tuple[float, 
         reached.append(min(f[0][rank] for f in left))
         left = [f for f in left if f[0][rank] <= reached[-1] + tolerance]
     return tuple(reached), min(f[1] for f in left)
+
+
+def two_apps(**limits: Any) -> Problem:
+    """`cam` (priority 8) and `door` (priority 3): each 12.0 to 6.0 ms median in steps of 1, p95 1.2 ms above."""
+    cam = app_options("cam", graded("cam"), priority=8)
+    door = app_options("door", graded("door"), priority=3)
+    return Problem((cam, door), replace(ROOMY, **limits))
+
+
+def with_budgets(problem: Problem, **budgets_ms: float) -> Problem:
+    """The same problem with other budgets."""
+    apps = [
+        replace(a, app=replace(a.app, budget_ms=budgets_ms.get(a.app.app_id, a.app.budget_ms))) for a in problem.apps
+    ]
+    return replace(problem, apps=tuple(apps))

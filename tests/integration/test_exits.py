@@ -16,7 +16,6 @@ import pytest
 from blockprofiles.record import Row
 from blockstore.block import Model
 from blockstore.exits import FINAL, NO_EXITS, ExitPolicy
-from blockstore.store import Store
 from schedulerd.clock import SystemClock
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.switcher import Switcher
@@ -213,11 +212,7 @@ def test_swaps_under_load_lose_no_frame_and_mix_no_two_routes(make_stand: Callab
 def test_a_daemon_serves_a_store_with_exits(tmp_path: Path, make_daemon: Callable[..., Daemon]) -> None:
     """A policy of the app's own, one that the daemon chooses, outputs of all exits, and what is refused."""
     files = tiny.Files(tmp_path)
-    model = tiny.model_with_exits(files)
-    with Store.open(tmp_path / "store", create=True) as store:
-        for digest in model.digests():
-            store.put_blob(files.path(digest).read_bytes())
-        store.put_model(model)
+    tiny.stored(tiny.model_with_exits(files), files, tmp_path / "store")
     daemon = make_daemon(tmp_path / "store")
     daemon.start()
     with Client(daemon.runtime) as client:

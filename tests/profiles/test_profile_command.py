@@ -21,12 +21,7 @@ from tests.profiles import tiny
 def model(tmp_path: Path) -> Model:
     """A model in the store at `tmp_path / "store"`."""
     files = tiny.Files(tmp_path)
-    made = tiny.tiny_model(files)
-    with Store.open(tmp_path / "store", create=True) as store:
-        for digest in made.digests():
-            store.put_blob(files.path(digest).read_bytes())
-        store.put_model(made)
-    return made
+    return tiny.stored(tiny.tiny_model(files), files, tmp_path / "store")
 
 
 def run(folder: Path, *options: str) -> int:

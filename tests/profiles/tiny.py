@@ -14,6 +14,7 @@ import pytest
 
 from blockstore.block import ORIGINAL, Artifact, Block, Exit, Model, TensorSpec, Variant
 from blockstore.exits import ANY_UPSTREAM, FINAL, Curve, CurvePoint, CurveSet, ExitPolicy, Forecast, OfferedPolicy
+from blockstore.store import Store
 
 onnx = pytest.importorskip("onnx", reason="makes ONNX files: pip install 'schedulerd[build]'")
 
@@ -143,6 +144,15 @@ class Files:
     def path(self, digest: str) -> Path:
         """The file of a blob."""
         return self._folder / digest
+
+
+def stored(model: Model, files: Files, folder: Path) -> Model:
+    """`model`, whose blobs are in `files`, in a new store at `folder`."""
+    with Store.open(folder, create=True) as store:
+        for digest in model.digests():
+            store.put_blob(files.path(digest).read_bytes())
+        store.put_model(model)
+    return model
 
 
 def tiny_model(files: Files, name: str = "tiny", seed: int = 0) -> Model:

@@ -59,14 +59,3 @@ def gain_ratios(leaves: Leaves, costs: Costs, kept: Sequence[int]) -> list[float
         # Where all have left before, an exit spares nothing and costs nothing: it does not pay.
         ratios.append(saved / spent if spent > 0 else float("inf") if saved > 0 else 0.0)
     return ratios
-
-
-def expected_cost(leaves: Leaves, costs: Costs, kept: Sequence[int]) -> float:
-    """What a frame costs on average where the `kept` exits are evaluated."""
-    inside = np.ones(leaves.shape[1], dtype=bool)
-    cost, behind = 0.0, 0.0
-    for exit_ in kept:
-        cost += float(inside.mean()) * (costs.upto[exit_] - behind + costs.heads[exit_])
-        inside = inside & ~leaves[exit_]
-        behind = costs.upto[exit_]
-    return cost + float(inside.mean()) * (costs.whole - behind)

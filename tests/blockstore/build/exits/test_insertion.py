@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, combinations
 
 import numpy as np
@@ -10,12 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockstore.build.exits.insertion import Costs, Leaves, expected_cost, gain_ratios, insertion_plan
+from blockstore.build.exits.insertion import Costs, Leaves, gain_ratios, insertion_plan
 
 
 def nested(*shares: float, frames: int = 100) -> Leaves:
     """Exits at which these shares of the frames would leave: those that leave early would leave later too."""
     return np.array([np.arange(frames) < round(share * frames) for share in shares])
+
+
+def expected_cost(leaves: Leaves, costs: Costs, kept: Sequence[int]) -> float:
+    """What a frame costs on average where the `kept` exits are evaluated."""
+    inside = np.ones(leaves.shape[1], dtype=bool)
+    cost, behind = 0.0, 0.0
+    for exit_ in kept:
+        cost += float(inside.mean()) * (costs.upto[exit_] - behind + costs.heads[exit_])
+        inside = inside & ~leaves[exit_]
+        behind = costs.upto[exit_]
+    return cost + float(inside.mean()) * (costs.whole - behind)
 
 
 def exhaustive(leaves: Leaves, costs: Costs) -> tuple[int, ...]:
