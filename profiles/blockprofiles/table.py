@@ -1,40 +1,58 @@
-"""The table of measured rows of one device: portable JSON, looked up by digest."""
+"""The profile of one device: rows, what cannot run, and what company does, as portable JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from blockprofiles.contention import Contention, Point, Slowdown
 from blockprofiles.device import Device
 from blockprofiles.errors import BadTable, ForeignTable, MissingRow
-from blockprofiles.record import Row
+from blockprofiles.record import FOREIGN, MEASURED, SOURCES, Row
 from blockstore.durable import durable_file, make_folder
 
-TABLE_FORMAT = "schedulerd-profile/1"
+TABLE_FORMAT = "schedulerd-profile/2"
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A blob that crashed, hung or gave something else than it should while it was measured."""
+
+    digest: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one device, engine and thread count; one row per blob."""
+    """What is known of one device with one main engine and thread count."""
 
     device: Device
     rows: tuple[Row, ...]
+    """One for each blob, engine, threads and batch."""
     measured_at: str
     """When the newest rows were measured: ISO 8601, UTC."""
+    unusable: tuple[Unusable, ...] = ()
+    contention: Contention = Contention()  # noqa: RUF009 - frozen, so sharing the default is safe
 
     @cached_property
     def _by_digest(self) -> dict[str, Row]:
-        return {row.digest: row for row in self.rows}
+        """The row that a blob is run by: the quickest of those with one frame."""
+        found: dict[str, Row] = {}
+        for row in self.rows:
+            known = found.get(row.digest)
+            if row.batch == 1 and (known is None or _order(row) < _order(known)):
+                found[row.digest] = row
+        return found
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._by_digest
 
     def row(self, digest: str) -> Row:
-        """What the blob costs here; `MissingRow` when it was never measured."""
+        """What the blob costs here, with the threads that suit it best; `MissingRow` when nothing is known of it."""
         row = self._by_digest.get(digest)
         if row is None:
             raise MissingRow(
@@ -44,13 +62,30 @@ class Table:
         return row
 
     def missing(self, digests: Iterable[str]) -> tuple[str, ...]:
-        """Those of `digests` that have no row, each once, in the order given."""
-        return tuple(d for d in dict.fromkeys(digests) if d not in self._by_digest)
+        """Those of `digests` of which nothing is known, not even a prediction, each once, in the order given."""
+        unusable = {u.digest for u in self.unusable}
+        return tuple(d for d in dict.fromkeys(digests) if d not in self._by_digest and d not in unusable)
+
+    def unfinished(self, digests: Iterable[str]) -> tuple[str, ...]:
+        """Those of `digests` that could still be measured here, or for longer, each once, in the order given."""
+        unusable = {u.digest for u in self.unusable}
+        return tuple(
+            d
+            for d in dict.fromkeys(digests)
+            if d not in unusable
+            and ((row := self._by_digest.get(d)) is None or row.source != MEASURED or not row.complete)
+        )
 
     def merged(self, rows: Iterable[Row], measured_at: str) -> Table:
-        """This table with `rows` added; a row for a blob that has one replaces it."""
-        newest = self._by_digest | {row.digest: row for row in rows}
-        return Table(self.device, tuple(newest.values()), measured_at)
+        """This table with `rows` added; a row replaces the one of its blob, engine, threads and batch."""
+        newest = {_key(row): row for row in (*self.rows, *rows)}
+        return replace(self, rows=tuple(newest.values()), measured_at=measured_at)
+
+    def without(self, unusable: Iterable[Unusable]) -> Table:
+        """This table with blobs marked as unusable, which then have no rows."""
+        marked = {u.digest: u for u in (*self.unusable, *unusable)}
+        rows = tuple(row for row in self.rows if row.digest not in marked)
+        return replace(self, rows=rows, unusable=tuple(marked.values()))
 
     def to_json(self) -> bytes:
         """UTF-8 JSON; `from_json` reads it on any machine."""
@@ -59,6 +94,8 @@ class Table:
             "fingerprint": self.device.fingerprint,
             "measured_at": self.measured_at,
             "device": asdict(self.device),
+            "contention": asdict(self.contention),
+            "unusable": [asdict(u) for u in self.unusable],
             "rows": [asdict(row) for row in self.rows],
         }
         return json.dumps(document, allow_nan=False).encode()
@@ -72,7 +109,8 @@ class Table:
                 raise BadTable(f"format is {document['format']!r}, this version reads {TABLE_FORMAT!r}")
             device = _device(document["device"])
             rows = tuple(map(_row, document["rows"]))
-            table = Table(device, rows, str(document["measured_at"]))
+            unusable = tuple(Unusable(str(u["digest"]), str(u["reason"])) for u in document["unusable"])
+            table = Table(device, rows, str(document["measured_at"]), unusable, _contention(document["contention"]))
             recorded = str(document["fingerprint"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadTable(f"not a profile table: {type(error).__name__}: {error}") from error
@@ -98,6 +136,15 @@ class Table:
         return table
 
 
+def _key(row: Row) -> tuple[str, str, int, int]:
+    return row.digest, row.engine, row.threads, row.batch
+
+
+def _order(row: Row) -> tuple[bool, float]:
+    """What was timed elsewhere says little here; of the rest the quickest counts."""
+    return row.source == FOREIGN, row.latency_ms
+
+
 def _difference(table: Device, here: Device) -> str:
     theirs, ours = asdict(table), asdict(here)
     return ", ".join(f"{key} {theirs[key]!r}, here {ours[key]!r}" for key in ours if theirs[key] != ours[key])
@@ -116,6 +163,22 @@ def _device(d: dict[str, Any]) -> Device:
     )
 
 
+def _contention(d: dict[str, Any]) -> Contention:
+    return Contention(_points(d["lanes"]), _points(d["others"]))
+
+
+def _points(documents: Iterable[dict[str, Any]]) -> tuple[Point, ...]:
+    points = [
+        Point(float(p["load"]), Slowdown(float(p["slowdown"]["median"]), float(p["slowdown"]["p95"])))
+        for p in documents
+    ]
+    if not all(
+        0 <= p.load < float("inf") and 0 < min(p.slowdown.median, p.slowdown.p95) < float("inf") for p in points
+    ):
+        raise BadTable("the contention curves have points that are not positive and finite")
+    return tuple(sorted(points, key=lambda p: p.load))
+
+
 def _row(d: dict[str, Any]) -> Row:
     row = Row(
         digest=str(d["digest"]),
@@ -124,9 +187,30 @@ def _row(d: dict[str, Any]) -> Row:
         latency_ms=float(d["latency_ms"]),
         latency_p95_ms=float(d["latency_p95_ms"]),
         memory_bytes=int(d["memory_bytes"]),
-        samples_ms=tuple(float(s) for s in d["samples_ms"]),
+        samples_ms=_numbers(d["samples_ms"]),
+        batch=int(d["batch"]),
+        cold_ms=_number(d["cold_ms"]),
+        cold_samples_ms=_numbers(d["cold_samples_ms"]),
+        arena_bytes=int(d["arena_bytes"]),
+        source=str(d["source"]),
+        uncertainty=float(d["uncertainty"]),
+        energy_mj=_number(d["energy_mj"]),
+        clock_mhz=_number(d["clock_mhz"]),
+        temperature_c=_number(d["temperature_c"]),
+        others=_number(d["others"]),
+        complete=bool(d["complete"]),
     )
     # Written so that NaN, which no comparison holds for, is refused too.
-    if not (0 < row.latency_ms <= row.latency_p95_ms < float("inf") and row.memory_bytes > 0):
+    if not (0 < row.latency_ms <= row.latency_p95_ms < float("inf") and row.memory_bytes > 0 and row.uncertainty >= 0):
         raise BadTable(f"row of blob {row.digest[:12]} is not positive and finite")
+    if row.source not in SOURCES:
+        raise BadTable(f"row of blob {row.digest[:12]} has source {row.source!r}; it is one of {', '.join(SOURCES)}")
     return row
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _numbers(values: Iterable[Any]) -> tuple[float, ...]:
+    return tuple(map(float, values))

@@ -86,7 +86,7 @@ def row_with(**changes: Any) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (edited(format="schedulerd-profile/9"), "schedulerd-profile/9.*reads 'schedulerd-profile/1'"),
+        (edited(format="schedulerd-profile/9"), "schedulerd-profile/9.*reads 'schedulerd-profile/2'"),
         (edited(fingerprint="0" * 16), "the table says 0000000000000000"),
         (edited(device={}), "KeyError: 'cpu_model'"),
         (edited(rows=row_with(latency_ms=0)), "not positive and finite"),
