@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from benchmarks.backbones import BACKBONES, IMAGES, OUT, Backbone, parts, taught
 from benchmarks.exits_fronts import asked, at_drop, front, samples_of
 from benchmarks.exits_study import EPOCHS, Study, study
 from benchmarks.exits_timing import mean_ms, shared_prefix
-from benchmarks.harness import Figure, Options, Target, main
+from benchmarks.harness import Figure, Options, Target, kept, main
 from blockstore.build.exits.descent import IDLE
 from blockstore.build.progress import shown
 
@@ -69,24 +69,13 @@ def measure(options: Options) -> Mapping[str, Figure]:
     found: dict[str, Figure] = {}
     for backbone in BACKBONES:
         if options.wants(*figures_of(backbone), OVERALL):
-            found |= _kept(figures_of(backbone), partial(_network, backbone, options.quick))
+            found |= kept(figures_of(backbone), partial(_network, backbone, options.quick))
     speedups = [f for b in BACKBONES if (f := found.get(f"{b.name}_{OVERALL}")) and f.value is not None]
     if speedups:
         found[OVERALL] = min(speedups, key=lambda figure: figure.value or 0.0)
     if options.wants(*exits_serving.FIGURES):
-        found |= _kept(exits_serving.FIGURES, partial(exits_serving.measure, options))
+        found |= kept(exits_serving.FIGURES, partial(exits_serving.measure, options))
     return {name: figure for name, figure in found.items() if options.wants(name)}
-
-
-def _kept(names: tuple[str, ...] | list[str], figures: Callable[[], Mapping[str, Figure]]) -> Mapping[str, Figure]:
-    """What `figures` gives, shown at once; where it fails, the reason: others are not lost with it."""
-    try:
-        found = figures()
-    except Exception as error:
-        return {name: Figure(None, "-", reason=f"{type(error).__name__}: {error}") for name in names}
-    for name, figure in found.items():
-        print(figure.line(name), file=sys.stderr, flush=True)
-    return found
 
 
 def _network(backbone: Backbone, quick: bool) -> dict[str, Figure]:

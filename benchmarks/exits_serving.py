@@ -191,10 +191,10 @@ def _overhead(store: Store, rounds: int) -> dict[str, Figure]:
     blocks = tuple(engine.load(store.path(b.variants[0].artifacts[0].digest)) for b in model.blocks)
     chosen = next(e for e in model.exits if len(e.inputs) == 1)
     head = engine.load_head(store.path(chosen.artifacts[0].digest))
-    never = LoadedExit(chosen.name, chosen.block, chosen.inputs, head, 2.0, chosen.curves.of(()), 0.0, 0.0)
+    never = LoadedExit(chosen.name, chosen.block, chosen.inputs, head, 2.0, chosen.curves.of(()), 0.0)
     names = tuple(b.name for b in model.blocks)
-    bare = LoadedRoute(Route(NAME, names, names), blocks, 1, 0.9, 1.0)
-    routes = {"with": replace(bare, exits=RouteExits.of([never], [0.0] * len(blocks))), "without": bare}
+    bare = LoadedRoute(Route(NAME, names, names), blocks, 1, 0.9, ())
+    routes = {"with": replace(bare, exits=RouteExits.of([never], len(blocks))), "without": bare}
     executor = Executor(engine, SystemClock())
     frame = np.random.default_rng(0).integers(0, 256, (1, *model.input.shape), np.uint8)
     times_us: dict[str, list[float]] = {"with": [], "without": [], "head": []}

@@ -8,6 +8,7 @@ import operator
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -84,6 +85,17 @@ def main(name: str, known: Sequence[str], measure: Callable[[Options], Mapping[s
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(document, indent=1) + "\n")
     return 0
+
+
+def kept(names: Sequence[str], figures: Callable[[], Mapping[str, Figure]]) -> Mapping[str, Figure]:
+    """What `figures` gives, shown at once; where it fails, the reason for each of `names`, so other parts go on."""
+    try:
+        found = figures()
+    except Exception as error:  # whatever it is, what was measured before took long
+        return {name: Figure(None, "-", reason=f"{type(error).__name__}: {error}") for name in names}
+    for name, figure in found.items():
+        print(figure.line(name), file=sys.stderr, flush=True)
+    return found
 
 
 def machine() -> dict[str, object]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from blockprofiles.effort import STANDARD
+from blockprofiles.listener import Silent
 from blockprofiles.measure import measure
 from blockstore.accuracy_model import Route
 from blockstore.block import Model
@@ -37,12 +39,12 @@ class Routes:
         ]
         rows = measure(
             (self.model,),
-            engine,
+            (engine,),
             store.path,
-            threads=1,
+            effort=STANDARD,
             budget_s=PROFILE_S,
-            now=time.monotonic,
-            progress=lambda _: None,
+            now=time.perf_counter,
+            listener=Silent(),
         ).rows
         by_digest = {row.digest: row.latency_ms for row in rows}
         self.latencies_ms = [[by_digest[v.artifacts[0].digest] for v in b.variants] for b in self.model.blocks]

@@ -17,7 +17,9 @@ from typing import Any, get_type_hints
 from schedulerd.errors import ConfigError
 from schedulerd.kinds import (
     Choice,
+    Choices,
     Directory,
+    Flag,
     Kind,
     Number,
     Size,
@@ -121,6 +123,14 @@ class EngineConfig:
         default="onnxruntime",
         metadata=_about(Choice(("onnxruntime", "torch")), "The engine; `torch` needs the extra of that name."),
     )
+    also: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            Choices(("torch",)),
+            "Engines that are measured beside onnxruntime; a block runs on the one that is quickest for it here.",
+            shown="`[]`",
+        ),
+    )
     lanes: int = field(
         default=1,
         metadata=_about(Whole(1, 64), "Executor threads. More lanes run more apps at once, each with fewer cores."),
@@ -128,6 +138,15 @@ class EngineConfig:
     threads_per_lane: int = field(
         default=0,
         metadata=_about(Whole(0, 256), "Threads inside one operator; 0 shares all cores but one among the lanes."),
+    )
+    merge: bool = field(
+        default=True,
+        metadata=_about(
+            Flag(),
+            "Merge neighbouring blocks of a settled route into one onnxruntime session where that measures faster; "
+            "needs the package `onnx` (extra `build`).",
+            shown="`true`",
+        ),
     )
 
     def threads(self, cores: int) -> int:
@@ -224,7 +243,23 @@ class ProfileConfig:
 
     seconds: float = field(
         default=10.0,
-        metadata=_about(Number(0.5, 3600), "Time for measuring the store at the first start on a board."),
+        metadata=_about(Number(0.5, 3600), "Time for the quick measuring of the store at the first start on a board."),
+    )
+    background: bool = field(
+        default=True,
+        metadata=_about(
+            Flag(),
+            "Measure the rest, and longer, while no app wants the board; an app that comes ends it at once.",
+            shown="`true`",
+        ),
+    )
+    silence_s: float = field(
+        default=20.0,
+        metadata=_about(
+            Number(1, 3600),
+            "Seconds that loading a variant or one run of it may take while it is measured; one that takes longer "
+            "hangs, and is not used.",
+        ),
     )
 
 

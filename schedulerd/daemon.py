@@ -13,31 +13,44 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import structlog
 
-from blockprofiles.cache import load_or_measure
 from blockprofiles.device import usable_cores
+from blockprofiles.effort import STANDARD
+from blockprofiles.events import Progress
+from blockprofiles.table import Table
 from blockstore.store import Store
 from schedulerd import __version__
 from schedulerd.bar import Bar
 from schedulerd.clock import Clock, SystemClock
 from schedulerd.config import Config, service_manager
+from schedulerd.control.background import Background
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.damping import DampingSettings
-from schedulerd.control.loop import ControlLoop, ControlThread, LoopSettings, Outlets
+from schedulerd.control.improver import Improver
+from schedulerd.control.loop import ControlLoop, LoopSettings, Outlets
+from schedulerd.control.merger import Merger
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.solvers import make_solver
 from schedulerd.control.switcher import Switcher
+from schedulerd.control.thread import ControlThread
 from schedulerd.errors import AlreadyServing, ConfigError, SchedulerdError
+from schedulerd.merging.cache import VerdictCache
+from schedulerd.merging.process import Trial
 from schedulerd.notify import Notifier, watchdog_interval_s
 from schedulerd.plan import EMPTY_PLAN
+from schedulerd.profiling.background import going_on
+from schedulerd.profiling.profile import Subject, first_start, load_or_measure
+from schedulerd.profiling.work import work_left
 from schedulerd.serving.apps import Registry
-from schedulerd.serving.engines.factory import make_engine
+from schedulerd.serving.engines.alternates import engine_of, engines_for
+from schedulerd.serving.engines.base import Engine
 from schedulerd.serving.events import Event
 from schedulerd.serving.executor import Executor
 from schedulerd.serving.front import Front
@@ -99,26 +112,22 @@ class Daemon:
         """Build the parts and let them run."""
         config, clock = self._config, self._clock
         threads = config.engine.threads(usable_cores())
-        engine = make_engine(config.engine.name, threads)
+        engines = engines_for(config.engine.name, threads, config.engine.also)
+        engine = engines[0]
         models = self._models = store.whole_models(
             lambda name, error: log.error("model_unusable", model=name, reason=str(error))
         )
         with _progress(config.profile.seconds) as shown:
 
-            def progress(share: float) -> None:
+            def watch(progress: Progress) -> None:
                 if not self._ends.empty():
                     raise _EndedEarly
-                shown(share)
+                shown(progress.share, progress.left_s)
 
-            table = load_or_measure(
-                tuple(models.values()),
-                engine,
-                store.path,
-                cache_directory=config.paths.state / "profiles",
-                threads=threads,
-                budget_s=config.profile.seconds,
-                progress=progress,
-            )
+            directory = config.paths.state / "profiles"
+            subject = Subject(tuple(models.values()), engines, store.path, directory)
+            manner = first_start(config.profile.seconds, config.profile.silence_s)
+            table = load_or_measure(subject, manner, watch=watch)
         solver = make_solver(config.solver.name, config.solver.time_limit_s)
         self._registry = Registry()
         self._queue = DeadlineQueue(config.limits.queue_length, max(1, config.limits.queue_length // 4))
@@ -135,13 +144,16 @@ class Daemon:
         self._lanes = [Lane(n, self._gateway, self._queue, executor, clock) for n in range(config.engine.lanes)]
         self._control = ControlThread(events, config.control.tick_s, clock)
         self._switcher = Switcher(
-            lambda digest: engine.load(store.path(digest)),
+            lambda digest, row: engine_of(engines, row.engine, row.threads).load(store.path(digest)),
             lambda digest: engine.load_head(store.path(digest)),
             clock,
             self._control.beat,
         )
+        self._background = Background(
+            self._improver(table, subject), self._merger(table.device.fingerprint, engines, store)
+        )
         self._loop = ControlLoop(
-            Catalogue(models, table, engine.name),
+            Catalogue(models, table, engine.name, also=frozenset(config.engine.also)),
             self._registry,
             self._switcher,
             Monitor.of_this_machine(clock),
@@ -157,6 +169,7 @@ class Daemon:
                 "lanes": config.engine.lanes,
                 "threads_per_lane": threads,
             },
+            background=self._background,
         )
         self._control.attach(self._loop)
         # What lives as long as the process need not be looked at by every collection that a request sets off.
@@ -174,6 +187,7 @@ class Daemon:
             log.warning("stopped_with_requests_open", open=self._queue.open, waited_s=DRAIN_S)
         self._control.stop()
         self._control.join(timeout=DRAIN_S)
+        self._background.close()
         self._front.refuse(self._control.left_over())
         for lane in self._lanes:
             lane.stop()
@@ -182,6 +196,28 @@ class Daemon:
         self._switcher.close()
         self._gateway.close(DRAIN_S)
         log.info("stopped")
+
+    def _improver(self, table: Table, subject: Subject) -> Improver | None:
+        """Measures what `table` lacks while the board is idle; None where the configuration does not want that."""
+        settings = self._config.profile
+        if not settings.background:
+            return None
+        left = partial(work_left, models=subject.models, engines=subject.engines, effort=STANDARD)
+        return Improver(table, left, going_on(subject, settings.silence_s), self._clock)
+
+    def _merger(self, fingerprint: str, engines: Sequence[Engine], store: Store) -> Merger | None:
+        """Merges blocks of settled routes; None for another engine, or where the configuration does not want that."""
+        settings, clock = self._config.engine, self._clock
+        if not settings.merge or settings.name != "onnxruntime":
+            return None
+        return Merger(
+            self._switcher,
+            VerdictCache(self._config.paths.state / "merged", fingerprint),
+            lambda job: Trial(job, clock.now_s),
+            store.path,
+            lambda path, threads: engine_of(engines, settings.name, threads).load(path),
+            clock,
+        )
 
     def _look_after(self) -> None:
         """Wait for the end; feed the watchdog while lanes and control loop come round."""
@@ -254,7 +290,7 @@ class Lock:
 
 
 @contextmanager
-def _progress(seconds: float) -> Iterator[Callable[[float], None]]:
+def _progress(seconds: float) -> Iterator[Callable[[float, float | None], None]]:
     """How the measuring of a first start shows: a bar to a person at a terminal, log events to everybody else."""
     if sys.stderr.isatty():
         with Bar(f"measuring this board, at most about {seconds:g} s", sys.stderr) as bar:
@@ -262,7 +298,7 @@ def _progress(seconds: float) -> Iterator[Callable[[float], None]]:
         return
     told: set[int] = set()
 
-    def tell(share: float) -> None:
+    def tell(share: float, _left_s: float | None) -> None:
         quarter = int(4 * share) * 25
         if quarter not in told:
             told.add(quarter)

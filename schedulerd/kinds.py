@@ -115,6 +115,39 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """Any of a few words, each once."""
+
+    names: tuple[str, ...]
+
+    def parse(self, value: object) -> tuple[str, ...]:
+        """The words in the order given; a typing mistake is answered with the nearest one."""
+        if not isinstance(value, list):
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        one = Choice(self.names)
+        return tuple(dict.fromkeys(map(one.parse, value)))
+
+    def range(self) -> str:
+        """How the words are written."""
+        return "a list of " + ", ".join(f'"{name}"' for name in self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Yes or no."""
+
+    def parse(self, value: object) -> bool:
+        """TOML booleans only: 1 and "yes" are refused."""
+        if not isinstance(value, bool):
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        return value
+
+    def range(self) -> str:
+        """The two values."""
+        return "true or false"
+
+
+@dataclass(frozen=True, slots=True)
 class Size:
     """A size with a unit; where `auto` is legal it becomes None."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from blockprofiles.record import MEASURED
 from blockstore.exits import FINAL
 from schedulerd.commands.tables import count_text, size_text, table
 
@@ -36,7 +37,8 @@ def status(answer: Answer) -> str:
         (
             "processor",
             f"{share(answer, 'cpu_busy')} busy, {share(answer, 'cpu_others')} by others; "
-            f"blocks take {number(answer, 'slowdown', 2)} times their profile",
+            f"blocks take {number(answer, 'slowdown', 2)} times their profile "
+            f"({number(answer, 'slowdown_p95', 2)} at the 95th percentile)",
         ),
     ]
     return "\n".join(f"{label:<10}  {line}" for label, line in lines)
@@ -221,7 +223,12 @@ def _policy(row: Answer) -> str:
 
 
 def _block(block: Answer) -> str:
-    return f"{text(block, 'block')} {text(block, 'variant')} {number(block, 'ms', 2)} ms"
+    """Predicted and measured time, and where the row behind the prediction comes from, if not from timing it here."""
+    notes = [f"measured {number(block, 'measured_ms', 2)}"] if block.get("measured_ms") is not None else []
+    if block.get("source", MEASURED) != MEASURED:
+        notes.append(f"{text(block, 'source')} row, +-{share(block, 'uncertainty')}")
+    said = f"{text(block, 'block')} {text(block, 'variant')} {number(block, 'ms', 2)} ms"
+    return f"{said} ({', '.join(notes)})" if notes else said
 
 
 _APPS: tuple[Column, ...] = (
@@ -245,10 +252,11 @@ _APPS: tuple[Column, ...] = (
 _PLAN: tuple[Column, ...] = (
     ("APP", lambda row: text(row, "app")),
     ("PREDICTED p50 / p95 ms", lambda row: _pair(row, "latency_ms", "latency_p95_ms")),
+    ("MEASURED p50 / p95 ms", lambda row: _pair(row, "measured_p50_ms", "measured_p95_ms")),
     ("BUDGET IS MET", _met),
     ("ACCURACY", lambda row: share(row, "accuracy", 1)),
     ("MEMORY", lambda row: size(row, "memory_bytes")),
-    ("ON AVERAGE ms", lambda row: number(row, "expected_ms")),
+    ("ON AVERAGE (MEASURED) ms", lambda row: f"{number(row, 'expected_ms')} ({number(row, 'measured_mean_ms')})"),
     ("EXITS", _policy),
     ("ROUTE", _route),
 )

@@ -61,3 +61,14 @@ def test_is_silent_when_there_was_nothing_to_do(stream: io.StringIO) -> None:
     with Bar("measuring", stream):
         pass
     assert stream.getvalue() == ""
+
+
+def test_the_time_left_is_shown_and_a_shorter_line_covers_a_longer_one() -> None:
+    """In seconds, and in minutes from two on."""
+    stream = Terminal()
+    with Bar("measuring", stream) as bar:
+        for share, left_s in ((0.0, None), (0.1, 300.0), (0.5, 119.6), (1.0, None)):
+            bar(share, left_s)
+    ends = [state.partition("]")[2] for state in stream.getvalue().split("\r")]
+    assert [end.rstrip() for end in ends] == ["", "   0%", "  10%, 5 min left", "  50%, 120 s left", " 100%"]
+    assert len(ends[-1].rstrip("\n")) == len(ends[-2].rstrip("\n"))

@@ -30,9 +30,11 @@ FULL = """
 state = "/srv/state"
 runtime = "/srv/run"
 [engine]
-name = "torch"
+name = "onnxruntime"
+also = ["torch"]
 lanes = 2
 threads_per_lane = 3
+merge = false
 [limits]
 memory = "80MB"
 memory_share = 0.25
@@ -48,6 +50,8 @@ min_dwell_s = 0
 min_gain = 0.01
 [profile]
 seconds = 3
+background = false
+silence_s = 5
 [log]
 level = "debug"
 format = "json"
@@ -66,13 +70,14 @@ def test_every_key_reaches_its_field() -> None:
     config = parse(FULL, "board.toml")
     assert config.paths.store == Path("/srv/state/store"), "the store follows its state directory"
     assert config.paths.runtime == Path("/srv/run")
-    assert (config.engine.name, config.engine.lanes, config.engine.threads_per_lane) == ("torch", 2, 3)
+    assert (config.engine.name, config.engine.also) == ("onnxruntime", ("torch",))
+    assert (config.engine.lanes, config.engine.threads_per_lane, config.engine.merge) == (2, 3, False)
     assert (config.limits.memory_bytes, config.limits.memory_reserve_bytes) == (80_000_000, 32 * 2**20)
     assert (config.limits.memory_share, config.limits.utilisation) == (0.25, 1.0)
     assert config.limits.queue_length == 8
     assert (config.solver.name, config.solver.time_limit_s) == ("cbc", 0.25)
     assert (config.control.tick_s, config.control.min_dwell_s, config.control.min_gain) == (0.1, 0, 0.01)
-    assert config.profile.seconds == 3
+    assert (config.profile.seconds, config.profile.background, config.profile.silence_s) == (3, False, 5)
     assert (config.log.level, config.log.format) == ("debug", "json")
     assert config.access.control_uids == {0, 4242, os.geteuid()}
 
@@ -120,6 +125,9 @@ def test_an_unknown_section_is_refused_with_the_nearest_one() -> None:
         ("[engine]\nlanes = 2.0", "2.0 is not a whole number from 1 to 64"),
         ("[engine]\nlanes = true", "True is not a whole number"),
         ('[engine]\nname = "onnx"', 'is not one of "onnxruntime", "torch"'),
+        ('[engine]\nalso = "torch"', "[engine] also: 'torch' is not a list of \"torch\""),
+        ('[engine]\nalso = ["troch"]', 'did you mean "torch"?'),
+        ("[engine]\nmerge = 1", "[engine] merge: 1 is not true or false"),
         ("[limits]\nutilisation = 1.5", "1.5 is out of range: it takes a number from 0.05 to 1"),
         ("[limits]\nutilisation = nan", "nan is out of range"),
         ("[control]\ntick_s = inf", "inf is out of range"),

@@ -35,6 +35,7 @@ STATUS = {
     "memory_limit_bytes": 80_000_000,
     "rss_bytes": 103_000_000,
     "slowdown": 1.125,
+    "slowdown_p95": 1.3,
     "cpu_busy": 0.63,
     "cpu_others": None,
     "memory_available_bytes": 2_100_000_000,
@@ -80,11 +81,15 @@ PLAN = {
             "app": "cam1",
             "route": ["original", "w50"],
             "blocks": [
-                {"block": "stem", "variant": "original", "ms": 2.5},
-                {"block": "stage1", "variant": "w50", "ms": 5.54},
+                {"block": "stem", "variant": "original", "ms": 2.5, "measured_ms": 2.61, "source": "measured"},
+                {"block": "stage1", "variant": "w50", "ms": 5.54, "source": "predicted", "uncertainty": 0.12},
             ],
             "latency_ms": 8.04,
             "latency_p95_ms": 11.2,
+            "expected_ms": 7.5,
+            "measured_p50_ms": 8.31,
+            "measured_p95_ms": 10.9,
+            "measured_mean_ms": 7.77,
             "accuracy": 0.972,
             "memory_bytes": 5_000_000,
             "miss_ms": 0.0,
@@ -242,7 +247,7 @@ def test_status_reads_as_a_block_of_lines(capsys: pytest.CaptureFixture[str]) ->
         "requests    1200 answered, 3 late, 1 refused, 6 route changes\n"
         "blocks      12.3 MB of 80.0 MB allowed, 8 live, 12 warm\n"
         "memory      103.0 MB daemon, 2.1 GB free on the board\n"
-        "processor   63% busy, - by others; blocks take 1.12 times their profile\n"
+        "processor   63% busy, - by others; blocks take 1.12 times their profile (1.30 at the 95th percentile)\n"
     )
 
 
@@ -267,7 +272,17 @@ def test_plan_says_why_and_what_binds(capsys: pytest.CaptureFixture[str]) -> Non
     assert out.startswith("plan 7: cam1 gives up 0.8 points to run in 11.2 ms\n")
     assert "cause     budget of cam1 50 -> 25 ms" in out
     assert "binding   budget:cam1, memory" in out
-    assert "cam1: stem original 2.50 ms, stage1 w50 5.54 ms" in out
+    assert "cam1: stem original 2.50 ms (measured 2.61), stage1 w50 5.54 ms (predicted row, +-12%)" in out
+
+
+def test_plan_shows_what_is_predicted_beside_what_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(_FakeControl(), "plan") == 0
+    lines = capsys.readouterr().out.splitlines()
+    heading = next(line for line in lines if line.startswith("APP"))
+    cam1 = lines[lines.index(heading) + 1]
+    for column, figures in {"PREDICTED": "8.0 / 11.2", "MEASURED": "8.3 / 10.9", "ON AVERAGE": "7.5 (7.8)"}.items():
+        at = heading.index(column)
+        assert figures in cam1[at - 1 : at + 30]
 
 
 def test_an_edited_budget_is_answered_with_what_it_cost(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from blockprofiles.allocator import allocated_bytes_reader
 from blockprofiles.errors import CannotRun
+from blockprofiles.listener import Listener
+from blockprofiles.resident import grown_bytes
+from blockprofiles.table import Unusable
 from blockstore.assembly import LoadedBlock, LoadedHead
 from blockstore.block import Artifact, Block, Exit, Model, TensorSpec
-
-BYTES_PER_BLOCK = 110_000
-"""What a block takes beyond the size of its file, from 48 ONNX blocks of 9 to 70 KB and 16 of 2 to 9 MB."""
 
 
 class Engine(Protocol):
     """What a profile needs of an engine."""
 
     name: str
+    """The `Artifact.engine` that it runs."""
+    threads: int
+    """Inside one operator."""
 
     def version(self) -> str:
         """Version of the library underneath."""
@@ -41,21 +43,31 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One loaded variant."""
+class Key(NamedTuple):
+    """A blob and what runs it."""
 
     digest: str
+    engine: str
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One variant, loaded by one engine."""
+
+    key: Key
     block: LoadedBlock
     memory_bytes: int
     """Resident bytes that one more copy of it added, loaded and run."""
+    wanted: bool = True
+    """Whether it is measured, and does not only stand in so that the others run in whole routes."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadCandidate:
     """The loaded head of one exit."""
 
-    digest: str
+    key: Key
     head: LoadedHead
     inputs: tuple[int, ...]
     """As `Exit.inputs`: it runs after the last of these blocks."""
@@ -71,37 +83,65 @@ class Bench:
     blocks: tuple[tuple[Candidate, ...], ...]
     heads: tuple[HeadCandidate, ...] = ()
 
+    def wanted(self) -> dict[Key, Candidate | HeadCandidate]:
+        """All that are measured."""
+        found: dict[Key, Candidate | HeadCandidate] = {}
+        for candidates in self.blocks:
+            found |= {candidate.key: candidate for candidate in candidates if candidate.wanted}
+        return found | {head.key: head for head in self.heads}
 
-def set_up(
-    model: Model,
-    engine: Engine,
-    path_of: Callable[[str], Path],
-    known: Collection[str],
-    on_fault: Callable[[str], None],
-) -> Bench | None:
-    """Load the variants and exits of `model` whose digest is not `known`; a block without such takes a known variant.
 
-    What cannot be loaded or run is told to `on_fault` and left out. None when nothing is left to measure, or when
-    some block has no variant that runs.
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How models are set up: what loads blobs, from where, which of them are measured, and who is told.
+
+    The first of `engines` makes the tensors; the others take and give those. Heads run on the first.
     """
-    if all(artifact.digest in known for artifact in model.artifacts() if artifact.engine == engine.name):
+
+    engines: Sequence[Engine]
+    path_of: Callable[[str], Path]
+    wanted: Callable[[Key], bool]
+    unusable: Callable[[str], bool]
+    """Whether a digest is known to be so: it is not touched again."""
+    listener: Listener
+    faults: list[str] = field(default_factory=list)
+    """In words what was left out."""
+    found_unusable: list[Unusable] = field(default_factory=list)
+
+    def leave_out(self, what: str, key: Key, error: Exception) -> None:
+        """`what`, a variant or an exit, cannot be used; no other engine of that name is to try the blob either.
+
+        Where the first engine of that name ran it, only this one cannot.
+        """
+        reason = f"{what} is left out: {error}"
+        self.faults.append(reason)
+        first = next(e for e in self.engines if e.name == key.engine)
+        if key.threads == first.threads:
+            unusable = Unusable(key.digest, reason)
+            self.found_unusable.append(unusable)
+            self.listener.fault(unusable)
+
+
+def set_up(model: Model, setting: Setting) -> Bench | None:
+    """Load the variants and exits of `model` that are wanted; a block without such takes one that is not.
+
+    None when nothing of it is wanted, or when some block has no variant that runs.
+    """
+    if not any(setting.wanted(key) for key in _keys(model, setting)):
         return None
-    frame = tensor = engine.feed(random_frame(model.input))
+    frame = tensor = setting.engines[0].feed(random_frame(model.input))
     blocks: list[tuple[Candidate, ...]] = []
     outputs: list[Any] = []
     for block in model.blocks:
-        bench = _Loader(model, block, engine, path_of, tensor)
-        candidates = bench.load_all(known, on_fault)
+        candidates = tuple(_Loader(model, block, setting, tensor).load_all())
         if not candidates:
-            on_fault(f"{model.name}: no variant of block {block.index} runs on {engine.name}: it is left out")
+            setting.faults.append(f"{model.name}: no variant of block {block.index} runs: it is left out")
             return None
-        blocks.append(tuple(candidates))
+        blocks.append(candidates)
         tensor = candidates[0].block.run(tensor)
         outputs.append(tensor)
-    heads = tuple(_HeadLoader(model, engine, path_of, outputs).load_all(known, on_fault))
-    if not heads and all(candidate.digest in known for candidates in blocks for candidate in candidates):
-        return None
-    return Bench(frame, tuple(blocks), heads)
+    bench = Bench(frame, tuple(blocks), tuple(_HeadLoader(model, setting, outputs).load_all()))
+    return bench if bench.wanted() else None
 
 
 def random_frame(spec: TensorSpec) -> npt.NDArray[Any]:
@@ -115,9 +155,24 @@ def random_frame(spec: TensorSpec) -> npt.NDArray[Any]:
     return generator.standard_normal(shape).astype(dtype)
 
 
-def _artifacts(block: Block, engine: Engine) -> dict[str, Artifact]:
-    """Variant name -> what `engine` runs of it, for those that have such."""
-    return {v.name: a for v in block.variants if (a := v.artifact(engine.name)) is not None}
+def _keys(model: Model, setting: Setting) -> Iterator[Key]:
+    main = setting.engines[0]
+    for block in model.blocks:
+        for _, artifact, engine in _runnable(block, setting):
+            yield Key(artifact.digest, engine.name, engine.threads)
+    for exit_ in model.exits:
+        artifact_ = exit_.artifact(main.name)
+        if artifact_ is not None and not setting.unusable(artifact_.digest):
+            yield Key(artifact_.digest, main.name, main.threads)
+
+
+def _runnable(block: Block, setting: Setting) -> Iterator[tuple[str, Artifact, Engine]]:
+    """Name of each variant with an artifact and each engine that runs it, those of the first engine first."""
+    for engine in setting.engines:
+        for variant in block.variants:
+            artifact = variant.artifact(engine.name)
+            if artifact is not None and not setting.unusable(artifact.digest):
+                yield variant.name, artifact, engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,41 +181,43 @@ class _Loader:
 
     model: Model
     block: Block
-    engine: Engine
-    path_of: Callable[[str], Path]
+    setting: Setting
     tensor: Any
 
-    def load_all(self, known: Collection[str], on_fault: Callable[[str], None]) -> list[Candidate]:
-        artifacts = _artifacts(self.block, self.engine)
-        lacking = {name: a for name, a in artifacts.items() if a.digest not in known}
-        stand_ins = {name: a for name, a in artifacts.items() if name not in lacking}
-        found = [c for name, a in lacking.items() if (c := self._try(name, a, on_fault)) is not None]
-        for name, artifact in stand_ins.items():
-            if found:
-                break
-            candidate = self._try(name, artifact, on_fault)
-            found = [candidate] if candidate is not None else []
+    def load_all(self) -> list[Candidate]:
+        found: list[Candidate] = []
+        for stand_ins in (False, True):
+            for name, artifact, engine in _runnable(self.block, self.setting):
+                if stand_ins and found:
+                    break
+                key = Key(artifact.digest, engine.name, engine.threads)
+                candidate = self._try(name, key, engine, artifact) if self.setting.wanted(key) != stand_ins else None
+                found += [candidate] if candidate is not None else []
         return found
 
-    def _try(self, variant: str, artifact: Artifact, on_fault: Callable[[str], None]) -> Candidate | None:
+    def _try(self, variant: str, key: Key, engine: Engine, artifact: Artifact) -> Candidate | None:
+        self.setting.listener.begin(key.digest)
         try:
-            return self._load(artifact)
+            return self._load(key, engine, artifact)
         except Exception as error:  # an engine's errors are its own; whatever is wrong with one variant, others go on
-            on_fault(f"{self.model.name}: block {self.block.index} variant {variant} is left out: {error}")
+            self.setting.leave_out(f"{self.model.name}: block {self.block.index} variant {variant}", key, error)
             return None
+        finally:
+            self.setting.listener.begin(None)
 
-    def _load(self, artifact: Artifact) -> Candidate:
-        path = self.path_of(artifact.digest)
-        loaded = self.engine.load(path)
+    def _load(self, key: Key, engine: Engine, artifact: Artifact) -> Candidate:
+        path = self.setting.path_of(key.digest)
+        loaded = engine.load(path)
         shape = tuple(loaded.run(self.tensor).shape)
         if shape != (1, *self.block.output.shape):
             raise CannotRun(f"its output is {shape}, not {(1, *self.block.output.shape)}")
-        return Candidate(artifact.digest, loaded, _memory_bytes(lambda: self._run_copy(path), artifact.size_bytes))
 
-    def _run_copy(self, path: Path) -> LoadedBlock:
-        copy = self.engine.load(path)
-        copy.run(self.tensor)
-        return copy
+        def run_copy() -> LoadedBlock:
+            copy = engine.load(path)
+            copy.run(self.tensor)
+            return copy
+
+        return Candidate(key, loaded, grown_bytes(run_copy, artifact.size_bytes), self.setting.wanted(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,48 +225,36 @@ class _HeadLoader:
     """Loads the heads of a model; `outputs` are those of all its blocks."""
 
     model: Model
-    engine: Engine
-    path_of: Callable[[str], Path]
+    setting: Setting
     outputs: Sequence[Any]
 
-    def load_all(self, known: Collection[str], on_fault: Callable[[str], None]) -> Iterator[HeadCandidate]:
+    def load_all(self) -> Iterator[HeadCandidate]:
+        engine, listener = self.setting.engines[0], self.setting.listener
         for exit_ in self.model.exits:
-            artifact = exit_.artifact(self.engine.name)
-            if artifact is None or artifact.digest in known:
+            artifact = exit_.artifact(engine.name)
+            key = Key(artifact.digest if artifact else "", engine.name, engine.threads)
+            if artifact is None or self.setting.unusable(key.digest) or not self.setting.wanted(key):
                 continue
+            listener.begin(key.digest)
             try:
-                yield self._load(exit_, artifact)
+                candidate = self._load(exit_, key, engine, artifact)
             except Exception as error:  # as for a variant
-                on_fault(f"{self.model.name}: exit {exit_.name} after block {exit_.block} is left out: {error}")
+                self.setting.leave_out(f"{self.model.name}: exit {exit_.name} after block {exit_.block}", key, error)
+            else:
+                yield candidate
+            finally:
+                listener.begin(None)
 
-    def _load(self, exit_: Exit, artifact: Artifact) -> HeadCandidate:
-        path = self.path_of(artifact.digest)
+    def _load(self, exit_: Exit, key: Key, engine: Engine, artifact: Artifact) -> HeadCandidate:
+        path = self.setting.path_of(key.digest)
         tensors = [self.outputs[block] for block in exit_.inputs]
-        loaded, shape = self._run_copy(path, tensors)
+
+        def run_copy() -> tuple[LoadedHead, tuple[int, ...]]:
+            copy = engine.load_head(path)
+            output, _ = copy.run(tensors)
+            return copy, tuple(output.shape)
+
+        loaded, shape = run_copy()
         if shape != (1, *self.model.output.shape):
             raise CannotRun(f"its output is {shape}, not {(1, *self.model.output.shape)}")
-        memory_bytes = _memory_bytes(lambda: self._run_copy(path, tensors), artifact.size_bytes)
-        return HeadCandidate(artifact.digest, loaded, exit_.inputs, memory_bytes)
-
-    def _run_copy(self, path: Path, tensors: Sequence[Any]) -> tuple[LoadedHead, tuple[int, ...]]:
-        copy = self.engine.load_head(path)
-        output, _ = copy.run(tensors)
-        return copy, tuple(output.shape)
-
-
-def _memory_bytes(run_copy: Callable[[], object], size_bytes: int) -> int:
-    """What a second copy adds: the first also pays for what all blocks share (kernels, scratch memory).
-
-    Asked of the allocator, because resident pages come in steps of 4 KB and freed ones are used again: equal runs agree
-    within 3% so, and within 30% by resident pages. The sum over a store is that of its resident pages within 3%. Where
-    the allocator cannot be asked, an estimate from the size of the file, `size_bytes`. `run_copy` loads a copy, runs it
-    and returns it.
-    """
-    allocated_bytes = allocated_bytes_reader()
-    estimate = BYTES_PER_BLOCK + size_bytes
-    if allocated_bytes is None:
-        return estimate
-    before = allocated_bytes()
-    _held = run_copy()
-    grown = allocated_bytes() - before
-    return grown if grown > 0 else estimate
+        return HeadCandidate(key, loaded, exit_.inputs, grown_bytes(run_copy, artifact.size_bytes))

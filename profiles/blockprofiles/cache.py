@@ -1,98 +1,127 @@
-"""Profiles kept on disk, one file per device fingerprint, so that a board is measured once."""
+"""Profiles kept on disk, one file per device fingerprint, so that a board is measured once.
+
+<directory>/<fingerprint>.json           what was measured on this device
+<directory>/imported/<fingerprint>.json  tables of other devices, as they were exported there (`foreign`)
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import structlog
 
-from blockprofiles.bench import Engine
-from blockprofiles.device import Device, read_device
+from blockprofiles.device import Device, difference
 from blockprofiles.errors import BadTable, ForeignTable
-from blockprofiles.measure import disturbed, measure
+from blockprofiles.record import FOREIGN, MEASURED, Row
 from blockprofiles.table import Table
-from blockstore.block import Model
 from blockstore.errors import BlockStoreError
 
-DEFAULT_BUDGET_S = 10.0
-NEVER = datetime.fromtimestamp(0, UTC).isoformat()
+NEVER: Final = datetime.fromtimestamp(0, UTC).isoformat()
 log = structlog.get_logger(__name__)
 
 
-def load_or_measure(
-    models: Sequence[Model],
-    engine: Engine,
-    path_of: Callable[[str], Path],
-    *,
-    cache_directory: Path,
-    threads: int,
-    budget_s: float = DEFAULT_BUDGET_S,
-    now: Callable[[], float] = time.perf_counter,
-    progress: Callable[[float], None] | None = None,
-    device: Device | None = None,
-    force: bool = False,
-) -> Table:
-    """The profile of `models` on `device` (None: this one), from `<fingerprint>.json` in `cache_directory`.
+class Cache:
+    """The file of one device. What is wrong with it is logged as a warning; nobody is kept from serving by it."""
 
-    What has no row there is measured, in its share of `budget_s`, and added; with `force`, everything is.
-    `progress` is told the share that is done, 0 to 1, and only if there is something to measure. A damaged file
-    is set aside, a variant or exit that cannot be measured has no row, a table that cannot be saved is used all the
-    same: each is logged as a warning, and so is a board that was busy with other work.
-    """
-    device = device or read_device(engine.name, engine.version(), threads)
-    path = table_path(cache_directory, device)
-    table = Table(device, (), NEVER) if force else _cached(path, device)
-    wanted = {a.digest for m in models for a in m.artifacts() if a.engine == engine.name}
-    lacking = table.missing(wanted)
-    if not lacking:
-        return table
-    measured = measure(
-        models,
-        engine,
-        path_of,
-        threads=threads,
-        budget_s=budget_s * len(lacking) / len(wanted),
-        now=now,
-        progress=progress or _unseen,
-        known=wanted.difference(lacking),
-    )
-    for fault in measured.faults:
-        log.warning("not_measured", reason=fault)
-    if disturbed(measured.rows):
-        log.warning("profile_disturbed", remedy="on a quiet board, run `schedulerd profile --force`")
-    table = table.merged(measured.rows, datetime.now(UTC).isoformat(timespec="seconds"))
-    _save(table, path)
-    return table
+    def __init__(self, directory: Path, device: Device) -> None:
+        self.path = directory / f"{device.fingerprint}.json"
+        self._device = device
+        self._seen = _stamp(self.path)
+        self._told = False
+
+    def load(self) -> Table:
+        """What is known of the device: an empty table where that is nothing. A damaged file is set aside."""
+        self._seen = _stamp(self.path)
+        try:
+            return Table.load(self.path, self._device)
+        except FileNotFoundError:
+            self._explain_others()
+        except OSError as error:
+            log.warning("profile_unreadable", reason=str(error), remedy="what is lacking is measured again")
+        except (BadTable, ForeignTable) as error:
+            self._set_aside(error)
+        return empty(self._device)
+
+    def save(self, table: Table) -> None:
+        """Write the table; where that is not possible it is said once.
+
+        Rows that another process has measured and saved meanwhile are kept.
+        """
+        if _stamp(self.path) != self._seen:
+            table = self._with_saved(table)
+        try:
+            table.save(self.path)
+        except (BlockStoreError, OSError) as error:
+            if not self._told:
+                remedy = f"make room in {self.path.parent} or let it be written; until then each start measures again"
+                log.warning("profile_not_kept", reason=str(error), remedy=remedy)
+            self._told = True
+        self._seen = _stamp(self.path)
+
+    def _with_saved(self, table: Table) -> Table:
+        try:
+            return joined(table, Table.load(self.path, self._device))
+        except (OSError, BadTable, ForeignTable):
+            return table
+
+    def _set_aside(self, error: Exception) -> None:
+        aside: Path | None = self.path.with_suffix(".damaged")
+        try:
+            self.path.replace(self.path.with_suffix(".damaged"))
+        except OSError:  # a directory that may not be written: the next start says the same
+            aside = None
+        log.warning("profile_set_aside", reason=str(error), kept_as=str(aside or self.path))
+
+    def _explain_others(self) -> None:
+        """Say why a table that was used until now, before an update or in another board, is not used any more."""
+        others = [table for path in sorted(self.path.parent.glob("*.json")) if (table := _readable(path)) is not None]
+        if others:
+            nearest = min(others, key=lambda table: len(difference(table.device, self._device)))
+            log.warning(
+                "profile_of_another_device",
+                differs=", ".join(difference(nearest.device, self._device)),
+                file=str(self.path.with_name(f"{nearest.device.fingerprint}.json")),
+                remedy="this device is measured; `schedulerd profile --import FILE` uses the other's rows until then",
+            )
 
 
-def table_path(cache_directory: Path, device: Device) -> Path:
-    """The file that holds the profile of `device`."""
-    return cache_directory / f"{device.fingerprint}.json"
-
-
-def _cached(path: Path, device: Device) -> Table:
-    try:
-        return Table.load(path, device)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        log.warning("profile_unreadable", reason=str(error))
-    except (BadTable, ForeignTable) as error:
-        aside = path.with_suffix(".damaged")
-        path.replace(aside)
-        log.warning("profile_set_aside", reason=str(error), kept_as=str(aside))
+def empty(device: Device) -> Table:
+    """Nothing is known of `device` yet."""
     return Table(device, (), NEVER)
 
 
-def _save(table: Table, path: Path) -> None:
+def joined(first: Table, second: Table) -> Table:
+    """What two tables of one device know together: of two rows of the same thing the one that was measured longer.
+
+    Foreign rows are left out, and those of blobs that either has marked; with equal rows `first` wins.
+    """
+    best: dict[tuple[str, str, int, int], Row] = {}
+    for row in (*first.rows, *second.rows):
+        key = (row.digest, row.engine, row.threads, row.batch)
+        if row.source != FOREIGN and (key not in best or _worth(row) > _worth(best[key])):
+            best[key] = row
+    merged = replace(first, rows=tuple(best.values())).without(second.unusable)
+    return replace(merged, contention=first.contention if first.contention.lanes else second.contention)
+
+
+def _worth(row: Row) -> tuple[bool, bool, int]:
+    return row.source == MEASURED, row.complete, len(row.samples_ms)
+
+
+def _readable(path: Path) -> Table | None:
     try:
-        table.save(path)
-    except (BlockStoreError, OSError) as error:
-        log.warning("profile_not_kept", reason=str(error), remedy="the next start measures again")
+        return Table.load(path)
+    except (OSError, BadTable):
+        return None
 
 
-def _unseen(_share: float) -> None:
-    """Progress that nobody looks at."""
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Which version of a file this is: every save makes a new one."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns

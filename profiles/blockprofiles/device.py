@@ -9,6 +9,8 @@ import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from blockprofiles.pseudofile import read_text
+
 FINGERPRINT_DIGITS = 16
 MEMORY_GRAIN_BYTES = 512 * 2**20
 """Memory is rounded to this: what the kernel keeps for itself varies by some MB between starts."""
@@ -60,6 +62,12 @@ def read_device(
     )
 
 
+def difference(other: Device, here: Device) -> tuple[str, ...]:
+    """In words what tells `other` from `here`: one entry for each field that differs."""
+    theirs, ours = asdict(other), asdict(here)
+    return tuple(f"{key} {theirs[key]!r}, here {ours[key]!r}" for key in ours if theirs[key] != ours[key])
+
+
 def usable_cores() -> int:
     """Cores in this process's affinity mask (sched_getaffinity(2)), which may be fewer than the board has."""
     return len(os.sched_getaffinity(0))
@@ -67,33 +75,26 @@ def usable_cores() -> int:
 
 def _cpu_model(proc: Path, sys: Path) -> str:
     """x86 kernels name the model in cpuinfo; ARM kernels number the parts there and name the board in sysfs."""
-    entries = [line.partition(":") for line in (_text(proc / "cpuinfo") or "").splitlines()]
+    entries = [line.partition(":") for line in (read_text(proc / "cpuinfo") or "").splitlines()]
     values = [(key.strip(), value.strip()) for key, _, value in entries]
     names = sorted({value for key, value in values if key == "model name"})
     if names:
         return ", ".join(names)
     parts = sorted({value for key, value in values if key == "CPU part"})
-    board = (_text(sys / "firmware/devicetree/base/model") or "").rstrip("\0")
+    board = (read_text(sys / "firmware/devicetree/base/model") or "").rstrip("\0")
     return " ".join(filter(None, (board, *parts))) or "unknown"
 
 
 def _governor(sys: Path) -> str | None:
     policies = (sys / "devices/system/cpu/cpufreq").glob("policy*/scaling_governor")
-    governors = {text for path in policies if (text := _text(path))}
+    governors = {text for path in policies if (text := read_text(path))}
     return ", ".join(sorted(governors)) or None
 
 
 def _memory_bytes(proc: Path) -> int:
-    for line in (_text(proc / "meminfo") or "").splitlines():
+    for line in (read_text(proc / "meminfo") or "").splitlines():
         key, _, value = line.partition(":")
         if key == "MemTotal":
             total_bytes = int(value.split()[0]) * 1024
             return max(1, round(total_bytes / MEMORY_GRAIN_BYTES)) * MEMORY_GRAIN_BYTES
     return 0
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        return None

@@ -48,7 +48,7 @@ class Row:
     temperature_c: float | None = None
     """Of the hottest zone, likewise."""
     others: float | None = None
-    """Share of the measuring core's time that other programs had, 0 to 1; None where it could not be read."""
+    """Share of the time of the cores it could run on that other programs had, 0 to 1; None where nobody could tell."""
     complete: bool = True
     """Whether it was measured for as long as was asked; else the next profile goes on with its samples."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from blockprofiles.contention import Contention, Point, Slowdown
-from blockprofiles.device import Device
+from blockprofiles.device import Device, difference
 from blockprofiles.errors import BadTable, ForeignTable, MissingRow
 from blockprofiles.record import FOREIGN, MEASURED, SOURCES, Row
 from blockstore.durable import durable_file, make_folder
@@ -108,11 +108,11 @@ class Table:
             if document["format"] != TABLE_FORMAT:
                 raise BadTable(f"format is {document['format']!r}, this version reads {TABLE_FORMAT!r}")
             device = _device(document["device"])
-            rows = tuple(map(_row, document["rows"]))
+            rows = tuple(map(row_from, document["rows"]))
             unusable = tuple(Unusable(str(u["digest"]), str(u["reason"])) for u in document["unusable"])
-            table = Table(device, rows, str(document["measured_at"]), unusable, _contention(document["contention"]))
+            table = Table(device, rows, str(document["measured_at"]), unusable, contention_from(document["contention"]))
             recorded = str(document["fingerprint"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise BadTable(f"not a profile table: {type(error).__name__}: {error}") from error
         if recorded != device.fingerprint:
             raise BadTable(f"the device in it has fingerprint {device.fingerprint}, the table says {recorded}")
@@ -132,7 +132,8 @@ class Table:
         except BadTable as error:
             raise BadTable(f"{path}: {error}; remove it and run `schedulerd profile`") from error
         if device is not None and table.device != device:
-            raise ForeignTable(f"{path} was measured on another device ({_difference(table.device, device)})")
+            differs = ", ".join(difference(table.device, device))
+            raise ForeignTable(f"{path} was measured on another device ({differs})")
         return table
 
 
@@ -143,11 +144,6 @@ def _key(row: Row) -> tuple[str, str, int, int]:
 def _order(row: Row) -> tuple[bool, float]:
     """What was timed elsewhere says little here; of the rest the quickest counts."""
     return row.source == FOREIGN, row.latency_ms
-
-
-def _difference(table: Device, here: Device) -> str:
-    theirs, ours = asdict(table), asdict(here)
-    return ", ".join(f"{key} {theirs[key]!r}, here {ours[key]!r}" for key in ours if theirs[key] != ours[key])
 
 
 def _device(d: dict[str, Any]) -> Device:
@@ -163,7 +159,8 @@ def _device(d: dict[str, Any]) -> Device:
     )
 
 
-def _contention(d: dict[str, Any]) -> Contention:
+def contention_from(d: dict[str, Any]) -> Contention:
+    """Curves from `asdict` of them; raises `BadTable`, KeyError, TypeError or ValueError."""
     return Contention(_points(d["lanes"]), _points(d["others"]))
 
 
@@ -179,7 +176,8 @@ def _points(documents: Iterable[dict[str, Any]]) -> tuple[Point, ...]:
     return tuple(sorted(points, key=lambda p: p.load))
 
 
-def _row(d: dict[str, Any]) -> Row:
+def row_from(d: dict[str, Any]) -> Row:
+    """A row from `asdict` of one, checked; raises `BadTable`, KeyError, TypeError or ValueError."""
     row = Row(
         digest=str(d["digest"]),
         engine=str(d["engine"]),

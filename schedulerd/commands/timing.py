@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from blockprofiles.effort import STANDARD
+from blockprofiles.listener import Silent
 from blockprofiles.measure import disturbed, measure
 from blockstore.block import Model
 from blockstore.build.built import Timed
@@ -20,12 +22,12 @@ def time_variants(model: Model, path_of: Callable[[str], Path]) -> Timed:
     """The median of each variant inside whole routes, on one thread of onnxruntime."""
     measured = measure(
         (model,),
-        OnnxEngine(threads=1),
+        (OnnxEngine(threads=1),),
         path_of,
-        threads=1,
+        effort=STANDARD,
         budget_s=_BUDGET_S,
-        now=time.monotonic,
-        progress=lambda _: None,
+        now=time.perf_counter,
+        listener=Silent(),
     )
     medians_ms = {row.digest: row.latency_ms for row in measured.rows}
     return Timed(medians_ms, measured.faults, disturbed(measured.rows))

@@ -33,7 +33,7 @@ def _speed(option: Option) -> tuple[float, float, float]:
 
 def _fastest_policy(app: AppOptions, picks: list[int]) -> int:
     options = [block[pick] for block, pick in zip(app.blocks, picks, strict=True)]
-    costs = [route_cost(options[: policy.depth], policy, 1.0) for policy in policies_of(app)]
+    costs = [route_cost(options[: policy.depth], policy) for policy in policies_of(app)]
     return min(range(len(costs)), key=lambda i: (costs[i].p95_ms, costs[i].expected_ms, costs[i].accuracy_drop))
 
 
@@ -47,7 +47,7 @@ def least_excesses(problem: Problem) -> dict[int, float]:
         MEMORY_RANK: (_least_memory_bytes(problem) - limits.memory_bytes) / memory_scale(limits),
         UTILISATION_RANK: _least_utilisation(problem) / limits.utilisation_cap - 1.0,
     }
-    costs = [_least_cost(app, problem.slowdown) for app in problem.apps]
+    costs = [_least_cost(app) for app in problem.apps]
     contention = contention_of([a.app for a in problem.apps], limits.lanes)
     for app, cost, windows in zip(problem.apps, costs, contention, strict=True):
         p95_ms = cost.p95_ms + limits.overhead_ms + wait_ms(windows, costs)
@@ -76,13 +76,13 @@ def _own_bytes(app: AppOptions, policy: PolicyOption, places: Counter[str]) -> i
 
 
 def _least_utilisation(problem: Problem) -> float:
-    busy = sum(app.app.rate_hz * _least_cost(app, problem.slowdown).expected_ms for app in problem.apps)
+    busy = sum(app.app.rate_hz * _least_cost(app).expected_ms for app in problem.apps)
     return busy / 1000.0 / problem.limits.lanes
 
 
-def _least_cost(app: AppOptions, slowdown: float) -> RouteCost:
+def _least_cost(app: AppOptions) -> RouteCost:
     """What no route of an app undercuts: waits grow with each of these, so they give the least ones."""
-    costs = [route_cost(_ideal(app)[: policy.depth], policy, slowdown) for policy in policies_of(app)]
+    costs = [route_cost(_ideal(app)[: policy.depth], policy) for policy in policies_of(app)]
     return RouteCost(
         median_ms=min(cost.median_ms for cost in costs),
         p95_ms=min(cost.p95_ms for cost in costs),

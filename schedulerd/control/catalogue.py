@@ -1,13 +1,17 @@
-"""What there is to choose from: the store's models with their profile, as the options of a problem."""
+"""What there is to choose from: the store's models with their profile, as the options of a problem.
+
+Here, and nowhere else, the profile's times become what they are expected to be now.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from blockprofiles.record import Row
+from blockprofiles.record import FOREIGN, Row
 from blockprofiles.table import Table
-from blockstore.block import Block, Exit, Model, Variant
+from blockstore.block import Artifact, Block, Model, Variant
+from schedulerd.control.factors import Factors
 from schedulerd.control.policies import Observed, policy_options
 from schedulerd.control.problem import AppOptions, Option
 from schedulerd.errors import StoreFault
@@ -16,15 +20,25 @@ from schedulerd.plan import App
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Models and measured costs for the engine in use. `broken` are blobs that could not be loaded."""
+    """Models and measured costs for the engines in use. `broken` are blobs that could not be loaded."""
 
     models: Mapping[str, Model]
     table: Table
     engine: str
+    """The main one, which runs the heads of exits too."""
     broken: frozenset[str] = frozenset()
+    also: frozenset[str] = frozenset()
+    """Engines that can run single blocks beside the main one."""
 
-    def options(self, app: App, observed: Observed | None = None) -> AppOptions:
-        """What `app` may run, `observed` being what its frames have done at exits so far.
+    def options(
+        self,
+        app: App,
+        observed: Observed | None = None,
+        factors: Factors = Factors(),  # noqa: B008 - frozen, so sharing the default is safe
+    ) -> AppOptions:
+        """What `app` may run, and what that is expected to take now.
+
+        Args: app; observed: what its frames have done at exits so far; factors: of the present board.
 
         Raises:
             StoreFault: no variant of some block is usable, or no head of an exit that the app's own policy enables.
@@ -33,42 +47,45 @@ class Catalogue:
         return AppOptions(
             app=app,
             full_accuracy=model.accuracy,
-            blocks=tuple(self._of_block(model, block) for block in model.blocks),
-            policies=policy_options(model, self.heads(model), app, observed),
+            blocks=tuple(self._of_block(model, block, app.app_id, factors) for block in model.blocks),
+            policies=policy_options(model, self._heads_now(model, factors), app, observed),
         )
 
     def heads(self, model: Model) -> dict[str, Row]:
         """The exits of a model that this engine can run and that have been measured, with the rows of their heads."""
-        rows = ((exit_.name, self._row(exit_)) for exit_ in model.exits)
-        return {name: row for name, row in rows if row is not None}
+        artifacts = ((exit_.name, exit_.artifact(self.engine)) for exit_ in model.exits)
+        return {name: row for name, artifact in artifacts for row in self._rows(artifact)}
 
     def size_bytes(self, digest: str) -> int:
         """Resident bytes of one blob."""
         return self.table.row(digest).memory_bytes
 
     def measured(self, block: Block) -> tuple[tuple[Variant, Row], ...]:
-        """The variants of a block that this engine can run and that have been measured, with their rows."""
-        rows = ((variant, self._row(variant)) for variant in block.variants)
-        return tuple((variant, row) for variant, row in rows if row is not None)
+        """The variants of a block that can be run here and of which something is known, with their quickest rows."""
+        found = ((variant, self._rows_of(variant)) for variant in block.variants)
+        return tuple((variant, min(rows, key=lambda row: row.latency_ms)) for variant, rows in found if rows)
 
-    def _row(self, made: Variant | Exit) -> Row | None:
-        """What the form for this engine costs; None where there is none that can be used."""
-        artifact = made.artifact(self.engine)
-        if artifact is None or artifact.digest in self.broken or artifact.digest not in self.table:
-            return None
-        return self.table.row(artifact.digest)
+    def _rows_of(self, variant: Variant) -> list[Row]:
+        """What each form of a variant costs, without those that were timed elsewhere where others were timed here."""
+        forms = (variant.artifact(engine) for engine in (self.engine, *sorted(self.also)))
+        rows = [row for artifact in forms for row in self._rows(artifact)]
+        return [row for row in rows if row.source != FOREIGN] or rows
 
-    def _of_block(self, model: Model, block: Block) -> tuple[Option, ...]:
+    def _rows(self, artifact: Artifact | None) -> Iterator[Row]:
+        """What a form costs; nothing where it cannot be used."""
+        if artifact is not None and artifact.digest not in self.broken and artifact.digest in self.table:
+            yield self.table.row(artifact.digest)
+
+    def _heads_now(self, model: Model, factors: Factors) -> dict[str, Row]:
+        """`heads` with the times that they are expected to take now."""
+        now = ((name, row, factors.head_ms(row)) for name, row in self.heads(model).items())
+        return {name: replace(row, latency_ms=ms, latency_p95_ms=p95_ms) for name, row, (ms, p95_ms) in now}
+
+    def _of_block(self, model: Model, block: Block, app_id: str, factors: Factors) -> tuple[Option, ...]:
         found = tuple(
-            Option(
-                variant=variant.name,
-                digest=row.digest,
-                latency_ms=row.latency_ms,
-                latency_p95_ms=row.latency_p95_ms,
-                memory_bytes=row.memory_bytes,
-                accuracy_drop=variant.accuracy_drop,
-            )
-            for variant, row in self.measured(block)
+            min((_option(variant, row, block.index, app_id, factors) for row in rows), key=lambda o: o.latency_ms)
+            for variant in block.variants
+            if (rows := self._rows_of(variant))
         )
         if not found:
             raise StoreFault(
@@ -76,3 +93,9 @@ class Catalogue:
                 f"`schedulerd store verify`, then import or build the model again"
             )
         return found
+
+
+def _option(variant: Variant, row: Row, block: int, app_id: str, factors: Factors) -> Option:
+    """A variant in the form that a row is of."""
+    latency_ms, p95_ms = factors.block_ms(app_id, block, row)
+    return Option(variant.name, row.digest, latency_ms, p95_ms, row.memory_bytes, variant.accuracy_drop)

@@ -104,7 +104,7 @@ class Choice:
         app = self.problem.apps[step.position]
         picks, number = self._moved(step)
         policy = policies_of(app)[number]
-        return route_cost(_options(app, picks, policy), policy, self.problem.slowdown)
+        return route_cost(_options(app, picks, policy), policy)
 
     def memory_after(self, step: Step) -> int:
         """Resident bytes of all routes after a step."""
@@ -162,7 +162,7 @@ def choose(problem: Problem, picks: Sequence[Sequence[int]], policies: Sequence[
     for blob in (blob for route in routes for blob in _blobs(*route)):
         memory_bytes += 0 if blob.digest in users else blob.memory_bytes
         users[blob.digest] = users.get(blob.digest, 0) + 1
-    costs = tuple(route_cost(_options(*route), route[-1], problem.slowdown) for route in routes)
+    costs = tuple(route_cost(_options(*route), route[-1]) for route in routes)
     floors = tuple(floor_of(app) for app in problem.apps)
     contention = contention_of([a.app for a in problem.apps], problem.limits.lanes)
     return Choice(
@@ -234,7 +234,7 @@ def by_accuracy(app: AppOptions) -> list[int]:
 
     def order(number: int) -> tuple[float, float, int]:
         policy = policies[number]
-        expected_ms = route_cost(_options(app, picks, policy), policy, 1.0).expected_ms
+        expected_ms = route_cost(_options(app, picks, policy), policy).expected_ms
         return least_drop(app, policy), expected_ms, number
 
     return sorted(range(len(policies)), key=order)

@@ -24,7 +24,7 @@ Terms = list[tuple[pulp.LpVariable, float]]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One option of one block under one policy: its variable, and what taking it costs; times are unscaled."""
+    """One option of one block under one policy: its variable, and what taking it costs."""
 
     take: pulp.LpVariable
     pick: int
@@ -85,13 +85,13 @@ class AppColumns:
         """What the longest block of no route undercuts."""
         return min(max(min(map(MEDIAN_MS, block)) for block in branch.blocks) for branch in self.branches)
 
-    def slowest(self, slowdown: float) -> RouteCost:
+    def slowest(self) -> RouteCost:
         """What the cost of no route exceeds."""
         return RouteCost(
-            median_ms=slowdown * self.most(MEDIAN_MS),
-            p95_ms=slowdown * self.most(P95_MS),
-            longest_ms=slowdown * max(map(MEDIAN_MS, self.each())),
-            expected_ms=slowdown * self.most(EXPECTED_MS),
+            median_ms=self.most(MEDIAN_MS),
+            p95_ms=self.most(P95_MS),
+            longest_ms=max(map(MEDIAN_MS, self.each())),
+            expected_ms=self.most(EXPECTED_MS),
             accuracy_drop=self.most(ACCURACY_DROP),
         )
 

@@ -1,25 +1,29 @@
-"""How much slower than its profile the board runs now: a robust estimate from live timings, pure.
+"""How the board runs now against its profile: a robust estimate from live timings, pure.
 
-Each answered request gives a ratio: measured time inside its blocks over the profile's sum of their 95th percentiles. A
-plan promises a 95th percentile, so the estimate is a high quantile of the recent ratios: above 1 the promise is being
-broken, at or below 1 it holds. The ratios are split by age into four groups and the lower median of the groups'
-quantiles counts: a burst no longer than a group, such as another program's start, touches two of them at most and is no
-reason to plan anew; a load that stays is one as soon as it touches three.
+Each answered request gives two ratios: measured time inside its blocks over the profile's sum of medians, and over its
+sum of 95th percentiles. A plan shares out lanes by typical times, so one estimate is the median of the recent ratios of
+the first kind, which no burst of less than half the window moves. It promises a 95th percentile, so the other is a high
+quantile of those of the second: above 1 the promise is being broken. There the ratios are split by age into four groups
+and the lower median of the groups' quantiles counts: a burst no longer than a group, such as another program's start,
+touches two of them at most and is no reason to plan anew; a load that stays is one as soon as it touches three.
 
-From there the way up is immediate, the way down slow, so that a load that comes and goes does not make routes flap.
-Smaller routes often run nearer to their profile than the larger ones that they replace, so a plan can bring about the
-very readings that speak against it: each time that a better board was believed in too early, it has to look better for
-twice as long before it is believed in again (exponential backoff).
+The median follows the ratios up and down at once. What is promised goes up at once and down slowly, so that a load that
+comes and goes does not make routes flap.
+
+Where nothing has been seen yet, what the profile's contention curves say of the present company stands in (the prior).
+Later only its changes count, and only where apps are so slow that the window reaches back to before them: it is
+believed as soon as the two newest requests bear it out.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from blockprofiles.contention import Slowdown
 from schedulerd.serving.meter import percentile
 
 
@@ -27,16 +31,23 @@ from schedulerd.serving.meter import percentile
 class CorrectionSettings:
     """How eagerly live timings are believed."""
 
+    observed_s: float = 1.0
+    """Window of live timings: a step is followed within it."""
+    remembered_s: float = 15.0
+    """Where the window holds too few timings, because apps are slow, the newest of this time count as well."""
     quantile: float = 0.9
-    """Of the ratios in a group."""
+    """Of the ratios in a group, for what is promised."""
     groups: int = 4
     """Into which the ratios are split, equal in number."""
     least_samples: int = 10
     """Fewer ratios than this say nothing."""
+    witnesses: int = 2
+    """Newest requests that have to bear out what the prior says."""
+    floor: float = 0.5
     ceiling: float = 8.0
-    """A board slower than this is not described by scaling any more."""
+    """A board quicker or slower than these is not described by scaling any more."""
     half_life_s: float = 2.0
-    """The excess over 1 halves in this time once the ratios have fallen."""
+    """What is promised in excess of the ratios halves in this time once they have fallen."""
     step: float = 0.2
     """Relative change that is worth a new plan."""
     least_wait_s: float = 1.0
@@ -46,72 +57,80 @@ class CorrectionSettings:
     """Belief that is followed by a step up within this time came too early."""
 
 
+class Sample(NamedTuple):
+    """One answered request."""
+
+    at_s: float
+    median: float
+    """Measured over the profile's sum of medians."""
+    p95: float
+    """Measured over the profile's sum of 95th percentiles."""
+    prior: Slowdown
+    """What was expected of the board's company then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """The estimate at `at_s`: every latency of the profile is multiplied by `slowdown` (at least 1)."""
+    """The estimate at `at_s`."""
 
-    slowdown: float = 1.0
+    board: Slowdown = Slowdown()  # noqa: RUF009 - frozen, so sharing the default is safe
     at_s: float = 0.0
+    live: bool = False
+    """Whether it is by live timings; else it is the prior."""
 
 
-def corrected(before: Correction, ratios: Sequence[float], now_s: float, settings: CorrectionSettings) -> Correction:
-    """The estimate after seeing the ratios of the recent window (oldest first; an empty window decays)."""
-    elapsed_s = max(0.0, now_s - before.at_s)
-    floor = 1.0 + (before.slowdown - 1.0) * 0.5 ** (elapsed_s / settings.half_life_s)
-    if len(ratios) < settings.least_samples:
-        return Correction(floor, now_s)
-    return Correction(min(settings.ceiling, max(1.0, _lasting(ratios, settings), floor)), now_s)
+def remembered(samples: Sequence[Sample], now_s: float, settings: CorrectionSettings) -> list[Sample]:
+    """What `corrected` may still need of these, oldest first: those within the window, or the newest few."""
+    known = sorted(s for s in samples if now_s - settings.remembered_s < s.at_s <= now_s)
+    recent = [s for s in known if s.at_s > now_s - settings.observed_s]
+    return recent if len(recent) >= settings.least_samples else known[-settings.least_samples :]
+
+
+def corrected(
+    before: Correction, samples: Sequence[Sample], prior: Slowdown, now_s: float, settings: CorrectionSettings
+) -> Correction:
+    """The estimate after seeing what is `remembered` of the samples, while `prior` is expected of the company."""
+    live = len(samples) >= settings.least_samples
+    if live:
+        thin = samples[0].at_s <= now_s - settings.observed_s
+        median, p95 = statistics.median(s.median for s in samples), _lasting([s.p95 for s in samples], settings)
+        if thin:
+            median = _sooner(median, [(s.median, s.prior.median) for s in samples], prior.median, settings)
+            p95 = _sooner(p95, [(s.p95, s.prior.p95) for s in samples], prior.p95, settings)
+    else:
+        median, p95 = prior.median, prior.p95
+    if p95 < before.board.p95:
+        elapsed_s = max(0.0, now_s - before.at_s)
+        p95 += (before.board.p95 - p95) * 0.5 ** (elapsed_s / settings.half_life_s)
+    return Correction(Slowdown(_clipped(median, settings), _clipped(p95, settings)), now_s, live)
+
+
+def _sooner(seen: float, ratios: Sequence[tuple[float, float]], prior: float, settings: CorrectionSettings) -> float:
+    """What is `seen` in ratios that reach far back, or what it has become since, if the newest of them bear that out.
+
+    Args: seen; ratios: each with the prior of its time; prior: now; settings.
+    """
+    changed = seen * prior / statistics.median(then for _, then in ratios)
+    witnesses = [ratio for ratio, _ in ratios[-settings.witnesses :]]
+    halfway = (seen + changed) / 2
+    if min(witnesses) > halfway > seen:
+        return min(changed, *witnesses)
+    if max(witnesses) < halfway < seen:
+        return max(changed, *witnesses)
+    return seen
 
 
 def _lasting(ratios: Sequence[float], settings: CorrectionSettings) -> float:
-    """What most of the groups of the ratios exceed one time in ten."""
+    """A high quantile that most groups of the ratios reach."""
     edges = [len(ratios) * number // settings.groups for number in range(settings.groups + 1)]
     groups = (ratios[start:end] for start, end in itertools.pairwise(edges))
     return statistics.median_low(percentile(group, settings.quantile) or 1.0 for group in groups)
 
 
-@dataclass(frozen=True, slots=True)
-class Belief:
-    """Whether a board that looks better than planned for is believed to be."""
-
-    wait_s: float = 0.0
-    """How long it has to look better; `least_wait_s` at least."""
-    better_since_s: float | None = None
-    believed_at_s: float = -math.inf
-    """When a plan for a better board was last made."""
+def _clipped(factor: float, settings: CorrectionSettings) -> float:
+    return min(settings.ceiling, max(settings.floor, factor))
 
 
-def worse(planned_with: float, now: Correction, settings: CorrectionSettings) -> bool:
-    """Whether the board runs slower than the running plan assumed by more than a step: believed at once."""
-    return now.slowdown > planned_with * (1.0 + settings.step)
-
-
-def watched(before: Belief, planned_with: float, now: Correction, settings: CorrectionSettings) -> Belief:
-    """The belief after another look at the board."""
-    if now.slowdown * (1.0 + settings.step) >= planned_with:
-        return replace(before, better_since_s=None)
-    return before if before.better_since_s is not None else replace(before, better_since_s=now.at_s)
-
-
-def better(belief: Belief, now: Correction, settings: CorrectionSettings) -> bool:
-    """Whether the board has looked better for long enough."""
-    since_s = belief.better_since_s
-    return since_s is not None and now.at_s - since_s >= max(settings.least_wait_s, belief.wait_s)
-
-
-def replanned(
-    before: Belief, planned_with: float, slowdown: float, now_s: float, settings: CorrectionSettings
-) -> Belief:
-    """The belief after a plan for `slowdown` took the place of one for `planned_with`."""
-    if slowdown < planned_with:
-        return replace(before, better_since_s=None, believed_at_s=now_s)
-    if slowdown == planned_with:
-        return before
-    too_early = now_s - before.believed_at_s < settings.regret_s
-    wait_s = 2.0 * max(settings.least_wait_s, before.wait_s) if too_early else 0.0
-    return Belief(min(wait_s, settings.most_wait_s), None, before.believed_at_s)
-
-
-def settled(correction: Correction) -> Correction:
+def settled(board: Slowdown) -> Slowdown:
     """The same estimate, rounded to steps of 5%, as a problem carries it: equal boards then give equal problems."""
-    return replace(correction, slowdown=max(1.0, round(correction.slowdown * 20) / 20))
+    return Slowdown(round(board.median * 20) / 20, round(board.p95 * 20) / 20)

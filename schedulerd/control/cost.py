@@ -96,15 +96,15 @@ class RouteCost:
     accuracy_drop: float
 
 
-def route_cost(options: Sequence[Option], policy: PolicyOption, slowdown: float) -> RouteCost:
+def route_cost(options: Sequence[Option], policy: PolicyOption) -> RouteCost:
     """Cost of running one option after the other under a policy, one for each block within its depth."""
     times = [o.latency_ms + head_ms for o, head_ms in zip(options, policy.heads_ms, strict=False)]
     p95s = [o.latency_p95_ms + head_ms for o, head_ms in zip(options, policy.heads_p95_ms, strict=False)]
     return RouteCost(
-        median_ms=slowdown * sum(times),
-        p95_ms=slowdown * sum(p95s),
-        longest_ms=slowdown * max(times),
-        expected_ms=slowdown * sum(map(mul, times, policy.reach)),
+        median_ms=sum(times),
+        p95_ms=sum(p95s),
+        longest_ms=max(times),
+        expected_ms=sum(map(mul, times, policy.reach)),
         accuracy_drop=sum(o.accuracy_drop for o in options) + policy.accuracy_drop,
     )
 

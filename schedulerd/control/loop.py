@@ -1,16 +1,12 @@
 """The control loop: look, decide, act. One thread owns every decision.
 
 `turn` is one round, driven by events (an app joins or leaves, an operator asks) and by a slow tick; it reads no clock
-but the one it was given and waits for nothing but the switcher. `ControlThread` is the thin shell that calls it.
+but the one it was given and waits for nothing but the switcher. `thread.ControlThread` is the thin shell that calls it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import queue
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,32 +14,28 @@ from typing import Any
 
 import structlog
 
+from blockprofiles.table import Table
 from schedulerd.clock import Clock
 from schedulerd.config import LimitsConfig
 from schedulerd.control import report
+from schedulerd.control.background import Background
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.correction import (
-    Belief,
-    Correction,
-    CorrectionSettings,
-    better,
-    corrected,
-    replanned,
-    settled,
-    watched,
-    worse,
-)
+from schedulerd.control.correction import CorrectionSettings
 from schedulerd.control.damping import DampingSettings, keep_or_change
+from schedulerd.control.drift_watch import DriftWatch
 from schedulerd.control.exit_watch import ExitWatch
 from schedulerd.control.explain import sentence
+from schedulerd.control.factors import Factors, promised
+from schedulerd.control.holdings import LoadFailed, LoadTimedOut
 from schedulerd.control.limits import LimitsNow, limits_now
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.optimizer import solve
-from schedulerd.control.predict import predict
+from schedulerd.control.plan_report import Decision, plan_map
+from schedulerd.control.predict import offers, predict
 from schedulerd.control.problem import AppOptions, Limits, Problem
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.solvers import Solver
-from schedulerd.control.switcher import LoadFailed, LoadTimedOut, Switcher
+from schedulerd.control.switcher import Switcher
 from schedulerd.errors import BadValue, InternalError, SchedulerdError, StoreFault
 from schedulerd.plan import EMPTY_PLAN, Plan, RouteChange, difference
 from schedulerd.serving.admission import check_budget_ms
@@ -62,10 +54,6 @@ from schedulerd.wire.messages import (
 
 log = structlog.get_logger(__name__)
 
-OBSERVED_S = 1.0
-"""Window of live timings behind the estimate of the slowdown: a step is followed within it."""
-REMEMBERED_S = 15.0
-"""Where the window holds too few timings, because apps are slow, the newest of this time count as well."""
 PROBE_S = 1.0
 """How often an app that sends nothing is asked whether it is still there."""
 ROOM_TO_GROW = 1.1
@@ -107,7 +95,7 @@ Respond = Callable[[SchedulerdError | None], None]
 
 
 class ControlLoop:
-    """State of the loop between two turns: the running plan, the operator's limit, the slowdown, what was seen last."""
+    """State of the loop between two turns: the running plan, the operator's limit, what was seen last."""
 
     def __init__(
         self,
@@ -120,6 +108,7 @@ class ControlLoop:
         outlets: Outlets,
         clock: Clock,
         facts: Mapping[str, Any],
+        background: Background | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._registry = registry
@@ -129,27 +118,28 @@ class ControlLoop:
         self._settings = settings
         self._outlets = outlets
         self._clock = clock
+        self._background = background or Background(None, None)
         self._facts = facts
         """What `status` says that never changes: version, pid, engine, lanes."""
         self.plan = EMPTY_PLAN
-        self._belief = Belief()
-        self._planned_slowdown = 1.0
         self._planned_limit_bytes = 0
         """What the last solved problem assumed, whether or not its plan was taken."""
         self._reconsider_at_s = math.inf
         """When to plan again although nothing has happened."""
         self._reconsider_why = ""
+        self._predicted_with: Factors | None = None
+        """Behind the predictions of the running plan, where they are not those that it was made with."""
         self._pressed: tuple[str, ...] = ()
         """The pressure that was told last."""
-        self._decision = report.Decision(cause="start", sentence="no app has joined yet", apply_ms=0.0)
+        self._decision = Decision("start", "no app has joined yet", apply_ms=0.0, at_s=clock.now_s())
         self._operator_memory_bytes: int | None = None
-        self._correction = Correction(1.0, clock.now_s())
         self._snapshot: Snapshot = monitor.look()
         self._changed_at_s = clock.now_s()
         self._probed_at_s = clock.now_s()
         self._sequence = 0
         """Events published so far: a gap tells a listener that it missed some."""
         self._exits = ExitWatch(self._publish)
+        self._drift = DriftWatch(settings.correction, settings.lanes, clock.now_s())
         self._missed: dict[str, int] = {}
         self._swaps: dict[str, int] = {}
         self._departed = report.Totals()
@@ -160,14 +150,19 @@ class ControlLoop:
     def turn(self, events: Sequence[Event]) -> None:
         """Take in events, look at the board, plan anew where there is a reason, answer whoever waits."""
         self._look()
+        newer = self._background.measured(self._registry.all(), self._clock.now_s())
+        if newer is not None:
+            self.use_table(newer)
         causes, waiting = self._take_in(events)
         limits = self._limits().limits
         # A plan made for an event follows the board as well, so pressure is asked about only where there was none.
-        causes = causes or [*self._pressure(limits), *self._drift()]
+        causes = causes or [*self._pressure(limits), *self._drift_at_exits()]
         fault = self._replan(causes, limits) if causes else None
+        self._predict_anew(limits)
         for respond in waiting:
             self._respond(respond, fault)
         self._switcher.tidy(limits.memory_bytes, self._catalogue.size_bytes)
+        self._background.merge(self.plan, self._live(), self._catalogue, limits.memory_bytes, self._publish)
         self._exits.tell(self._registry.all(), self.plan, self._clock.now_s())
         self._tell_misses()
         self._probe()
@@ -177,21 +172,8 @@ class ControlLoop:
 
     def _look(self) -> None:
         self._snapshot = self._monitor.look()
-        now_s = self._clock.now_s()
-        settings = self._settings.correction
-        self._correction = corrected(self._correction, self._ratios(now_s), now_s, settings)
-        self._belief = watched(self._belief, self._planned_slowdown, self._correction, settings)
-        for app in self._registry.all():
-            app.slowdown = self._correction.slowdown
-
-    def _ratios(self, now_s: float) -> list[float]:
-        """Measured over profiled time of the newest requests, each on the route that it ran."""
-        since_s = now_s - REMEMBERED_S
-        seen = sorted((o for app in self._registry.all() for o in app.meter.since(since_s)), key=lambda o: o.at_s)
-        recent = [o for o in seen if o.at_s > now_s - OBSERVED_S]
-        if len(recent) < self._settings.correction.least_samples:
-            recent = seen[-self._settings.correction.least_samples :]
-        return [o.run_ms / o.expected_p95_ms for o in recent]
+        contention, cpu_others = self._catalogue.table.contention, self._snapshot.cpu_others
+        self._drift.look(self._registry.all(), self.plan, contention, cpu_others, self._clock.now_s())
 
     def _limits(self) -> LimitsNow:
         return limits_now(
@@ -273,14 +255,9 @@ class ControlLoop:
             yield f"memory pressure: {(self.plan.memory_bytes - now) / 1e6:.1f} MB over what is available"
         elif "memory" in self.plan.binding and now > ROOM_TO_GROW * before:
             yield "memory is available again"
-        settings = self._settings.correction
-        if worse(self._planned_slowdown, self._correction, settings) or better(
-            self._belief, self._correction, settings
-        ):
-            slowdown = settled(self._correction).slowdown
-            yield f"blocks run {slowdown:g} times their profile" if slowdown > 1 else "blocks run as profiled again"
+        yield from self._drift.causes()
 
-    def _drift(self) -> list[Cause]:
+    def _drift_at_exits(self) -> list[Cause]:
         """Reasons that come from what frames do at exits."""
         texts = self._exits.look(self._registry.all(), self.plan, self._clock.now_s())
         return [Cause(text, urgent=False) for text in texts]
@@ -312,8 +289,8 @@ class ControlLoop:
         return fault
 
     def _plan_once(self, cause: str, urgent: bool, limits: Limits) -> None:
-        slowdown = settled(self._correction).slowdown
-        problem = Problem(self._options(), limits, slowdown)
+        factors = self._drift.factors()
+        problem = Problem(self._options(factors), limits)
         began_s = self._clock.now_s()
         candidate = solve(problem, self._solver, self.plan.number + 1)
         solved_s = self._clock.now_s()
@@ -326,9 +303,8 @@ class ControlLoop:
             settings=self._settings.damping,
         )
         # What was planned for is noted even when the routes stay, or the same drift would ask again every tick.
-        settings = self._settings.correction
-        self._belief = replanned(self._belief, self._planned_slowdown, slowdown, solved_s, settings)
-        self._planned_slowdown, self._planned_limit_bytes = slowdown, limits.memory_bytes
+        self._drift.planned(factors, solved_s)
+        self._planned_limit_bytes = limits.memory_bytes
         self._reconsider_at_s = math.inf
         if not decision.change:
             log.debug("plan_kept", cause=cause, reason=decision.reason)
@@ -336,8 +312,10 @@ class ControlLoop:
                 at_s = solved_s + self._settings.damping.min_dwell_s
                 self._reconsider(at_s, "a change held back against flapping is due")
             else:
-                # The same routes, as they are predicted now.
-                self.plan = replace(candidate, number=self.plan.number)
+                # The same routes, as they are predicted now; the profile may want them with other threads.
+                same = replace(candidate, number=self.plan.number)
+                self._switcher.apply(same, (), self._live(), limits.memory_bytes, self._catalogue)
+                self.plan = same
             return
         before = self.plan
         changes = difference(before, candidate)
@@ -345,32 +323,55 @@ class ControlLoop:
         applied_s = self._clock.now_s()
         self.plan = candidate
         self._changed_at_s = applied_s
-        self._decision = report.Decision(cause, sentence(before, candidate, cause), (applied_s - solved_s) * 1e3)
+        self._decision = Decision(cause, sentence(before, candidate, cause), (applied_s - solved_s) * 1e3, applied_s)
         self._count_swaps(changes)
         self._tell_plan(changes)
 
     def _reconsider(self, at_s: float, why: str) -> None:
         self._reconsider_at_s, self._reconsider_why = at_s, why
 
-    def _options(self) -> tuple[AppOptions, ...]:
+    def _options(self, factors: Factors) -> tuple[AppOptions, ...]:
         """The choices of every live app. An app with no usable block left for it is left out."""
         found = []
         for app in self._registry.all():
             try:
-                found.append(self._catalogue.options(app.spec, self._exits.observed(app.spec.app_id)))
+                found.append(self._catalogue.options(app.spec, self._exits.observed(app.spec.app_id), factors))
             except StoreFault as fault:
                 log.error("app_without_blocks", app=app.spec.app_id, reason=str(fault))
         return tuple(found)
 
     def _running_under(self, problem: Problem) -> Plan:
-        """The running routes as the present problem sees them; apps that left or have no route yet are absent."""
+        """The running routes as the present problem sees them; apps without a route that is offered are absent."""
         routes = {a.app_id: a.route for a in self.plan.apps}
-        present = tuple(a for a in problem.apps if a.app.app_id in routes)
+        present = tuple(a for a in problem.apps if (r := routes.get(a.app.app_id)) is not None and offers(a, r))
         return predict(
             replace(problem, apps=present),
             {a.app.app_id: routes[a.app.app_id] for a in present},
             self.plan.number,
         )
+
+    def _predict_anew(self, limits: Limits) -> None:
+        """What the running routes take as the board is now, where it has changed too little for another plan."""
+        factors = self._drift.factors()
+        if factors == self._predicted_with or not self.plan.apps:
+            return
+        self._predicted_with, before = factors, self.plan
+        now = self._running_under(Problem(self._options(factors), limits))
+        if len(now.apps) == len(before.apps):
+            self.plan = replace(now, status=before.status, gap=before.gap, solve_ms=before.solve_ms, note=before.note)
+
+    def use_table(self, table: Table) -> None:
+        """From now on `table` is the profile of this device; this turn plans with it."""
+        known = self._catalogue
+        # What turned out to be unusable is not offered any more; while it is in memory its size has to be known.
+        lost = tuple(row for row in known.table.rows if row.digest not in table)
+        self._catalogue = replace(
+            known,
+            table=replace(table, rows=(*table.rows, *lost)),
+            broken=known.broken | {row.digest for row in lost},
+        )
+        self._drift.profiled_anew()
+        self._reconsider(self._clock.now_s(), "more of the store has been measured")
 
     # Act.
 
@@ -390,6 +391,7 @@ class ControlLoop:
         self._departed += report.Totals.of(app, self._swaps.pop(spec.app_id, 0))
         self._missed.pop(spec.app_id, None)
         self._exits.forget(spec.app_id)
+        self._drift.forget(spec.app_id)
         self._publish("app", {"app": spec.app_id, "model": spec.model, "change": "left", "reason": reason})
 
     def _welcome(self, event: Joined, fault: SchedulerdError | None) -> None:
@@ -446,7 +448,7 @@ class ControlLoop:
         self._outlets.publish(encode_event(kind, body, seq=self._sequence, at=self._clock.wall_s()))
 
     def _tell_plan(self, changes: Sequence[RouteChange]) -> None:
-        body = report.plan_map(self.plan, self._decision, self._catalogue.models)
+        body = plan_map(self.plan, self._decision, self._catalogue, self._registry.all(), self._clock.now_s())
         body["changes"] = [{"app": c.app_id, "swapped_blocks": c.swapped_blocks} for c in changes]
         self._publish("plan", body)
         log.info(
@@ -464,7 +466,8 @@ class ControlLoop:
             "pressure",
             {
                 "causes": list(self._pressed),
-                "slowdown": self._correction.slowdown,
+                "slowdown": self._drift.board.median,
+                "slowdown_p95": promised(self._drift.board.p95),
                 "cpu_others": self._snapshot.cpu_others,
                 "memory_limit_bytes": limits.memory_bytes,
             },
@@ -496,7 +499,7 @@ class ControlLoop:
             decision=self._decision,
             snapshot=self._snapshot,
             limits=self._limits(),
-            slowdown=self._correction.slowdown,
+            board=self._drift.board,
             resident_bytes=self._switcher.resident_bytes(self._catalogue.size_bytes),
             states=self._switcher.states(),
             apps=self._registry.all(),
@@ -505,64 +508,3 @@ class ControlLoop:
             catalogue=self._catalogue,
             exit_history=self._exits.histories(),
         )
-
-
-def _preempt_nobody() -> None:
-    """Let this thread, and those that it starts, wait for a core when they wake instead of taking it from a frame.
-
-    SCHED_BATCH (sched(7)) keeps the thread's share of the processor. A lower priority would take from that as well, and
-    a thread that holds the interpreter and gets no core holds up every lane.
-    """
-    # A sandbox may forbid it; then it is as before.
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
-
-
-class ControlThread(threading.Thread):
-    """Calls `ControlLoop.turn` with the events that have come in, at least once a tick."""
-
-    def __init__(self, events: queue.SimpleQueue[Event], tick_s: float, clock: Clock) -> None:
-        super().__init__(name="control", daemon=True)
-        self._events = events
-        self._tick_s = tick_s
-        self._clock = clock
-        self._loop: ControlLoop | None = None
-        self._stopped = threading.Event()
-        self.alive_at_s = clock.now_s()
-
-    def attach(self, loop: ControlLoop) -> None:
-        """The loop to call; before `start`."""
-        self._loop = loop
-
-    def beat(self) -> None:
-        """The thread is alive, though in the middle of a turn."""
-        self.alive_at_s = self._clock.now_s()
-
-    def run(self) -> None:
-        """Turn until stopped. A turn that fails is logged, and the next one comes."""
-        assert self._loop is not None
-        _preempt_nobody()
-        while not self._stopped.is_set():
-            self.beat()
-            try:
-                self._loop.turn(self._gather(self._tick_s))
-            except Exception:
-                log.exception("control_fault")
-
-    def stop(self) -> None:
-        """Leave after the present turn."""
-        self._stopped.set()
-
-    def left_over(self) -> list[Event]:
-        """Events that came after the last turn; somebody waits for an answer to each."""
-        return self._gather(0.0)
-
-    def _gather(self, patience_s: float) -> list[Event]:
-        """Everything that is waiting, and if that is nothing, the first that comes within `patience_s`."""
-        gathered: list[Event] = []
-        try:
-            gathered.append(self._events.get(timeout=patience_s))
-            while True:
-                gathered.append(self._events.get_nowait())
-        except queue.Empty:
-            return gathered

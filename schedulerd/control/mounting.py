@@ -10,7 +10,7 @@ from blockstore.exits import NO_EXITS
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.policies import forecast_of
 from schedulerd.plan import AppPlan, Route
-from schedulerd.serving.route import LoadedExit, LoadedRoute, RouteExits
+from schedulerd.serving.route import Expected, ExpectedBlock, LoadedExit, LoadedRoute, RouteExits
 
 
 def mounted(
@@ -36,10 +36,19 @@ def mounted(
         blocks=tuple(blocks),
         plan=plan,
         accuracy=_end_accuracy(planned, exits),
-        expected_p95_ms=sum(p95_ms),
-        exits=RouteExits.of(exits, p95_ms) if exits else None,
+        expected=expected_of(route.digests, catalogue),
+        exits=RouteExits.of(exits, len(rows)) if exits else None,
         full_accuracy=min(1.0, planned.accuracy + _policy_drop(route, catalogue)),
         soonest_s=1e-3 * sum(row.latency_ms for row in rows[: first + 1]),
+    )
+
+
+def expected_of(digests: Sequence[str], catalogue: Catalogue) -> Expected:
+    """What the profile says of the blocks of a route that runs these blobs."""
+    rows = (catalogue.table.row(digest) for digest in digests)
+    return tuple(
+        ExpectedBlock(n, (row.digest,), row.engine, row.latency_ms, row.after_others_ms, row.latency_p95_ms)
+        for n, row in enumerate(rows)
     )
 
 
@@ -83,7 +92,6 @@ def _exits(
             head=heads[digest],
             threshold=_threshold(exit_, thresholds, upstream),
             curve=exit_.curves.of(upstream),
-            p95_ms=_p95_ms(digest, catalogue),
             onward_s=onward_ms * 1e-3,
         )
 

@@ -69,6 +69,15 @@ def choice_of(problem: Problem, routes: Mapping[str, Route]) -> Choice:
     return choose(problem, picks, policies)
 
 
+def offers(app: AppOptions, route: Route) -> bool:
+    """Whether the problem has everything that a route is made of."""
+    try:
+        _picks(app, route, _policy(app, route))
+    except KeyError:
+        return False
+    return True
+
+
 def _policy(app: AppOptions, route: Route) -> int:
     known = [option.policy for option in policies_of(app)]
     if route.policy not in known:
@@ -92,7 +101,7 @@ def _picks(app: AppOptions, route: Route, policy: int) -> list[int]:
 
 
 def _app_plan(choice: Choice, position: int) -> AppPlan:
-    problem, app, cost = choice.problem, choice.problem.apps[position], choice.costs[position]
+    app, cost = choice.problem.apps[position], choice.costs[position]
     options, policy = choice.options(position), choice.policy(position)
     p95_ms = choice.p95_ms(position)
     return AppPlan(
@@ -109,7 +118,7 @@ def _app_plan(choice: Choice, position: int) -> AppPlan:
         accuracy=min(1.0, max(0.0, app.full_accuracy - cost.accuracy_drop)),
         memory_bytes=sum({blob.digest: blob.memory_bytes for blob in choice.blobs(position)}.values()),
         utilisation=app.app.rate_hz * cost.expected_ms / 1000.0,
-        block_ms=tuple(problem.slowdown * o.latency_ms for o in options),
+        block_ms=tuple(o.latency_ms for o in options),
         miss_ms=p95_ms - app.app.budget_ms if p95_ms > app.app.budget_ms * (1.0 + TOLERANCE) else 0.0,
         expected_ms=cost.expected_ms,
         exit_shares=policy.shares,

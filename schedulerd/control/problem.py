@@ -1,7 +1,7 @@
 """The optimizer's input as one frozen value: everything that a decision depends on, and nothing else.
 
-Costs are those of the profile, unscaled; `slowdown` carries what the live timings and the snapshot say about the
-present moment. A problem can be written to JSON and decided again elsewhere.
+Times are what is expected at present: those of the profile, corrected by live timings (`Catalogue.options`). A problem
+can be written to JSON and decided again elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Option:
     digest: str
     """Blob for the engine in use: options of equal digest share their memory."""
     latency_ms: float
-    """Median of the profile, measured inside whole routes."""
+    """Median, inside a whole route."""
     latency_p95_ms: float
     memory_bytes: int
     accuracy_drop: float
@@ -48,7 +48,7 @@ class PolicyOption:
     """For each block of the model, the share of the frames that is expected to run it; 0 for blocks that no frame can
     reach, which need neither time nor memory. A block that some frame can reach has more than 0."""
     heads_ms: tuple[float, ...]
-    """For each block of the model, the median of the enabled head that runs behind it, unscaled; 0 where none does.
+    """For each block of the model, the median of the enabled head that runs behind it; 0 where none does.
     Every frame that runs the block runs the head too."""
     heads_p95_ms: tuple[float, ...]
     """The same of the 95th percentiles."""
@@ -92,5 +92,3 @@ class Problem:
 
     apps: tuple[AppOptions, ...]
     limits: Limits
-    slowdown: float = 1.0
-    """Measured over predicted time of recent blocks, 1 on a quiet board; every latency is multiplied by it."""

@@ -65,19 +65,19 @@ class Program:
         """At least the time of the whole route of app `a`."""
         if a not in self._routes:
             self._routes[a] = self.lp.add_variable(f"route_{a}", 0)
-            times = self._apps[a].terms(MEDIAN_MS, self.problem.slowdown)
+            times = self._apps[a].terms(MEDIAN_MS)
             self._at_most([*times, (self._routes[a], -1.0)], 0.0, f"route:{a}")
         return self._routes[a]
 
     def _longest_of(self, a: int) -> pulp.LpVariable:
         """At least the time of every block of app `a`; what a request of another app may have to wait."""
         if a not in self._longest:
-            least_ms, slowdown = self._apps[a].least_longest_ms(), self.problem.slowdown
-            self._longest[a] = self.lp.add_variable(f"longest_{a}", slowdown * least_ms)
+            least_ms = self._apps[a].least_longest_ms()
+            self._longest[a] = self.lp.add_variable(f"longest_{a}", least_ms)
             for b in range(len(self.problem.apps[a].blocks)):
                 block = self._apps[a].block(b)
                 if any(column.median_ms > least_ms for column in block):
-                    times = [(column.take, slowdown * column.median_ms) for column in block]
+                    times = [(column.take, column.median_ms) for column in block]
                     self._at_most([*times, (self._longest[a], -1.0)], 0.0, f"longest:{a}:{b}")
         return self._longest[a]
 
@@ -124,7 +124,7 @@ class Program:
     def _add_utilisation(self) -> None:
         """Busy share of the lanes, relative to its cap."""
         limits = self.problem.limits
-        scale = self.problem.slowdown / 1000.0 / limits.lanes / limits.utilisation_cap
+        scale = 1e-3 / limits.lanes / limits.utilisation_cap
         rates = [scale * app.app.rate_hz for app in self.problem.apps]
         if sum(rate * app.most(EXPECTED_MS) for rate, app in zip(rates, self._apps, strict=True)) > 1.0:
             uses = (app.terms(EXPECTED_MS, rate) for rate, app in zip(rates, self._apps, strict=True))
@@ -132,15 +132,15 @@ class Program:
 
     def _add_budgets(self) -> None:
         """Each app's 95th percentile relative to its budget: own blocks, overhead, and the wait in every window."""
-        limits, slowdown = self.problem.limits, self.problem.slowdown
-        slowest = [app.slowest(slowdown) for app in self._apps]
+        limits = self.problem.limits
+        slowest = [app.slowest() for app in self._apps]
         contention = contention_of([app.app for app in self.problem.apps], limits.lanes)
         for a, app in enumerate(self.problem.apps):
             budget_ms, name = app.app.budget_ms, f"budget:{a}:{app.app.app_id}"
             left_ms = budget_ms - limits.overhead_ms - slowest[a].p95_ms
             windows = [window for window in contention[a] if wait_in_ms(window, slowest) > left_ms]
             over = self._over(name, budget_rank(app)) if windows else []
-            own = self._apps[a].terms(P95_MS, slowdown / budget_ms)
+            own = self._apps[a].terms(P95_MS, 1.0 / budget_ms)
             for number, window in enumerate(windows):
                 waits = [(wait, times / budget_ms) for wait, times in self._wait_in(window)]
                 allowed = 1.0 + (window.elapsed_ms - limits.overhead_ms) / budget_ms

@@ -81,7 +81,7 @@ def _depth(app: AppOptions, planned: AppPlan) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Ran:
-    """What an app runs; times are unscaled."""
+    """What an app runs."""
 
     options: tuple[Option, ...]
     policy: PolicyOption | None
@@ -133,7 +133,7 @@ def _p95_ms(problem: Problem, chosen: list[_Ran], position: int) -> float:
     budget_ms = problem.apps[position].app.budget_ms
     lags_ms = {0.0, *(_lag_ms(problem.apps[p].app, budget_ms) for p in (position, *others))}
     wait_ms = max(_work_ms(problem, chosen, position, others, budget_ms + lag) - lag for lag in lags_ms)
-    return problem.slowdown * chosen[position].p95_ms + wait_ms + problem.limits.overhead_ms
+    return chosen[position].p95_ms + wait_ms + problem.limits.overhead_ms
 
 
 def _lag_ms(app: App, due_ms: float) -> float:
@@ -166,7 +166,7 @@ def _work_ms(problem: Problem, chosen: list[_Ran], position: int, others: list[i
     """What is done before a request of the app at `position` that is due at `due_ms`, the first of all coming at 0."""
     whole_ms, block_ms = 0.0, 0.0
     for p in (position, *others):
-        times_ms = [problem.slowdown * time_ms for time_ms in chosen[p].times_ms]
+        times_ms = chosen[p].times_ms
         count = _count(problem.apps[p].app, due_ms) - (p == position)
         whole_ms += count * sum(times_ms)
         if count == 0 and p != position:
@@ -181,19 +181,17 @@ def _memory_bytes(chosen: Sequence[_Ran]) -> int:
 
 
 def _utilisation(problem: Problem, chosen: list[_Ran]) -> float:
-    busy_ms = sum(
-        app.app.rate_hz * problem.slowdown * ran.expected_ms for app, ran in zip(problem.apps, chosen, strict=True)
-    )
+    busy_ms = sum(app.app.rate_hz * ran.expected_ms for app, ran in zip(problem.apps, chosen, strict=True))
     return busy_ms / 1000.0 / problem.limits.lanes
 
 
 def _wrong_numbers(problem: Problem, plan: Plan, chosen: list[_Ran]) -> Iterator[str]:
     for position, (app, planned) in enumerate(_pairs(problem, plan)):
         ran, name = chosen[position], app.app.app_id
-        expected_ms = problem.slowdown * ran.expected_ms
+        expected_ms = ran.expected_ms
         p95_ms = _p95_ms(problem, chosen, position)
         figures = [
-            ("latency_ms", planned.latency_ms, problem.slowdown * sum(ran.times_ms)),
+            ("latency_ms", planned.latency_ms, sum(ran.times_ms)),
             ("latency_p95_ms", planned.latency_p95_ms, p95_ms),
             ("accuracy", planned.accuracy, min(1.0, max(0.0, app.full_accuracy - ran.drop))),
             ("memory_bytes", planned.memory_bytes, _memory_bytes([ran])),
@@ -202,7 +200,7 @@ def _wrong_numbers(problem: Problem, plan: Plan, chosen: list[_Ran]) -> Iterator
             ("miss_ms", planned.miss_ms, max(0.0, p95_ms - app.app.budget_ms)),
         ]
         figures += [
-            (f"block_ms[{index}]", block_ms, problem.slowdown * option.latency_ms)
+            (f"block_ms[{index}]", block_ms, option.latency_ms)
             for index, (block_ms, option) in enumerate(zip(planned.block_ms, ran.options, strict=True))
         ]
         figures += [

@@ -8,29 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from blockprofiles.contention import Slowdown
 from blockprofiles.record import Row
 from blockstore.block import ORIGINAL, Model, Variant
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.exit_rates import History, shares_of
+from schedulerd.control.factors import promised
 from schedulerd.control.limits import LimitsNow
+from schedulerd.control.plan_report import MEASURED_S, Decision, plan_map
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.errors import BadValue, InternalError
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.meter import percentile
 from schedulerd.wire.messages import Apps, ControlRequest, Models, SetBudget, SetLimit, ShowPlan, Status
-
-MEASURED_S = 10.0
-"""Window of the measured percentiles in an app's report."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Why the running plan was made, what it did, and how long the switcher took."""
-
-    cause: str
-    sentence: str
-    apply_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +57,8 @@ class Now:
     decision: Decision
     snapshot: Snapshot
     limits: LimitsNow
-    slowdown: float
+    board: Slowdown
+    """How it runs now against its profile."""
     resident_bytes: int
     states: Mapping[str, int]
     """How many variants are in each state."""
@@ -87,7 +79,7 @@ def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
     if isinstance(request, Apps):
         return {"apps": [app_map(app, now) for app in now.apps]}
     if isinstance(request, ShowPlan):
-        return plan_map(now.plan, now.decision, now.catalogue.models)
+        return plan_map(now.plan, now.decision, now.catalogue, now.apps, now.snapshot.at_s)
     if isinstance(request, Models):
         return {"models": [model_map(model, now.catalogue) for model in now.catalogue.models.values()]}
     if isinstance(request, SetBudget):
@@ -122,7 +114,8 @@ def status_map(now: Now) -> dict[str, Any]:
         "memory_limit_bytes": now.limits.limits.memory_bytes,
         "memory_limit_reason": now.limits.memory_reason,
         "rss_bytes": snapshot.memory_own_bytes,
-        "slowdown": now.slowdown,
+        "slowdown": now.board.median,
+        "slowdown_p95": promised(now.board.p95),
         "cpu_busy": snapshot.cpu_busy,
         "cpu_others": snapshot.cpu_others,
         "memory_available_bytes": snapshot.memory_available_bytes,
@@ -176,51 +169,6 @@ def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
         "exit_shares": planned.shares_by_exit() if planned else {},
         "exit_rates": shares_of(Counter(o.exit for o in recent if o.left != "asked")) or None,
         "exit_history": [b.as_map(now.snapshot.at_s) for b in now.exit_history.get(spec.app_id, History()).bins],
-    }
-
-
-def plan_map(plan: Plan, decision: Decision, models: Mapping[str, Model]) -> dict[str, Any]:
-    """The answer to `plan`, and the body of a `plan` event."""
-    return {
-        "number": plan.number,
-        "cause": decision.cause,
-        "sentence": decision.sentence,
-        "apply_ms": decision.apply_ms,
-        "status": plan.status,
-        "gap": plan.gap,
-        "note": plan.note,
-        "weighted_accuracy": plan.weighted_accuracy,
-        "solve_ms": plan.solve_ms,
-        "memory_bytes": plan.memory_bytes,
-        "memory_limit_bytes": plan.memory_limit_bytes,
-        "utilisation": plan.utilisation,
-        "binding": list(plan.binding),
-        "broken": [{"limit": e.limit, "share": e.share} for e in plan.broken],
-        "apps": [
-            {
-                "app": a.app_id,
-                "route": list(a.route.variants),
-                "blocks": [
-                    {"block": block.name, "variant": variant, "ms": ms}
-                    for block, variant, ms in zip(
-                        # A policy may end before the last block.
-                        models[a.route.model].blocks[: len(a.route.variants)],
-                        a.route.variants,
-                        a.block_ms,
-                        strict=True,
-                    )
-                ],
-                "latency_ms": a.latency_ms,
-                "latency_p95_ms": a.latency_p95_ms,
-                "accuracy": a.accuracy,
-                "memory_bytes": a.memory_bytes,
-                "miss_ms": a.miss_ms,
-                "policy": dict(a.route.policy.steps),
-                "exit_shares": a.shares_by_exit(),
-                "expected_ms": a.expected_ms,
-            }
-            for a in plan.apps
-        ],
     }
 
 

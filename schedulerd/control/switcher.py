@@ -2,57 +2,60 @@
 
 Loading happens on the loader thread while requests go on; a swap is one assignment, so no request waits for it.
 Memory is freed only after the last request on an old route has ended. The control thread is the only caller.
+
+An app's route may have merged sessions in place of some of its blocks. The blocks stay in memory beside them, because
+the next plan may want them at once, for this app or another; so the weights are there twice, both are counted, and
+when memory is short merged sessions are the first to go.
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import structlog
 
+from blockprofiles.record import Row
 from blockstore.assembly import LoadedBlock, LoadedHead
-from blockstore.lifecycle import State, moved
-from blockstore.residency import Resident, evict
 from schedulerd.clock import Clock
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.mounting import mounted
+from schedulerd.control.holdings import Form, Holdings, Loaded
+from schedulerd.control.mounting import expected_of, mounted
+from schedulerd.merging.verdict import Run
 from schedulerd.plan import Plan, Route, RouteChange
 from schedulerd.serving.apps import LiveApp
-from schedulerd.serving.engines.heap import return_freed_memory
-from schedulerd.serving.route import LoadedRoute
+from schedulerd.serving.merged import MergedRun, with_merged
+from schedulerd.serving.route import LoadedRoute, PinCount
 
 log = structlog.get_logger(__name__)
 
-LOAD_TIMEOUT_S = 20.0
-"""For all blobs of one plan; a loader that takes longer is given up, and the running routes stay."""
-BEAT_S = 0.5
-"""How often the control thread shows that it is alive while it waits for the loader."""
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A route in memory and what it keeps there."""
+
+    app: LiveApp
+    loaded: LoadedRoute
+    plain: LoadedRoute
+    """The same without merged sessions."""
+    forms: frozenset[Form]
+    """Of its blocks and heads."""
+    sessions: Mapping[Run, Form]
+    """Its merged sessions."""
+
+    def all_forms(self) -> frozenset[Form]:
+        """Everything that must stay in memory while a request runs on it."""
+        return self.forms.union(self.sessions.values())
 
 
-class LoadFailed(Exception):
-    """Blobs could not be loaded: missing, damaged, or refused by the engine."""
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A merged session that is to take the place of some blocks."""
 
-    def __init__(self, reasons: Mapping[str, str]) -> None:
-        super().__init__("; ".join(f"blob {digest[:12]}: {reason}" for digest, reason in reasons.items()))
-        self.reasons = dict(reasons)
-        """What is wrong with each blob, by digest."""
-
-
-class LoadTimedOut(Exception):
-    """The loader was not done in time; nothing is known to be wrong with any blob."""
-
-
-@dataclass(slots=True)
-class _Held:
-    """A variant or head that has left `absent`; `loaded` is None while it is loading."""
-
-    state: State
-    loaded: LoadedBlock | LoadedHead | None
-    last_used_s: float
+    run: Run
+    form: Form
 
 
 class Switcher:
@@ -60,24 +63,21 @@ class Switcher:
 
     def __init__(
         self,
-        load: Callable[[str], LoadedBlock],
+        load: Callable[[str, Row], LoadedBlock],
         load_head: Callable[[str], LoadedHead],
         clock: Clock,
         beat: Callable[[], None],
     ) -> None:
         """A switcher with nothing loaded.
 
-        Args: load: makes a block of a blob; load_head: makes the head of an exit of one; clock; beat: called now and
-        then while `apply` waits for the loader.
+        Args: load: makes a block of a blob, with the engine and threads of a row; load_head: makes the head of an exit
+        of a blob; clock; beat: called now and then while `apply` waits for the loader.
         """
         self._load = load
         self._load_head = load_head
-        self._clock = clock
-        self._beat = beat
-        self._loader = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
-        self._held: dict[str, _Held] = {}
-        self._running: dict[str, LoadedRoute] = {}
-        self._draining: list[LoadedRoute] = []
+        self._held = Holdings(clock, beat)
+        self._running: dict[str, _Running] = {}
+        self._draining: list[_Running] = []
 
     def apply(
         self,
@@ -88,16 +88,17 @@ class Switcher:
         catalogue: Catalogue,
     ) -> None:
         """Put a plan into place. `LoadFailed` and `LoadTimedOut` leave every app on the route that it has."""
-        wanted = plan.digests()
-        missing = sorted(wanted - self._held.keys())
-        self._make_room(missing, wanted, memory_limit_bytes, catalogue.size_bytes)
-        self._fetch(missing, heads={digest for app in plan.apps for digest in app.route.heads})
+        wanted = self._wanted(plan, catalogue)
+        missing = {form: load for form, load in sorted(wanted.items()) if form not in self._held}
+        self._make_room([form.digest for form in missing], wanted.keys(), memory_limit_bytes, catalogue.size_bytes)
+        self._held.fetch(missing)
         for change in changes:
             app = apps.get(change.app_id)
             if change.new is None or app is None:
                 self.retire(change.app_id)
             else:
-                self._put(app, self._loaded(change.new, plan, change.app_id, catalogue))
+                self._put(self._loaded(app, plan, catalogue))
+        self._renew(plan, catalogue)
         self._settle()
 
     def tidy(self, memory_limit_bytes: int, size_bytes: Callable[[str], int]) -> None:
@@ -107,75 +108,45 @@ class Switcher:
 
     def resident_bytes(self, size_bytes: Callable[[str], int]) -> int:
         """Memory of everything held, in use or kept warm."""
-        return sum(size_bytes(digest) for digest in self._held)
+        return self._held.resident_bytes(size_bytes)
 
     def states(self) -> dict[str, int]:
-        """How many variants and heads are in each state."""
-        return dict(Counter(held.state.value for held in self._held.values()))
+        """How many variants, heads and merged sessions are in each state."""
+        return self._held.states()
 
     def close(self) -> None:
         """Stop the loader; what it is loading is let go."""
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        self._held.close()
 
     # Loading.
 
-    def _fetch(self, digests: Sequence[str], heads: Collection[str]) -> None:
-        """Load blobs: those of `heads` as heads, all others as blocks."""
-        for digest in digests:
-            self._held[digest] = _Held(moved(State.ABSENT, State.LOADING), None, self._clock.now_s())
-        futures: dict[str, concurrent.futures.Future[LoadedBlock | LoadedHead]] = {
-            digest: self._loader.submit(self._load_head if digest in heads else self._load, digest)
-            for digest in digests
-        }
-        self._await(futures.values())
-        reasons: dict[str, str] = {}
-        late = 0
-        for digest, future in futures.items():
-            held = self._held[digest]
-            if future.done() and (error := future.exception()) is None:
-                held.loaded = future.result()
-                held.state = moved(held.state, State.WARM)
-                continue
-            moved(held.state, State.ABSENT)
-            del self._held[digest]
-            if not future.done():
-                future.cancel()
-                late += 1
-            else:
-                # Whatever a library raises on a damaged file, the app keeps its route and the blob is left out.
-                reasons[digest] = f"{type(error).__name__}: {error}"
-        if reasons:
-            raise LoadFailed(reasons)
-        if late:
-            raise LoadTimedOut(f"{late} of {len(digests)} blobs were not loaded within {LOAD_TIMEOUT_S:g} s")
+    def _wanted(self, plan: Plan, catalogue: Catalogue) -> dict[Form, Callable[[], Loaded]]:
+        """What the routes of a plan run, and how each is loaded."""
+        wanted: dict[Form, Callable[[], Loaded]] = {}
+        for app in plan.apps:
+            for digest in app.route.digests:
+                row = catalogue.table.row(digest)
+                wanted[_form(row)] = partial(self._load, digest, row)
+            for digest in app.route.heads:
+                wanted[_form(catalogue.table.row(digest))] = partial(self._load_head, digest)
+        return wanted
 
-    def _await(self, futures: Collection[concurrent.futures.Future[LoadedBlock | LoadedHead]]) -> None:
-        until_s = self._clock.now_s() + LOAD_TIMEOUT_S
-        waiting = set(futures)
-        while waiting and self._clock.now_s() < until_s:
-            waiting = concurrent.futures.wait(waiting, timeout=BEAT_S).not_done
-            if waiting:
-                self._beat()
-
-    def _loaded(self, route: Route, plan: Plan, app_id: str, catalogue: Catalogue) -> LoadedRoute:
-        planned = plan.app(app_id)
+    def _loaded(self, app: LiveApp, plan: Plan, catalogue: Catalogue) -> _Running:
+        planned = plan.app(app.spec.app_id)
         assert planned is not None, "a change to a new route is part of its plan"
-        blocks = [cast(LoadedBlock, self._fetched(digest)) for digest in route.digests]
-        heads = {digest: cast(LoadedHead, self._fetched(digest)) for digest in route.heads}
-        return mounted(planned, plan.number, blocks, heads, catalogue)
-
-    def _fetched(self, digest: str) -> LoadedBlock | LoadedHead:
-        """Which of the two it is, the plan said when it was loaded."""
-        loaded = self._held[digest].loaded
-        assert loaded is not None, "everything a plan wants has been fetched"
-        return loaded
+        route, row = planned.route, catalogue.table.row
+        blocks = [cast(LoadedBlock, self._held[_form(row(digest))]) for digest in route.digests]
+        heads = {digest: cast(LoadedHead, self._held[_form(row(digest))]) for digest in route.heads}
+        loaded = mounted(planned, plan.number, blocks, heads, catalogue)
+        return _Running(app, loaded, loaded, _forms(route, catalogue), {})
 
     # Swapping.
 
-    def _put(self, app: LiveApp, loaded: LoadedRoute) -> None:
-        self.retire(app.spec.app_id)
-        self._running[app.spec.app_id] = loaded
-        app.route = loaded
+    def _put(self, new: _Running) -> None:
+        app_id = new.app.spec.app_id
+        self.retire(app_id)
+        self._running[app_id] = new
+        new.app.route = new.loaded
 
     def retire(self, app_id: str) -> None:
         """An app needs its route no more; what runs on it ends first."""
@@ -183,59 +154,90 @@ class Switcher:
         if old is not None:
             self._draining.append(old)
 
+    def _renew(self, plan: Plan, catalogue: Catalogue) -> None:
+        """Routes that stay, but of which the profile now says other times, or that a block needs other threads."""
+        for app_id, running in list(self._running.items()):
+            planned = plan.app(app_id)
+            if planned is None:
+                continue
+            expected = expected_of(planned.route.digests, catalogue)
+            if (running.forms, running.plain.expected) != (_forms(planned.route, catalogue), expected):
+                self._put(self._loaded(running.app, plan, catalogue))
+
     def _settle(self) -> None:
         """Bring every variant's state in line with the routes that use it."""
         # A lane that has read the old route but not pinned it yet holds a reference to its blocks: forgetting them here
         # too early costs a reload later, never a crash.
-        self._draining = [route for route in self._draining if not route.pins.drained]
-        live = {d for route in self._running.values() for d in _blobs(route)}
-        draining = {d for route in self._draining for d in _blobs(route)} - live
-        now_s = self._clock.now_s()
-        for digest, held in self._held.items():
-            target = State.LIVE if digest in live else State.DRAINING if digest in draining else State.WARM
-            if held.state in (State.LIVE, State.DRAINING) or target is State.LIVE:
-                held.last_used_s = now_s
-            for step in _path(held.state, target):
-                held.state = moved(held.state, step)
+        self._draining = [old for old in self._draining if not old.loaded.pins.drained]
+        live = {form for running in self._running.values() for form in running.all_forms()}
+        draining = {form for old in self._draining for form in old.all_forms()} - live
+        self._held.settle(live, draining)
+
+    # Merging.
+
+    def load_session(self, form: Form, load: Callable[[], LoadedBlock], size_bytes: int) -> bool:
+        """Whether a merged session is loaded; the first call begins to load it, and no call waits.
+
+        Raises what `load` raised, once; the next call tries again.
+        """
+        if form not in self._held:
+            self._held.begin_extra(form, load, size_bytes)
+        return self._held.taken_extra(form)
+
+    def holds(self, form: Form) -> bool:
+        """Whether this is in memory, or on the way there."""
+        return form in self._held
+
+    def let_go_session(self, form: Form) -> None:
+        """A merged session that was to be loaded is not wanted after all; one on a route stays."""
+        self._held.let_go_extra(form)
+
+    def sessions(self, app_id: str) -> Mapping[Run, Form]:
+        """The merged sessions on the route of an app."""
+        running = self._running.get(app_id)
+        return {} if running is None else running.sessions
+
+    def merge(self, app_id: str, sessions: Sequence[Session]) -> None:
+        """Replace the app's route by one with exactly these merged sessions, which are loaded, or with none."""
+        running = self._running[app_id]
+        # The plain route may still be pinned from before; each time on the road has its own count.
+        loaded = replace(running.plain, pins=PinCount())
+        if sessions:
+            runs = [MergedRun(s.run.first, s.run.end - 1, cast(LoadedBlock, self._held[s.form])) for s in sessions]
+            loaded = with_merged(running.plain, runs)
+        self._put(replace(running, loaded=loaded, sessions={s.run: s.form for s in sessions}))
+        self._settle()
 
     # Evicting.
 
     def _make_room(
         self,
         coming: Collection[str],
-        keep: Collection[str],
+        keep: Collection[Form],
         memory_limit_bytes: int,
         size_bytes: Callable[[str], int],
     ) -> None:
-        residents = [
-            Resident(
-                digest=digest,
-                size_bytes=size_bytes(digest),
-                last_used_s=held.last_used_s,
-                pinned=held.state is not State.WARM or digest in keep,
-            )
-            for digest, held in self._held.items()
-        ]
-        needed = sum(size_bytes(digest) for digest in coming)
-        eviction = evict(residents, needed, memory_limit_bytes)
-        for digest in eviction.digests:
-            moved(self._held[digest].state, State.ABSENT)
-            del self._held[digest]
-        if eviction.digests:
-            return_freed_memory()
-        if coming and eviction.short_bytes:
+        self._give_up_sessions(sum(map(size_bytes, coming)), memory_limit_bytes, size_bytes)
+        short_bytes = self._held.make_room(coming, keep, memory_limit_bytes, size_bytes)
+        if coming and short_bytes:
             # Routes are never taken away before the new ones run, so old and new are in memory together for a moment.
-            log.info("over_memory_limit_while_swapping", bytes=eviction.short_bytes)
+            log.info("over_memory_limit_while_swapping", bytes=short_bytes)
+
+    def _give_up_sessions(self, coming_bytes: int, limit_bytes: int, size_bytes: Callable[[str], int]) -> None:
+        """Take merged sessions off the routes while there is not enough room, the largest first."""
+        excess_bytes = self.resident_bytes(size_bytes) + coming_bytes - limit_bytes
+        merged = {app_id: running.sessions.values() for app_id, running in self._running.items() if running.sessions}
+        for app_id in sorted(merged, key=lambda app_id: -self._held.extra_bytes(merged[app_id])):
+            if excess_bytes <= 0:
+                return
+            excess_bytes -= self._held.extra_bytes(merged[app_id])
+            log.info("unmerged", app=app_id, reason="memory is short")
+            self.merge(app_id, ())
 
 
-def _blobs(loaded: LoadedRoute) -> tuple[str, ...]:
-    return (*loaded.route.digests, *loaded.route.heads)
+def _form(row: Row) -> Form:
+    return Form(row.digest, row.engine, row.threads)
 
 
-def _path(state: State, target: State) -> tuple[State, ...]:
-    """The legal steps from one settled state to another: a live variant becomes warm by way of draining."""
-    if state is target:
-        return ()
-    if state is State.LIVE and target is State.WARM:
-        return (State.DRAINING, State.WARM)
-    return (target,)
+def _forms(route: Route, catalogue: Catalogue) -> frozenset[Form]:
+    return frozenset(_form(catalogue.table.row(digest)) for digest in (*route.digests, *route.heads))

@@ -19,7 +19,6 @@ class BadProblem(InternalError):
 def check(problem: Problem) -> None:
     """Raise `BadProblem` with the value, its place and the remedy; do nothing for a sound problem."""
     limits = problem.limits
-    _positive("slowdown", problem.slowdown)
     _positive("utilisation cap", limits.utilisation_cap)
     _positive("number of lanes", limits.lanes)
     _at_least_zero("serving overhead", limits.overhead_ms)

@@ -38,7 +38,7 @@ class LiveApp:
         self.route: LoadedRoute | None = None
         """None until the first plan for this app is in place."""
         self.slowdown = 1.0
-        """Of the board against its profile, as the control loop last saw it: predictions of the route's times."""
+        """Of the 95th percentile of the route's times against the profile, as the control loop last saw it."""
         self.meter = Meter()
         self.queued = 0
         """Requests waiting or running; written under the queue's lock."""

@@ -52,12 +52,16 @@ class Executor:
     def step(self, job: Job) -> bool:
         """Run the job's next block, and the exit after it; True when the job ends there."""
         assert job.route is not None, "start() comes before step()"
-        blocks = job.route.blocks
+        blocks, block = job.route.blocks, job.next_block
         began_s = self._clock.now_s()
-        job.tensor = blocks[job.next_block].run(job.tensor)
-        leaves = job.passage is not None and job.passage.leaves(job.next_block, job.tensor)
-        job.run_s += self._clock.now_s() - began_s
-        job.next_block += 1
+        job.tensor = blocks[block].run(job.tensor)
+        ended_s = self._clock.now_s()
+        job.blocks_ms.append((ended_s - began_s) * 1e3)
+        job.next_block = block + 1
+        if job.passage is None:
+            return job.next_block == len(blocks)
+        leaves = job.passage.leaves(block, job.tensor)
+        job.heads_ms += (self._clock.now_s() - ended_s) * 1e3
         return leaves or job.next_block == len(blocks)
 
     def finish(self, job: Job) -> tuple[Result, tuple[Array, ...]]:
@@ -69,11 +73,20 @@ class Executor:
         outputs = self._fetched(end.tensors, job.app.outputs)
         now_s = self._clock.now_s()
         latency_ms = (now_s - job.arrived_s) * 1e3
-        run_ms = job.run_s * 1e3
+        run_ms = sum(job.blocks_ms) + job.heads_ms
         met = now_s <= job.deadline_s
         job.app.meter.add(
             Observation(
-                now_s, latency_ms, run_ms, end.expected_p95_ms, met, route.plan, end.exit, end.left, end.evaluated
+                at_s=now_s,
+                latency_ms=latency_ms,
+                run_ms=run_ms,
+                deadline_met=met,
+                blocks_ms=tuple(job.blocks_ms),
+                expected=route.expected,
+                plan=route.plan,
+                exit=end.exit,
+                left=end.left,
+                evaluated=end.evaluated,
             )
         )
         header = Result(
@@ -108,4 +121,4 @@ class Executor:
 def _at_end(job: Job, route: LoadedRoute) -> Departure:
     """Of a route without exits."""
     left = "asked" if job.asked else "end"
-    return Departure(FINAL, left, None, route.accuracy, (job.tensor,), route.expected_p95_ms)
+    return Departure(FINAL, left, None, route.accuracy, (job.tensor,))

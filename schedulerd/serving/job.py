@@ -18,13 +18,14 @@ class Job:
         "array",
         "arrived_s",
         "asked",
+        "blocks_ms",
         "budget_ms",
         "deadline_s",
+        "heads_ms",
         "message_id",
         "next_block",
         "passage",
         "route",
-        "run_s",
         "tensor",
     )
 
@@ -48,5 +49,7 @@ class Job:
         self.tensor: Any = None
         """The output of the last block that ran, in the engine's own form."""
         self.next_block = 0
-        self.run_s = 0.0
-        """Time spent inside blocks and exits."""
+        self.blocks_ms: list[float] = []
+        """Time spent inside each block so far, without exits."""
+        self.heads_ms = 0.0
+        """Time spent at exits."""

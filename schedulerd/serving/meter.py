@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from blockstore.exits import FINAL
+from schedulerd.serving.route import Expected
 
 WINDOW = 512
 """Observations kept per app: half a minute at 15 Hz, and enough for a 95th percentile."""
@@ -21,9 +22,11 @@ class Observation(NamedTuple):
     """From arrival to the reply being ready."""
     run_ms: float
     """Time inside blocks and exits."""
-    expected_p95_ms: float
-    """The profile's sum of 95th percentiles for the blocks and exits that ran, on a quiet board."""
     deadline_met: bool
+    blocks_ms: tuple[float, ...] = ()
+    """Time inside each block that ran."""
+    expected: Expected = ()
+    """Of the route. Not the route itself: that would keep its blocks in memory for as long as it is remembered."""
     plan: int = 0
     """Under which it ran."""
     exit: str = FINAL

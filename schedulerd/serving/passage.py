@@ -28,8 +28,6 @@ class Departure(NamedTuple):
     """Expected of this answer, 0 to 1."""
     tensors: tuple[Any, ...]
     """The engine's: one, or one for each exit that was asked for, in that order."""
-    expected_p95_ms: float
-    """The profile's sum of 95th percentiles for what ran, on a quiet board."""
     evaluated: tuple[tuple[str, bool], ...] = ()
     """As `Observation.evaluated`."""
 
@@ -59,8 +57,8 @@ class PolicyPassage:
     ) -> None:
         """Begin the way.
 
-        Args: exits; deadline_s: on the clock `now_s`, None where no deadline ends the way; now_s; slowdown: present
-        over profiled time.
+        Args: exits; deadline_s: on the clock `now_s`, None where no deadline ends the way; now_s; slowdown: of
+        the 95th percentile, present over profiled time.
         """
         self._slowdown = slowdown
         self._heads = _Heads(exits)
@@ -93,13 +91,13 @@ class PolicyPassage:
 
     def departure(self, tensor: Any, accuracy: float) -> Departure:
         """See `Passage`."""
-        expected_p95_ms, evaluated = self._heads.expected_p95_ms, tuple(self._evaluated)
+        evaluated = tuple(self._evaluated)
         if self._departure is None:
-            return Departure(FINAL, "end", None, accuracy, (tensor,), expected_p95_ms, evaluated)
+            return Departure(FINAL, "end", None, accuracy, (tensor,), evaluated)
         exit_, left, output, confidence = self._departure
         if left != "end":
             accuracy = exit_.curve.accuracy_at(confidence)
-        return Departure(exit_.name, left, _told(confidence), accuracy, (output,), expected_p95_ms, evaluated)
+        return Departure(exit_.name, left, _told(confidence), accuracy, (output,), evaluated)
 
     def _leave(self, exit_: LoadedExit, left: str, output: Any, confidence: float) -> bool:
         self._departure = exit_, left, output, confidence
@@ -137,24 +135,22 @@ class AskedPassage:
             exit_, confidence = self._deepest
             name, told, accuracy = exit_.name, _told(confidence), exit_.curve.accuracy_at(confidence)
         outputs = tuple(self._found[wanted] for wanted in self._asked)
-        return Departure(name, "asked", told, accuracy, outputs, self._heads.expected_p95_ms)
+        return Departure(name, "asked", told, accuracy, outputs)
 
 
 class _Heads:
     """Evaluates heads for one request, with the outputs of the blocks before them, kept for as long as one is taken."""
 
-    __slots__ = ("_kept", "_tensor", "exits", "expected_p95_ms")
+    __slots__ = ("_kept", "_tensor", "exits")
 
     def __init__(self, exits: RouteExits) -> None:
         self.exits = exits
-        self.expected_p95_ms = 0.0
         self._kept: dict[int, Any] = {}
         self._tensor: Any = None
 
     def passed(self, block: int, tensor: Any) -> LoadedExit | None:
         """Take in the output of `block`; its exit, if there is one."""
         exits = self.exits
-        self.expected_p95_ms += exits.block_p95_ms[block]
         self._tensor = tensor
         if self._kept:
             self._kept = {b: kept for b, kept in self._kept.items() if exits.kept_until[b] >= block}
@@ -164,7 +160,6 @@ class _Heads:
 
     def evaluate(self, exit_: LoadedExit) -> tuple[Any, float]:
         """Output and confidence of the exit of the block that has just run."""
-        self.expected_p95_ms += exit_.p95_ms
         *earlier, _ = exit_.inputs
         return exit_.head.run([*(self._kept[block] for block in earlier), self._tensor])
 

@@ -16,6 +16,35 @@ from schedulerd.plan import Route
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedBlock:
+    """What the profile says of one loaded block, on a quiet board and without an exit's head."""
+
+    first: int
+    """Of the model's blocks that it computes."""
+    digests: tuple[str, ...]
+    """Blobs of these blocks: more than one where neighbours were merged into one session."""
+    engine: str
+    median_ms: float
+    """Of a run that follows another one of the same route."""
+    cold_ms: float
+    """Median of a run that follows another route."""
+    p95_ms: float
+
+    @property
+    def last(self) -> int:
+        """Of the model's blocks that it computes."""
+        return self.first + len(self.digests) - 1
+
+    def usual_ms(self, *, alone: bool) -> float:
+        """Of a typical run, where the app is alone on the board or takes turns with others."""
+        return self.median_ms if alone else self.cold_ms
+
+
+Expected = tuple[ExpectedBlock, ...]
+"""Of a route, one for each loaded block."""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedExit:
     """An exit in memory, with what is known of it behind the variants of this route."""
 
@@ -28,8 +57,6 @@ class LoadedExit:
     threshold: float | None
     """Confidence from which a frame leaves; None where the policy does not use this exit."""
     curve: Curve
-    p95_ms: float
-    """The profile's 95th percentile of the head, unscaled."""
     onward_s: float
     """The profile's 95th percentile from here to the output of the next exit, or of the route's end, unscaled."""
 
@@ -40,18 +67,15 @@ class RouteExits:
 
     after: tuple[LoadedExit | None, ...]
     """For each block of the route, the exit after it."""
-    block_p95_ms: tuple[float, ...]
-    """The profile's 95th percentile of each block, unscaled."""
     kept_until: Mapping[int, int]
     """Block whose output the head of a later exit takes -> block of the last such exit."""
 
     @staticmethod
-    def of(exits: Sequence[LoadedExit], block_p95_ms: Sequence[float]) -> RouteExits:
+    def of(exits: Sequence[LoadedExit], blocks: int) -> RouteExits:
         """Exits by rising depth, on a route of so many blocks."""
         by_block = {e.block: e for e in exits}
         return RouteExits(
-            after=tuple(by_block.get(block) for block in range(len(block_p95_ms))),
-            block_p95_ms=tuple(block_p95_ms),
+            after=tuple(by_block.get(block) for block in range(blocks)),
             kept_until={taken: e.block for e in exits for taken in e.inputs if taken < e.block},
         )
 
@@ -77,8 +101,8 @@ class LoadedRoute:
     """Number of the plan that put this route in place."""
     accuracy: float
     """Expected of frames that run to the last step of the policy, 0 to 1."""
-    expected_p95_ms: float
-    """The profile's sum of the blocks' 95th percentiles, unscaled: what the live timings are compared with."""
+    expected: Expected
+    """What the live timings are compared with."""
     exits: RouteExits | None = None
     """None for a route without any."""
     full_accuracy: float = 0.0

@@ -296,7 +296,7 @@ Message = Request | Reply
 
 # Events on events.sock.
 
-EVENT_KINDS = ("plan", "app", "budget", "limit", "pressure", "miss", "exits")
+EVENT_KINDS = ("plan", "app", "budget", "limit", "pressure", "miss", "exits", "merged")
 
 
 @dataclass(frozen=True, slots=True)

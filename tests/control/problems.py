@@ -175,7 +175,7 @@ def random_problem(seed: int, *, apps: int = 2, blocks: int = 3, variants: int =
         lanes=lanes,
         overhead_ms=0.3,
     )
-    return Problem(apps_made, limits, slowdown=rng.choice([1.0, 1.0, 1.3]))
+    return Problem(apps_made, limits)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Way:
 
     @cached_property
     def times_ms(self) -> list[float]:
-        """Of each block with the head behind it, unscaled."""
+        """Of each block with the head behind it."""
         return [o.latency_ms + (self.policy.heads_ms[b] if self.policy else 0.0) for b, o in enumerate(self.options)]
 
     @cached_property
@@ -255,7 +255,7 @@ def wait_ms(problem: Problem, chosen: Chosen, position: int) -> float:
 
     waits_ms = []
     for due_ms in (own_ms, *(due_after(p, own_ms)[1] for p in (position, *left))):
-        times_ms = {p: [problem.slowdown * ms for ms in chosen[p].times_ms] for p in (position, *left)}
+        times_ms = {p: chosen[p].times_ms for p in (position, *left)}
         counts = {p: due_after(p, due_ms)[0] for p in times_ms}
         counts[position] -= 1
         first_ms = sum(count * sum(times_ms[p]) for p, count in counts.items())
@@ -266,15 +266,15 @@ def wait_ms(problem: Problem, chosen: Chosen, position: int) -> float:
 
 def figures(problem: Problem, chosen: Chosen) -> tuple[tuple[float, ...], float, float]:
     """Excesses in order of rank, weighted loss, and expected time of one choice, straight from their definitions."""
-    limits, slow = problem.limits, problem.slowdown
+    limits = problem.limits
     pairs = list(zip(problem.apps, chosen, strict=True))
     memory = sum({digest: size for way in chosen for digest, size in way.blobs.items()}.values())
-    busy = sum(a.app.rate_hz * slow * way.expected_ms for a, way in pairs) / 1e3
+    busy = sum(a.app.rate_hz * way.expected_ms for a, way in pairs) / 1e3
     floors, misses = 0.0, dict.fromkeys(range(10, 0, -1), 0.0)
     for position, (app, way) in enumerate(pairs):
         best = app.full_accuracy - max(0.0, _least_drop(app))
         floors += max(0.0, min(app.app.accuracy_floor, best) - 1e-9 - (app.full_accuracy - way.drop))
-        p95 = slow * way.p95_ms + wait_ms(problem, chosen, position) + limits.overhead_ms
+        p95 = way.p95_ms + wait_ms(problem, chosen, position) + limits.overhead_ms
         misses[app.app.priority] += max(0.0, p95 / app.app.budget_ms - 1.0)
     excesses = (
         floors,

@@ -13,11 +13,12 @@ from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
 from schedulerd.config import LimitsConfig
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.damping import DampingSettings
+from schedulerd.control.holdings import LOAD_TIMEOUT_S
 from schedulerd.control.loop import ControlLoop, LoopSettings, Outlets
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.solvers import Answer as SolverAnswer
 from schedulerd.control.solvers import make_solver
-from schedulerd.control.switcher import LOAD_TIMEOUT_S, Switcher
+from schedulerd.control.switcher import Switcher
 from schedulerd.plan import App
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.events import Asked, Joined
@@ -71,7 +72,9 @@ class Stage:
         self.damaged: set[str] = set()
         self.stuck = False
         self.freed = threading.Event()
-        self.switcher = Switcher(self._load, self._load, self.clock, lambda: self.clock.advance(LOAD_TIMEOUT_S))
+        self.switcher = Switcher(
+            lambda digest, _: self._load(digest), self._load, self.clock, lambda: self.clock.advance(LOAD_TIMEOUT_S)
+        )
         self.answers: list[Any] = []
         self.replies: list[tuple[bytes, Any]] = []
         self.events: list[Any] = []
@@ -116,10 +119,18 @@ class Stage:
 
     def frames(self, app: LiveApp, run_ms: float, count: int = 20) -> None:
         """`count` answered requests that took `run_ms` inside the blocks, during the last moments."""
-        assert app.route is not None
         for _ in range(count):
             self.clock.advance(0.01)
-            app.meter.add(Observation(self.clock.now_s(), run_ms, run_ms, app.route.expected_p95_ms, True))
+            self.frame(app, run_ms)
+
+    def frame(self, app: LiveApp, run_ms: float) -> None:
+        """A request that is answered now and took `run_ms` inside the blocks, each as slow as the others."""
+        assert app.route is not None
+        expected = app.route.expected
+        whole_ms = sum(b.median_ms for b in expected)
+        blocks_ms = tuple(run_ms * b.median_ms / whole_ms for b in expected)
+        met = run_ms <= app.spec.budget_ms
+        app.meter.add(Observation(self.clock.now_s(), run_ms, run_ms, met, blocks_ms, expected, app.route.plan))
 
     def kinds(self) -> list[str]:
         return [event.kind for event in self.events]

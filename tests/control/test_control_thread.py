@@ -11,7 +11,8 @@ from typing import cast
 import pytest
 
 from schedulerd.clock import SystemClock
-from schedulerd.control.loop import ControlLoop, ControlThread
+from schedulerd.control.loop import ControlLoop
+from schedulerd.control.thread import ControlThread
 from schedulerd.serving.events import Event
 
 PATIENCE_S = 10.0

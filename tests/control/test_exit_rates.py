@@ -9,7 +9,7 @@ from schedulerd.serving.meter import Observation
 
 
 def observation(plan: int, *evaluated: tuple[str, bool]) -> Observation:
-    return Observation(0.0, 1.0, 1.0, 1.0, True, plan=plan, evaluated=evaluated)
+    return Observation(0.0, 1.0, 1.0, True, plan=plan, evaluated=evaluated)
 
 
 def test_only_what_the_present_route_evaluated_counts() -> None:

@@ -42,7 +42,6 @@ class Watched:
                     at_s,
                     1.0,
                     1.0,
-                    1.0,
                     True,
                     plan=4,
                     exit="exit1" if left else FINAL,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from schedulerd.control.correction import Correction
 from schedulerd.control.loop import RETRY_S
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.events import Joined, Left
-from schedulerd.serving.meter import Observation
+from schedulerd.serving.route import ExpectedBlock
 from schedulerd.wire.messages import (
     Answer,
     Code,
@@ -23,7 +23,8 @@ from schedulerd.wire.messages import (
     ShowPlan,
     Status,
 )
-from tests.control.stage import MB, Stage
+from tests.control.stage import MB, ROWS, Stage
+from tests.control.tables import table_of
 
 
 @pytest.fixture
@@ -97,15 +98,105 @@ def test_blocks_that_run_slower_than_their_profile_bring_a_new_plan(stage: Stage
     stage.frames(app, run_ms=25.0)
     stage.loop.turn([])
     assert route(app) in ("Ab", "aB", "ab")
-    assert stage.kinds()[-2:] == ["pressure", "plan"]
-    assert "2.5 times" in stage.events[-1].body["cause"]
+    told = [event for event in stage.events if event.kind in ("pressure", "plan")]
+    assert [event.kind for event in told] == ["plan", "pressure", "plan"]
+    assert "2.5 times" in told[-1].body["cause"]
 
 
-def test_a_drift_that_changes_no_route_makes_no_plan(stage: Stage) -> None:
+def test_a_drift_that_changes_no_route_makes_no_plan_and_is_in_what_is_predicted(stage: Stage) -> None:
     app = stage.join(budget_ms=500.0)
     stage.frames(app, run_ms=25.0)
     stage.loop.turn([])
     assert stage.loop.plan.number == 1
+    assert stage.loop.plan.apps[0].latency_ms == 25.0
+
+
+def test_a_drift_too_small_for_a_plan_is_in_what_is_predicted(stage: Stage) -> None:
+    app = stage.join(budget_ms=500.0)
+    stage.frames(app, run_ms=11.0)
+    stage.loop.turn([])
+    (planned,) = stage.ask(ShowPlan(3)).result["apps"]
+    assert planned["latency_ms"] == pytest.approx(11.0)
+    assert "pressure" not in stage.kinds()
+
+
+def test_the_plan_is_shown_with_what_was_measured_since_it_is_in_place(stage: Stage) -> None:
+    app = stage.join(budget_ms=500.0)
+    stage.frames(app, run_ms=40.0)
+    stage.clock.advance(60.0)
+    stage.loop.turn([])
+    (planned,) = stage.ask(ShowPlan(3)).result["apps"]
+    assert planned["measured_p50_ms"] is planned["measured_p95_ms"] is planned["measured_mean_ms"] is None
+    stage.frames(app, run_ms=10.0, count=19)
+    stage.frames(app, run_ms=14.0, count=2)
+    (planned,) = stage.ask(ShowPlan(4)).result["apps"]
+    assert (planned["measured_p50_ms"], planned["measured_p95_ms"]) == (10.0, 14.0)
+    assert planned["measured_mean_ms"] == pytest.approx(218 / 21)
+    assert [(b["block"], b["ms"], b["measured_ms"]) for b in planned["blocks"]] == [
+        ("first", 5.0, 5.0),
+        ("second", 5.0, 5.0),
+    ]
+    assert {(b["source"], b["uncertainty"]) for b in planned["blocks"]} == {("measured", 0.0)}
+    stage.ask(SetBudget(5, "cam", 8.0))
+    (planned,) = stage.ask(ShowPlan(6)).result["apps"]
+    assert planned["measured_p50_ms"] is None, "the route is another one"
+
+
+def test_blocks_that_run_merged_are_shown_together(stage: Stage) -> None:
+    app = stage.join(budget_ms=500.0)
+    assert app.route is not None
+    merged = ExpectedBlock(0, ("A", "B"), "onnxruntime", 10.0, 10.0, 10.0)
+    app.route = replace(app.route, blocks=app.route.blocks[:1], expected=(merged,))
+    stage.frames(app, run_ms=9.5)
+    (planned,) = stage.ask(ShowPlan(3)).result["apps"]
+    (block,) = planned["blocks"]
+    assert (block["block"], block["variant"], block["ms"]) == ("first to second", "original+original", 9.5)
+    assert block["measured_ms"] == 9.5
+
+
+def test_status_says_how_the_board_runs_against_its_profile(stage: Stage) -> None:
+    app = stage.join(budget_ms=500.0)
+    for _ in range(8):
+        stage.frames(app, run_ms=9.0, count=4)
+        stage.frames(app, run_ms=15.0, count=1)
+    status = stage.ask(Status(1)).result
+    assert (status["slowdown"], status["slowdown_p95"]) == (0.9, 1.5)
+
+
+# A profile that is not the last word.
+
+
+def test_rows_that_were_measured_since_are_planned_with(stage: Stage) -> None:
+    """The second block turns out to be slower than was predicted of it, and the budget no longer met."""
+    app = stage.join(budget_ms=12.0)
+    assert route(app) == "AB"
+    slower = [replace(row, latency_ms=9.0, latency_p95_ms=9.0) if row.digest == "B" else row for row in ROWS]
+    stage.loop.use_table(table_of(*slower))
+    stage.loop.turn([])
+    assert route(app) == "Ab"
+    assert stage.ask(ShowPlan(3)).result["cause"] == "more of the store has been measured"
+
+
+def test_a_route_that_stays_is_compared_with_the_new_rows(stage: Stage) -> None:
+    app = stage.join(budget_ms=500.0)
+    pinned = app.route
+    stage.loop.use_table(table_of(*(replace(row, latency_ms=4.0) for row in ROWS)))
+    stage.loop.turn([])
+    assert app.route is not None
+    assert [b.median_ms for b in app.route.expected] == [4.0, 4.0]
+    assert app.route is not pinned
+    assert (stage.loop.plan.number, app.route.plan) == (1, 1)
+    assert stage.loop.plan.apps[0].latency_ms == 8.0
+
+
+def test_a_blob_that_turned_out_to_be_unusable_makes_way(stage: Stage) -> None:
+    app = stage.join(budget_ms=500.0)
+    stage.loop.use_table(table_of(*(row for row in ROWS if row.digest != "A")))
+    stage.loop.turn([])
+    assert route(app) == "aB"
+    stage.clock.advance(5.0)
+    stage.loop.turn([])
+    assert route(app) == "aB"
 
 
 def test_a_better_plan_that_was_put_off_comes_when_the_running_one_has_stood_long_enough(stage: Stage) -> None:
@@ -115,7 +206,6 @@ def test_a_better_plan_that_was_put_off_comes_when_the_running_one_has_stood_lon
     assert route(app) != "AB"
     # All at once the board is quiet; once that is believed nothing drifts any more, and nobody asks for anything.
     stage.frames(app, run_ms=1.0, count=40)
-    stage.loop._correction = Correction(1.0, stage.clock.now_s())
     stage.loop.turn([])
     stage.clock.advance(1.1)
     stage.loop.turn([])
@@ -223,7 +313,7 @@ def test_an_app_of_few_frames_is_seen_to_be_slow(stage: Stage) -> None:
     assert app.route is not None
     for _ in range(12):
         stage.clock.advance(0.5)
-        app.meter.add(Observation(stage.clock.now_s(), 40.0, 40.0, app.route.expected_p95_ms, False))
+        stage.frame(app, run_ms=40.0)
         stage.loop.turn([])
     assert stage.loop.plan.number > 1
     assert route(app) != "AB"
@@ -256,7 +346,7 @@ def test_a_store_without_usable_blocks_is_a_store_fault(stage: Stage) -> None:
 def test_misses_are_told_once(stage: Stage) -> None:
     app = stage.join()
     assert app.route is not None
-    app.meter.add(Observation(stage.clock.now_s(), 90.0, 9.0, 10.0, False))
+    stage.frame(app, run_ms=90.0)
     stage.loop.turn([])
     stage.loop.turn([])
     assert [e.body for e in stage.events if e.kind == "miss"] == [{"app": "cam", "missed": 1, "missed_in_all": 1}]

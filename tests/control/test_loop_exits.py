@@ -61,7 +61,6 @@ def frames(stage: Stage, app: LiveApp, count: int, confident: int) -> None:
                 stage.clock.now_s(),
                 5.0,
                 5.0,
-                5.0,
                 True,
                 plan=app.route.plan,
                 exit="exit1" if left else FINAL,

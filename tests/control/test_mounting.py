@@ -15,7 +15,7 @@ from tests.control.tables import table_of
 from tests.serving.parts import AddBlock, SureHead
 
 P95_MS = {"a": 2.0, "b": 4.0, "c": 8.0, "d": 0.5, "e": 0.25}
-TABLE = table_of(*(Row(digest, "onnxruntime", 1, ms / 2, ms, 1000) for digest, ms in P95_MS.items()))
+TABLE = table_of(*(Row(d, "onnxruntime", 1, ms / 2, ms, 1000, cold_ms=0.625 * ms) for d, ms in P95_MS.items()))
 CATALOGUE = Catalogue({"m": EXITING}, TABLE, "onnxruntime")
 BOTH = ExitPolicy("both", (("exit1", 0.5), ("exit2", 0.5), (FINAL, 0.0)))
 
@@ -42,8 +42,17 @@ def exits_of(route: LoadedRoute) -> list[LoadedExit]:
 def test_a_route_without_heads_has_no_exits() -> None:
     route = mount(NO_EXITS, heads="")
     assert route.exits is None
-    assert (route.expected_p95_ms, route.accuracy, route.plan) == (14.0, 0.8, 3)
+    assert (route.accuracy, route.plan) == (0.8, 3)
     assert route.offered() == ("final",)
+
+
+def test_a_route_knows_what_the_profile_expects_of_each_block() -> None:
+    first, second, third = mount().expected
+    assert [(b.first, b.last, b.digests, b.engine) for b in (first, second)] == [
+        (0, 0, ("a",), "onnxruntime"),
+        (1, 1, ("b",), "onnxruntime"),
+    ]
+    assert (third.median_ms, third.cold_ms, third.p95_ms) == (4.0, 5.0, 8.0)
 
 
 def test_every_exit_stands_after_its_block_with_what_its_head_takes() -> None:
@@ -51,8 +60,6 @@ def test_every_exit_stands_after_its_block_with_what_its_head_takes() -> None:
     assert route.exits is not None
     assert [e and e.name for e in route.exits.after] == ["exit1", "exit2", None]
     assert [e.inputs for e in exits_of(route)] == [(0,), (0, 1)]
-    assert [e.p95_ms for e in exits_of(route)] == [0.5, 0.25]
-    assert route.exits.block_p95_ms == (2.0, 4.0, 8.0)
     assert route.offered() == ("exit1", "exit2", "final")
 
 

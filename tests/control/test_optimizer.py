@@ -295,11 +295,11 @@ def test_memory_comes_before_budgets() -> None:
 
 
 def test_an_overloaded_board_gets_the_fastest_routes() -> None:
-    """Everything runs at a third of its speed: the cap cannot be kept, and nobody dawdles."""
-    plan = solve(replace(two_apps(utilisation_cap=0.3), slowdown=3.0), HIGHS, 1)
-    assert [a.latency_ms for a in plan.apps] == pytest.approx([18.0, 18.0])
+    """The cap cannot be kept, and nobody dawdles."""
+    plan = solve(two_apps(utilisation_cap=0.1), HIGHS, 1)
+    assert [a.latency_ms for a in plan.apps] == pytest.approx([6.0, 6.0])
     assert [e.limit for e in plan.broken] == ["utilisation"]
-    assert plan.utilisation == pytest.approx(0.36)
+    assert plan.utilisation == pytest.approx(0.12)
 
 
 @pytest.mark.parametrize("seed", [7, 9, 15])

@@ -17,7 +17,7 @@ from schedulerd.control.recheck import violations
 from schedulerd.plan import Plan
 from tests.control.problems import ROOMY, app_options, graded, policy_option, random_problem, with_policies
 
-PROBLEM = Problem((app_options("cam", graded("cam")), app_options("door", graded("door"))), ROOMY, slowdown=1.5)
+PROBLEM = Problem((app_options("cam", graded("cam")), app_options("door", graded("door"))), ROOMY)
 PLAN = plan_of(choose(PROBLEM, [[0, 1, 2], [1, 0, 0]]))
 
 
@@ -75,13 +75,13 @@ def test_they_agree_where_deadlines_coincide(seed: int) -> None:
             rerouted(digests=("blob-cam0v0", "blob-cam1v1", "stale")),
             "cam: block 2 has no variant 'cam2v2' with blob stale",
         ),
-        (changed(latency_ms=1.0), "cam: latency_ms is 13.5, the plan says 1"),
+        (changed(latency_ms=1.0), "cam: latency_ms is 9, the plan says 1"),
         (changed(latency_p95_ms=float("nan")), "cam: latency_p95_ms"),
         (changed(accuracy=0.9), "cam: accuracy is 0.87, the plan says 0.9"),
         (changed(memory_bytes=1), "cam: memory_bytes is 9000000"),
         (changed(utilisation=0.0), "cam: utilisation"),
         (changed(miss_ms=2.0), "cam: miss_ms is 0, the plan says 2"),
-        (changed(block_ms=(6.0, 4.5, 4.5)), "cam: block_ms[2] is 3, the plan says 4.5"),
+        (changed(block_ms=(4.0, 3.0, 3.0)), "cam: block_ms[2] is 2, the plan says 3"),
         (replace(PLAN, memory_bytes=1), "plan: memory_bytes is 20000000"),
         (replace(PLAN, memory_limit_bytes=1), "plan: memory_limit_bytes"),
         (replace(PLAN, utilisation=0.0), "plan: utilisation"),
@@ -119,14 +119,14 @@ def left_by(**fields: Any) -> Plan:
         (left_by(heads=("head1", "head0")), "cam: the route has 2 heads"),
         (leaving(exit_shares=(1.0,)), "cam: there are 1 exit shares for 2 steps"),
         (leaving(exit_shares=(0.5, 0.5)), "cam: exit_shares[0] is 0.25, the plan says 0.5"),
-        # Blocks of 4 and 3 ms with a head of 0.5 ms each, at 1.5 times their profile; 3 in 4 frames run the second.
-        (leaving(latency_ms=10.5), "cam: latency_ms is 12, the plan says 10.5"),
-        (leaving(expected_ms=12.0), "cam: expected_ms is 10.6875, the plan says 12"),
-        (leaving(utilisation=0.12), "cam: utilisation is 0.106875, the plan says 0.12"),
+        # Blocks of 4 and 3 ms with a head of 0.5 ms each; 3 in 4 frames run the second.
+        (leaving(latency_ms=7.0), "cam: latency_ms is 8, the plan says 7"),
+        (leaving(expected_ms=8.0), "cam: expected_ms is 7.125, the plan says 8"),
+        (leaving(utilisation=0.08), "cam: utilisation is 0.07125, the plan says 0.08"),
         (leaving(accuracy=0.89), "cam: accuracy is 0.86, the plan says 0.89"),
         (leaving(memory_bytes=7_000_000), "cam: memory_bytes is 8000000, the plan says 7000000"),
         (leaving(latency_p95_ms=1.0), "cam: latency_p95_ms is "),
-        (replace(LEAVING, utilisation=0.0), "plan: utilisation is 0.271875"),
+        (replace(LEAVING, utilisation=0.0), "plan: utilisation is 0.18125"),
         (replace(LEAVING, memory_bytes=1), "plan: memory_bytes is 19000000"),
     ],
 )
@@ -148,9 +148,9 @@ def tightened(limit: str) -> Problem:
     cam = PROBLEM.apps[0]
     tighter: dict[str, Callable[[], Problem]] = {
         "memory": lambda: replace(PROBLEM, limits=replace(ROOMY, memory_bytes=19_000_000)),
-        "utilisation": lambda: replace(PROBLEM, limits=replace(ROOMY, utilisation_cap=0.2)),
+        "utilisation": lambda: replace(PROBLEM, limits=replace(ROOMY, utilisation_cap=0.15)),
         "budget:cam": lambda: replace(
-            PROBLEM, apps=(replace(cam, app=replace(cam.app, budget_ms=20.0)), PROBLEM.apps[1])
+            PROBLEM, apps=(replace(cam, app=replace(cam.app, budget_ms=13.0)), PROBLEM.apps[1])
         ),
         "floor:cam": lambda: replace(
             PROBLEM, apps=(replace(cam, app=replace(cam.app, accuracy_floor=0.89)), PROBLEM.apps[1])

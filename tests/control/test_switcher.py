@@ -11,7 +11,8 @@ import pytest
 from blockprofiles.record import Row
 from blockstore.exits import NO_EXITS, ExitPolicy
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.switcher import LOAD_TIMEOUT_S, LoadFailed, LoadTimedOut, Switcher
+from schedulerd.control.holdings import LOAD_TIMEOUT_S, LoadFailed, LoadTimedOut
+from schedulerd.control.switcher import Switcher
 from schedulerd.plan import EMPTY_PLAN, AppPlan, Plan, Route, difference
 from schedulerd.serving.apps import LiveApp
 from tests.control.exiting import EXITING
@@ -49,7 +50,7 @@ class Stage:
         self.plan = EMPTY_PLAN
         self.apps: dict[str, LiveApp] = {}
 
-    def _load(self, digest: str) -> Any:
+    def _load(self, digest: str, row: Row) -> Any:
         if digest in self.damaged:
             raise ValueError("bad magic")
         if digest in self.stuck:
@@ -221,4 +222,40 @@ def test_the_expected_time_of_a_route_comes_from_the_profile(stage: Stage) -> No
     stage.go(plan_of(1, cam="ab"))
     route = stage.apps["cam"].route
     assert route is not None
-    assert route.expected_p95_ms == 4.0
+    assert sum(block.p95_ms for block in route.expected) == 4.0
+
+
+class TestThreads:
+    """Blobs are loaded with the engine and threads of their rows."""
+
+    def test_a_blob_is_loaded_as_its_row_says(self, stage: Stage) -> None:
+        rows: list[Row] = []
+        stage.switcher = Switcher(
+            lambda digest, row: rows.append(row) or stage._load(digest, row),  # type: ignore[func-returns-value]
+            stage._load_head,
+            stage.clock,
+            lambda: None,
+        )
+        stage.catalogue = catalogue_of(threads=2)
+        stage.go(plan_of(1, cam="a"))
+        assert [(row.digest, row.threads) for row in rows] == [("a", 2)]
+        stage.switcher.close()
+
+    def test_a_route_that_stays_is_renewed_when_its_rows_name_other_threads(self, stage: Stage) -> None:
+        """Both forms are in memory until the last request on the old one has ended."""
+        stage.go(plan_of(1, cam="ab"))
+        old = stage.apps["cam"].route
+        assert old is not None
+        old.pins.take()
+        stage.catalogue = catalogue_of(threads=2)
+        stage.go(plan_of(2, cam="ab"))
+        assert stage.apps["cam"].route is not old
+        assert stage.switcher.states() == {"live": 2, "draining": 2}
+        old.pins.release()
+        stage.switcher.tidy(2 * MB, size)
+        assert stage.switcher.states() == {"live": 2}
+
+
+def catalogue_of(threads: int) -> Catalogue:
+    """Each blob runs best with so many threads."""
+    return replace(CATALOGUE, table=table_of(*(replace(row, threads=threads) for row in CATALOGUE.table.rows)))

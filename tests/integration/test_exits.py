@@ -48,7 +48,7 @@ class Stand:
             table_of(*(Row(digest, "onnxruntime", 1, 1.0, 1.0, 1000) for digest in model.digests())),
             "onnxruntime",
         )
-        load = lambda digest: self.engine.load(files.path(digest))  # noqa: E731 - one line each
+        load = lambda digest, _: self.engine.load(files.path(digest))  # noqa: E731 - one line each
         load_head = lambda digest: self.engine.load_head(files.path(digest))  # noqa: E731
         self.switcher = Switcher(load, load_head, SystemClock(), lambda: None)
         self.plan = EMPTY_PLAN

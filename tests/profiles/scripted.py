@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from blockprofiles.conditions import Conditions
+from blockprofiles.record import Row
+from blockprofiles.table import Unusable
 from blockstore.block import ORIGINAL, Artifact, Block, Exit, Model, TensorSpec, Variant
 from blockstore.exits import ANY_UPSTREAM, Curve, CurvePoint, CurveSet
 
@@ -26,6 +30,55 @@ class Clock:
     def __call__(self) -> float:
         """The time now."""
         return self.now_s
+
+
+@dataclass
+class ScriptedOthers:
+    """What other programs take: each look finds the next of `shares`, and the last for ever after."""
+
+    shares: Sequence[float | None] = (0.0,)
+    looks: int = 0
+
+    def look(self) -> float | None:
+        """The share of the time before."""
+        self.looks += 1
+        return self.shares[min(self.looks, len(self.shares)) - 1]
+
+    def restart(self) -> None:
+        """Nothing is kept."""
+
+
+def quiet() -> Conditions:
+    """Of a board where nothing else runs."""
+    return Conditions(max(os.sched_getaffinity(0)), ScriptedOthers())
+
+
+class Ledger:
+    """A listener that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[str | None] = []
+        self.checkpoints: list[tuple[Row, ...]] = []
+        self.faults: list[Unusable] = []
+        self.shares: list[float] = []
+        self.lefts_s: list[float | None] = []
+
+    def begin(self, digest: str | None) -> None:
+        """See `Listener`."""
+        self.begun.append(digest)
+
+    def rows(self, rows: Sequence[Row]) -> None:
+        """See `Listener`."""
+        self.checkpoints.append(tuple(rows))
+
+    def fault(self, unusable: Unusable) -> None:
+        """See `Listener`."""
+        self.faults.append(unusable)
+
+    def progress(self, share: float, left_s: float | None) -> None:
+        """See `Listener`."""
+        self.shares.append(share)
+        self.lefts_s.append(left_s)
 
 
 @dataclass
@@ -66,6 +119,7 @@ class ScriptedEngine:
     blocks: Mapping[str, ScriptedBlock]
     load_seconds: float = 0.0
     name: str = "scripted"
+    threads: int = 1
     loaded: list[str] = field(default_factory=list)
     heads: dict[str, ScriptedHead] = field(default_factory=dict)
     """The last copy of each."""

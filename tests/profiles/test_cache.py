@@ -1,4 +1,4 @@
-"""Profiles on disk: a board is measured once, and again when it must be."""
+"""Profiles on disk: what is wrong with the file is said, and nobody is kept from serving by it."""
 
 from __future__ import annotations
 
@@ -8,133 +8,114 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from blockprofiles.cache import load_or_measure, table_path
+from blockprofiles.cache import Cache, empty, joined
+from blockprofiles.contention import Contention, Point, Slowdown
 from blockprofiles.device import Device
-from blockprofiles.table import Table
-from blockstore.block import Model
-from tests.profiles.scripted import Clock, ScriptedEngine, engine_of, model_of
+from blockprofiles.record import FOREIGN, PREDICTED, Row
+from blockprofiles.table import Table, Unusable
 
 DEVICE = Device("Cortex-A76", "aarch64", 4, None, 2**32, "scripted", "1.0", 1)
-NET = model_of(("a", "b"), ("c",))
-SECONDS = {"a": 0.001, "b": 0.002, "c": 0.003, "d": 0.004}
 
 
-def profile(
-    folder: Path, *models: Model, engine: ScriptedEngine | None = None, device: Device = DEVICE, force: bool = False
-) -> tuple[Table, ScriptedEngine]:
-    """The profile from `folder`, and the engine that measured what it lacked."""
-    engine = engine or engine_of(Clock(), SECONDS)
-    table = load_or_measure(
-        models or (NET,),
-        engine,
-        Path,
-        cache_directory=folder,
-        threads=1,
-        now=engine.clock,
-        device=device,
-        force=force,
-    )
-    return table, engine
+def row(digest: str, samples: int = 1, **changes: object) -> Row:
+    """A measured row."""
+    measured = Row(digest, "scripted", 1, 1.0, 2.0, 1000, tuple(1.0 for _ in range(samples)))
+    return replace(measured, **changes)  # type: ignore[arg-type]  # names of fields, which mypy cannot follow
 
 
-def test_the_second_start_measures_nothing(tmp_path: Path) -> None:
-    """And finds the same table."""
-    first, _ = profile(tmp_path / "profiles")
-    second, engine = profile(tmp_path / "profiles")
-    assert engine.loaded == []
-    assert second == first
-    assert first.row("c").latency_ms == pytest.approx(3.0)
+def table(*rows: Row) -> Table:
+    """A table of this device."""
+    return Table(DEVICE, rows, "2026-01-01T00:00:00+00:00")
 
 
-def test_a_new_model_is_measured_alone(tmp_path: Path) -> None:
-    """The rows there are stay as they were."""
-    first, _ = profile(tmp_path)
-    both, engine = profile(tmp_path, NET, model_of(("d",), name="new"))
-    assert set(engine.loaded) == {"d"}
-    assert both.row("a") == first.row("a")
-    assert both.row("d").latency_ms == pytest.approx(4.0)
-    assert Table.load(table_path(tmp_path, DEVICE)) == both
+def saved(folder: Path, *rows: Row, device: Device = DEVICE) -> Path:
+    """The file of a profile on disk."""
+    cache = Cache(folder, device)
+    cache.save(replace(table(*rows), device=device))
+    return cache.path
 
 
-def test_what_is_lacking_gets_its_share_of_the_budget(tmp_path: Path) -> None:
-    """One blob of four takes about a quarter of the ten seconds."""
-    profile(tmp_path)
-    engine = engine_of(Clock(), SECONDS)
-    engine.blocks["d"].wobble = 0.9
-    engine.blocks["d"].seconds = 0.05
-    begin_s = engine.clock()
-    profile(tmp_path, NET, model_of(("d",), name="new"), engine=engine)
-    assert 2.4 < engine.clock() - begin_s < 2.7
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    saved(tmp_path, row("a"))
+    with capture_logs() as logs:
+        assert Cache(tmp_path, DEVICE).load() == table(row("a"))
+    assert logs == []
 
 
-def test_another_device_is_measured_anew_and_both_are_kept(tmp_path: Path) -> None:
-    """A store may travel between boards, and a governor may be switched to and fro."""
-    profile(tmp_path)
-    faster = replace(DEVICE, governor="performance")
-    table, engine = profile(tmp_path, device=faster)
-    assert set(engine.loaded) == {"a", "b", "c"}
-    assert table.device == faster
-    assert len(list(tmp_path.glob("*.json"))) == 2
+def test_a_device_that_was_never_measured_has_an_empty_table(tmp_path: Path) -> None:
+    assert Cache(tmp_path / "none", DEVICE).load() == empty(DEVICE)
 
 
-def test_force_measures_what_is_known(tmp_path: Path) -> None:
-    """After a change that the fingerprint does not show."""
-    profile(tmp_path)
-    slower = engine_of(Clock(), {digest: 2 * seconds for digest, seconds in SECONDS.items()})
-    table, _ = profile(tmp_path, engine=slower, force=True)
-    assert table.row("a").latency_ms == pytest.approx(2.0)
-    assert Table.load(table_path(tmp_path, DEVICE)) == table
-
-
-@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\x00"])
-def test_a_damaged_file_is_set_aside_and_made_again(tmp_path: Path, damage: bytes) -> None:
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\x00", b"[" * 100_000])
+def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: bytes) -> None:
     """With a warning; what was in it is not lost."""
-    profile(tmp_path)
-    path = table_path(tmp_path, DEVICE)
+    path = saved(tmp_path, row("a"))
     path.write_bytes(damage)
     with capture_logs() as logs:
-        table, engine = profile(tmp_path)
-    assert set(engine.loaded) == {"a", "b", "c"}
-    assert Table.load(path) == table
+        assert Cache(tmp_path, DEVICE).load() == empty(DEVICE)
+    assert not path.exists()
     assert path.with_suffix(".damaged").read_bytes() == damage
     assert [(log["event"], log["log_level"]) for log in logs] == [("profile_set_aside", "warning")]
 
 
 def test_the_table_of_another_device_under_this_name_is_set_aside(tmp_path: Path) -> None:
     """Somebody copied the file of another board."""
-    profile(tmp_path, device=replace(DEVICE, cores=8))
-    (copied,) = tmp_path.glob("*.json")
-    copied.rename(table_path(tmp_path, DEVICE))
-    table, engine = profile(tmp_path)
-    assert engine.loaded
-    assert table.device == DEVICE
+    saved(tmp_path, row("a"), device=replace(DEVICE, cores=8)).rename(Cache(tmp_path, DEVICE).path)
+    with capture_logs() as logs:
+        assert Cache(tmp_path, DEVICE).load() == empty(DEVICE)
+    assert "cores 8, here 4" in logs[0]["reason"]
 
 
-def test_a_table_that_cannot_be_kept_is_used_all_the_same(tmp_path: Path) -> None:
+def test_after_an_update_it_says_what_differs_and_what_to_do(tmp_path: Path) -> None:
+    """The nearest of the tables that are there, which stay."""
+    saved(tmp_path, row("a"), device=replace(DEVICE, engine_version="0.9", cores=8))
+    before = saved(tmp_path, row("a"), device=replace(DEVICE, engine_version="0.9"))
+    with capture_logs() as logs:
+        assert Cache(tmp_path, DEVICE).load().rows == ()
+    (log,) = logs
+    assert (log["event"], log["differs"]) == ("profile_of_another_device", "engine_version '0.9', here '1.0'")
+    assert log["file"] == str(before)
+    assert "--import" in log["remedy"]
+    assert before.exists()
+
+
+def test_a_table_that_cannot_be_kept_is_told_once(tmp_path: Path) -> None:
     """The place of the folder is taken by a file."""
     (tmp_path / "profiles").write_text("in the way")
+    cache = Cache(tmp_path / "profiles", DEVICE)
     with capture_logs() as logs:
-        table, _ = profile(tmp_path / "profiles")
-    assert table.row("a").latency_ms == pytest.approx(1.0)
+        assert cache.load() == empty(DEVICE)
+        cache.save(table(row("a")))
+        cache.save(table(row("a"), row("b")))
     assert [log["event"] for log in logs] == ["profile_unreadable", "profile_not_kept"]
+    assert str(tmp_path / "profiles") in logs[1]["remedy"]
 
 
-def test_a_board_that_was_busy_is_told(tmp_path: Path) -> None:
-    """The times stand, with the remedy."""
-    engine = engine_of(Clock(), SECONDS)
-    for block in engine.blocks.values():
-        block.wobble = 4.0
-    with capture_logs() as logs:
-        profile(tmp_path, engine=engine)
-    assert [log["event"] for log in logs] == ["profile_disturbed"]
-    assert "schedulerd profile --force" in logs[0]["remedy"]
+def test_rows_that_another_process_saved_meanwhile_are_kept(tmp_path: Path) -> None:
+    """A person measures while the daemon does so in the background."""
+    first, second = Cache(tmp_path, DEVICE), Cache(tmp_path, DEVICE)
+    first.load()
+    second.load()
+    second.save(table(row("a", samples=5), row("b")))
+    first.save(table(row("a", samples=2), row("c")))
+    found = Cache(tmp_path, DEVICE).load()
+    assert {r.digest: len(r.samples_ms) for r in found.rows} == {"a": 5, "b": 1, "c": 1}
 
 
-def test_a_variant_that_fails_is_told_and_has_no_row(tmp_path: Path) -> None:
-    """The rest is there; the next start tries again, for the blob may have been mended."""
-    with capture_logs() as logs:
-        table, _ = profile(tmp_path, model_of(("a", "rotten"), ("c",)))
-    assert table.missing(["a", "rotten", "c"]) == ("rotten",)
-    assert "variant pruned-1 is left out" in logs[0]["reason"]
-    _, engine = profile(tmp_path, model_of(("a", "rotten"), ("c",)))
-    assert "rotten" in engine.loaded
+def test_what_nobody_else_has_changed_is_replaced(tmp_path: Path) -> None:
+    """Measuring anew replaces long measurements by what was measured now."""
+    cache = Cache(tmp_path, DEVICE)
+    cache.save(table(row("a", samples=5)))
+    cache.save(table(row("a", samples=2)))
+    assert len(cache.load().row("a").samples_ms) == 2
+
+
+def test_of_two_tables_the_better_known_rows_are_taken() -> None:
+    predicted, partly = row("a", source=PREDICTED, samples_ms=()), row("b", samples=9, complete=False)
+    mine = table(predicted, partly, row("f", source=FOREIGN), row("u"))
+    theirs = replace(table(row("a"), row("b"), row("u")), unusable=(Unusable("u", "it hangs"),))
+    curve = Contention(lanes=(Point(1.0, Slowdown()),))
+    found = joined(mine, replace(theirs, contention=curve))
+    assert set(found.rows) == {row("a"), row("b")}
+    assert [u.digest for u in found.unusable] == ["u"]
+    assert found.contention == curve

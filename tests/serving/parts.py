@@ -13,7 +13,7 @@ from blockstore.exits import ANY_UPSTREAM, FINAL, Curve, CurvePoint, ExitPolicy
 from schedulerd.plan import App, Route
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.job import Job
-from schedulerd.serving.route import LoadedExit, LoadedRoute, RouteExits
+from schedulerd.serving.route import Expected, ExpectedBlock, LoadedExit, LoadedRoute, RouteExits
 
 FRAME = TensorSpec("uint8", (2, 2, 1))
 LOGITS = TensorSpec("float32", (2, 2, 1))
@@ -72,6 +72,7 @@ class NumpyEngine:
     """An `Engine` whose tensors are arrays; its blocks are made by the tests."""
 
     name = "onnxruntime"
+    threads = 1
 
     def version(self) -> str:
         return "0"
@@ -89,9 +90,15 @@ class NumpyEngine:
         return tensor
 
 
-def route_of(*blocks: Any, plan: int = 1, name: str = "r") -> LoadedRoute:
+def expected_of(blocks: int) -> Expected:
+    """Of blocks that take 1 ms each, whatever ran before them."""
+    return tuple(ExpectedBlock(n, (f"r{n}",), "onnxruntime", 1.0, 1.0, 1.0) for n in range(blocks))
+
+
+def route_of(*blocks: Any, plan: int = 1, name: str = "r", expected: Expected | None = None) -> LoadedRoute:
     names = tuple(f"{name}{n}" for n in range(len(blocks)))
-    return LoadedRoute(Route("m", names, names), blocks, plan, accuracy=0.9, expected_p95_ms=1.0)
+    expected = expected_of(len(blocks)) if expected is None else expected
+    return LoadedRoute(Route("m", names, names), blocks, plan, accuracy=0.9, expected=expected)
 
 
 CURVE = Curve(ANY_UPSTREAM, (CurvePoint(0.0, 1.0, 0.6, 1.0), CurvePoint(0.5, 0.5, 0.9, 0.8)))
@@ -105,12 +112,9 @@ def exit_of(
     *,
     inputs: tuple[int, ...] = (),
     onward_ms: float = 0.0,
-    p95_ms: float = 0.25,
 ) -> LoadedExit:
     """The exit `exit1` after block 0, `exit2` after block 1 and so on."""
-    return LoadedExit(
-        f"exit{block + 1}", block, inputs or (block,), head, threshold, CURVE, p95_ms, onward_s=onward_ms * 1e-3
-    )
+    return LoadedExit(f"exit{block + 1}", block, inputs or (block,), head, threshold, CURVE, onward_s=onward_ms * 1e-3)
 
 
 def route_with(*exits: LoadedExit, blocks: Sequence[Any], plan: int = 1) -> LoadedRoute:
@@ -124,8 +128,8 @@ def route_with(*exits: LoadedExit, blocks: Sequence[Any], plan: int = 1) -> Load
         tuple(blocks),
         plan,
         accuracy=0.95,
-        expected_p95_ms=float(len(blocks)),
-        exits=RouteExits.of(exits, [1.0] * len(blocks)),
+        expected=expected_of(len(blocks)),
+        exits=RouteExits.of(exits, len(blocks)),
     )
 
 

@@ -31,6 +31,22 @@ def test_a_request_runs_every_block_and_the_reply_tells_time_and_route() -> None
     assert header.queue_ms == pytest.approx(3)
 
 
+def test_every_block_is_timed_beside_what_was_expected_of_it() -> None:
+    clock = FakeClock()
+    route = route_of(AddBlock(1, lambda: clock.advance(0.002)), AddBlock(2, lambda: clock.advance(0.005)))
+    app = live_app(route=route)
+    job = job_for(app, arrived_s=clock.now_s())
+    executor = Executor(NumpyEngine(), clock)
+    executor.start(job)
+    executor.step(job)
+    clock.advance(0.5)  # another request's block
+    executor.step(job)
+    executor.finish(job)
+    (observation,) = app.meter.since(0.0)
+    assert observation.blocks_ms == pytest.approx((2.0, 5.0))
+    assert observation.expected is route.expected
+
+
 def test_a_network_with_several_outputs_is_answered_with_one_tensor_for_each() -> None:
     app = live_app(route=route_of(FlatBlock()), outputs=(TensorSpec("float32", (3,)), TensorSpec("float32", (1, 1))))
     job = job_for(app)

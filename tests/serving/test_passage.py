@@ -102,11 +102,15 @@ def test_the_accuracy_of_an_early_answer_is_that_of_frames_as_confident(confiden
     assert header.accuracy == pytest.approx(accuracy)
 
 
-def test_what_was_expected_is_that_of_the_blocks_and_heads_that_ran() -> None:
-    """Otherwise frames that leave early would look like a board that has become quicker."""
-    exits = exit_of(0, SureHead(0.1), p95_ms=0.25), exit_of(1, SureHead(0.9), p95_ms=0.5)
-    _, _, job = run(route_with(*exits, blocks=blocks(4)))
-    assert observed(job).expected_p95_ms == 2.75
+def test_the_blocks_that_ran_are_timed_one_by_one_and_without_their_heads() -> None:
+    clock = FakeClock()
+    heads = [SureHead(confidence, watch=lambda: clock.advance(0.003)) for confidence in (0.1, 0.9)]
+    exits = exit_of(0, heads[0]), exit_of(1, heads[1])
+    route = route_with(*exits, blocks=blocks(4, clock, ms=2))
+    _, _, job = run(route, clock=clock)
+    assert observed(job).blocks_ms == pytest.approx((2, 2))
+    assert observed(job).run_ms == pytest.approx(10)
+    assert observed(job).expected is route.expected
 
 
 def test_time_in_heads_counts_as_time_in_blocks() -> None:

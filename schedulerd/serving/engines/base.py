@@ -27,6 +27,8 @@ class Engine(Protocol):
 
     name: str
     """`onnxruntime` or `torch`: the `Artifact.engine` it runs."""
+    threads: int
+    """Inside one operator."""
 
     def version(self) -> str:
         """Version of the library underneath; part of the device's fingerprint."""

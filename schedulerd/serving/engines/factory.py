@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from schedulerd.errors import ConfigError
 from schedulerd.serving.engines.base import Engine
 
@@ -15,12 +18,25 @@ def make_engine(name: str, threads: int = 1) -> Engine:
 
         return OnnxEngine(threads)
     if name == "torch":
-        try:
+        with _told_how_to_get_it():
             from schedulerd.serving.engines.torch import TorchEngine
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"the torch engine needs {error.name}, which is not installed: pip install 'schedulerd[torch]' "
-                "or choose the engine onnxruntime"
-            ) from error
         return TorchEngine(threads)
     raise ConfigError(f"engine {name!r} is unknown; choose one of {', '.join(ENGINES)}")
+
+
+def make_torch_on_arrays(threads: int = 1) -> Engine:
+    """Torch as an alternate to onnxruntime. `ConfigError` where it is not installed."""
+    with _told_how_to_get_it():
+        from schedulerd.serving.engines.torch import TorchOnArrays
+    return TorchOnArrays(threads)
+
+
+@contextmanager
+def _told_how_to_get_it() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the torch engine needs {error.name}, which is not installed: pip install 'schedulerd[torch]' "
+            "or name only onnxruntime in [engine]"
+        ) from error

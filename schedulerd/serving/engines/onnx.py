@@ -107,8 +107,8 @@ class OnnxEngine:
         return np.ascontiguousarray(array)
 
     def fetch(self, tensor: Array) -> Array:
-        """The tensor itself: it is an array already, and owns its memory also when its session is gone."""
-        return tensor
+        """The tensor itself, or a C-contiguous copy: what comes from a session is an array that owns its memory."""
+        return np.ascontiguousarray(tensor)
 
     def _session(self, path: Path) -> ort.InferenceSession:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,70 @@ class TorchEngine:
             raise EngineError(f"torch {self.version()} cannot load {path}: {error}") from error
         return_freed_memory()
         return module
+
+
+class TorchOnArrays:
+    """An alternate to the onnxruntime engine: torch forms on the CPU that take and give arrays.
+
+    Arrays and tensors share their memory. What a convolution gives is channels-last, and so is the array made of it:
+    the next torch block takes it as it is, an onnxruntime session copies it into the order of its dimensions.
+    """
+
+    name = "torch"
+
+    def __init__(self, threads: int = 1) -> None:
+        # Torch's count is of the whole process, so there is one such engine and it has the lane's threads.
+        self._engine = TorchEngine(threads)
+        self.threads = threads
+
+    def version(self) -> str:
+        """As `TorchEngine.version`."""
+        return self._engine.version()
+
+    def load(self, path: Path) -> _ArrayBlock:
+        """As `TorchEngine.load`."""
+        return _ArrayBlock(self._engine.load(path))
+
+    def load_head(self, path: Path) -> _ArrayHead:
+        """As `TorchEngine.load_head`."""
+        return _ArrayHead(self._engine.load_head(path))
+
+    def feed(self, array: Array) -> Array:
+        """The array itself where it is C-contiguous, else a copy that is."""
+        return np.ascontiguousarray(array)
+
+    def fetch(self, tensor: Array) -> Array:
+        """The array in the order of its dimensions."""
+        return np.ascontiguousarray(tensor)
+
+
+@dataclass(frozen=True, slots=True)
+class _ArrayBlock:
+    block: TorchBlock
+
+    def run(self, tensor: Array) -> Array:
+        """As `TorchBlock.run`."""
+        return _array_of(self.block.run(_tensor_of(tensor)))
+
+
+@dataclass(frozen=True, slots=True)
+class _ArrayHead:
+    head: TorchHead
+
+    def run(self, tensors: Sequence[Array]) -> tuple[Array, float]:
+        """As `TorchHead.run`."""
+        output, confidence = self.head.run([_tensor_of(tensor) for tensor in tensors])
+        return _array_of(output), confidence
+
+
+def _tensor_of(array: Array) -> torch.Tensor:
+    """The array's memory; a copy of one that may not be written, such as a frame in its message."""
+    return torch.from_numpy(array if array.flags.writeable else array.copy(order="K"))
+
+
+def _array_of(tensor: torch.Tensor) -> Array:
+    array: Array = tensor.numpy()
+    return array
 
 
 def _shapes(tensors: Sequence[torch.Tensor]) -> str:

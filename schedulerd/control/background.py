@@ -1,0 +1,61 @@
+"""What the control loop does for itself while the apps leave it time: measuring on, and merging neighbouring blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from blockprofiles.table import Table
+from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.improver import Improver
+from schedulerd.control.merger import Merger
+from schedulerd.plan import Plan
+from schedulerd.serving.apps import LiveApp
+
+QUIET_S: Final = 1.0
+"""Without a request for so long nobody wants the board at this moment."""
+SPARE: Final = 0.5
+"""Share of the lanes up to which their cores have time for a trial: it yields to every frame."""
+
+
+class Background:
+    """Called at every turn of the control loop; waits for nothing."""
+
+    def __init__(self, improver: Improver | None, merger: Merger | None) -> None:
+        """Args: improver: of the profile, None where that is not wanted; merger: likewise."""
+        self._improver = improver
+        self._merger = merger
+        self._measuring = False
+
+    def measured(self, apps: Sequence[LiveApp], now_s: float) -> Table | None:
+        """A profile that knows more than the one before, when there is one."""
+        if self._improver is None:
+            return None
+        idle = not any(app.queued or app.meter.since(now_s - QUIET_S) for app in apps)
+        newer = self._improver.tick(idle)
+        self._measuring = self._improver.running
+        return newer
+
+    def merge(
+        self,
+        plan: Plan,
+        apps: Mapping[str, LiveApp],
+        catalogue: Catalogue,
+        memory_limit_bytes: int,
+        publish: Callable[[str, Mapping[str, Any]], None],
+    ) -> None:
+        """Try what may be merged, put in place what is faster, and tell it."""
+        if self._merger is None:
+            return
+        # Two that measure at once would see each other.
+        idle = plan.utilisation <= SPARE and not self._measuring
+        for merged in self._merger.tick(plan, apps, catalogue, idle=idle, memory_limit_bytes=memory_limit_bytes):
+            runs, gain_percent = [str(run) for run in merged.runs], round(100 * merged.gain, 1)
+            publish("merged", {"app": merged.app_id, "blocks": runs, "gain_percent": gain_percent})
+
+    def close(self) -> None:
+        """End what is under way."""
+        if self._improver is not None:
+            self._improver.close()
+        if self._merger is not None:
+            self._merger.close()

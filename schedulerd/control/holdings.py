@@ -1,0 +1,240 @@
+"""What is in memory: variants, heads and merged sessions, each in its state. The loader thread makes them.
+
+The control thread is the only caller; what the loader thread is given touches nothing of this.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from blockstore.assembly import LoadedBlock, LoadedHead
+from blockstore.lifecycle import State, moved
+from blockstore.residency import Resident, evict
+from schedulerd.clock import Clock
+from schedulerd.serving.engines.heap import return_freed_memory
+
+log = structlog.get_logger(__name__)
+
+LOAD_TIMEOUT_S: Final = 20.0
+"""For all blobs of one plan; a loader that takes longer is given up, and the running routes stay."""
+BEAT_S: Final = 0.5
+"""How often the control thread shows that it is alive while it waits for the loader."""
+
+Loaded = LoadedBlock | LoadedHead
+
+
+class LoadFailed(Exception):
+    """Blobs could not be loaded: missing, damaged, or refused by the engine."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"blob {digest[:12]}: {reason}" for digest, reason in reasons.items()))
+        self.reasons = dict(reasons)
+        """What is wrong with each blob, by digest."""
+
+
+class LoadTimedOut(Exception):
+    """The loader was not done in time; nothing is known to be wrong with any blob."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Form:
+    """A blob as it is run: while a route moves from one thread count to another, both forms are in memory."""
+
+    digest: str
+    """Of a merged session, the key of its verdict."""
+    engine: str
+    threads: int
+
+
+@dataclass(slots=True)
+class _Held:
+    """What has left `absent`; `loaded` is None while it is loading."""
+
+    state: State
+    last_used_s: float
+    loaded: Loaded | None = None
+    extra_bytes: int | None = None
+    """Of a merged session; None for a blob, whose size the profile knows."""
+    loading: concurrent.futures.Future[Loaded] | None = None
+
+
+class Holdings:
+    """Everything that is held, in use or kept warm."""
+
+    def __init__(self, clock: Clock, beat: Callable[[], None]) -> None:
+        """Nothing yet; `beat` is called now and then while `fetch` waits for the loader."""
+        self._clock = clock
+        self._beat = beat
+        self._loader = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
+        self._held: dict[Form, _Held] = {}
+
+    def __contains__(self, form: Form) -> bool:
+        return form in self._held
+
+    def __getitem__(self, form: Form) -> Loaded:
+        loaded = self._held[form].loaded
+        assert loaded is not None, "what is asked for has been fetched"
+        return loaded
+
+    def resident_bytes(self, size_bytes: Callable[[str], int]) -> int:
+        """Memory of everything held, in use or kept warm."""
+        return sum(_size_of(form, held, size_bytes) for form, held in self._held.items())
+
+    def states(self) -> dict[str, int]:
+        """How many are in each state."""
+        return dict(Counter(held.state.value for held in self._held.values()))
+
+    def close(self) -> None:
+        """Stop the loader; what it is loading is let go."""
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    # Loading.
+
+    def fetch(self, loads: Mapping[Form, Callable[[], Loaded]]) -> None:
+        """Load what is absent and wait for it. `LoadFailed` and `LoadTimedOut` leave what failed absent."""
+        for form, load in loads.items():
+            self._begin(form, load, None)
+        futures = {form: future for form in loads if (future := self._held[form].loading) is not None}
+        self._await(futures.values())
+        reasons: dict[str, str] = {}
+        late = 0
+        for form, future in futures.items():
+            if not future.done():
+                self._forget(form)
+                late += 1
+            elif (error := future.exception()) is not None:
+                # Whatever a library raises on a damaged file, the app keeps its route and the blob is left out.
+                self._forget(form)
+                reasons[form.digest] = f"{type(error).__name__}: {error}"
+            else:
+                self._take(form, future.result())
+        if reasons:
+            raise LoadFailed(reasons)
+        if late:
+            raise LoadTimedOut(f"{late} of {len(loads)} blobs were not loaded within {LOAD_TIMEOUT_S:g} s")
+
+    def begin_extra(self, form: Form, load: Callable[[], LoadedBlock], extra_bytes: int) -> None:
+        """Load a merged session, without waiting: `taken_extra` tells when it is there."""
+        self._begin(form, load, extra_bytes)
+
+    def taken_extra(self, form: Form) -> bool:
+        """Whether a merged session is loaded; what its load raised is raised once, and it is absent again."""
+        held = self._held[form]
+        if held.loading is None:
+            return True
+        if not held.loading.done():
+            return False
+        if (error := held.loading.exception()) is not None:
+            self._forget(form)
+            raise error
+        self._take(form, held.loading.result())
+        return True
+
+    def _begin(self, form: Form, load: Callable[[], Loaded], extra_bytes: int | None) -> None:
+        state = moved(State.ABSENT, State.LOADING)
+        self._held[form] = _Held(state, self._clock.now_s(), extra_bytes=extra_bytes, loading=self._loader.submit(load))
+
+    def _take(self, form: Form, loaded: Loaded) -> None:
+        held = self._held[form]
+        held.loaded, held.loading = loaded, None
+        held.state = moved(held.state, State.WARM)
+
+    def _await(self, futures: Collection[concurrent.futures.Future[Loaded]]) -> None:
+        until_s = self._clock.now_s() + LOAD_TIMEOUT_S
+        waiting = set(futures)
+        while waiting and self._clock.now_s() < until_s:
+            waiting = concurrent.futures.wait(waiting, timeout=BEAT_S).not_done
+            if waiting:
+                self._beat()
+
+    # States.
+
+    def settle(self, live: Collection[Form], draining: Collection[Form]) -> None:
+        """Bring every state in line with the routes that use it. Merged sessions that none uses any more go at once."""
+        now_s = self._clock.now_s()
+        unused: list[Form] = []
+        for form, held in self._held.items():
+            if held.state is State.LOADING:
+                continue
+            target = State.LIVE if form in live else State.DRAINING if form in draining else State.WARM
+            was_used = held.state in (State.LIVE, State.DRAINING)
+            if was_used or target is State.LIVE:
+                held.last_used_s = now_s
+            for step in _path(held.state, target):
+                held.state = moved(held.state, step)
+            if was_used and target is State.WARM and held.extra_bytes is not None:
+                unused.append(form)
+        self._let_go(unused)
+
+    def let_go_extra(self, form: Form) -> None:
+        """A merged session that was loaded, or is being loaded, is not wanted after all."""
+        if form in self._held and self._held[form].state in (State.LOADING, State.WARM):
+            self._let_go((form,))
+
+    def extra_bytes(self, forms: Iterable[Form]) -> int:
+        """Memory of those of `forms` that are merged sessions."""
+        return sum(self._held[form].extra_bytes or 0 for form in forms)
+
+    def make_room(
+        self,
+        coming: Collection[str],
+        keep: Collection[Form],
+        memory_limit_bytes: int,
+        size_bytes: Callable[[str], int],
+    ) -> int:
+        """Evict what is warm until the rest and `coming`, digests, fit the limit; by how many bytes they do not."""
+        residents = [
+            Resident(
+                digest=_name(form),
+                size_bytes=0 if _is_leaving(held) else _size_of(form, held, size_bytes),
+                # What is merged goes before anything else.
+                last_used_s=held.last_used_s if held.extra_bytes is None else -math.inf,
+                pinned=held.state is not State.WARM or form in keep,
+            )
+            for form, held in self._held.items()
+        ]
+        eviction = evict(residents, sum(map(size_bytes, coming)), memory_limit_bytes)
+        chosen = set(eviction.digests)
+        self._let_go([form for form in self._held if _name(form) in chosen])
+        return eviction.short_bytes
+
+    def _let_go(self, forms: Collection[Form]) -> None:
+        for form in forms:
+            self._forget(form)
+        if forms:
+            return_freed_memory()
+
+    def _forget(self, form: Form) -> None:
+        held = self._held.pop(form)
+        moved(held.state, State.ABSENT)
+        if held.loading is not None:
+            held.loading.cancel()
+
+
+def _name(form: Form) -> str:
+    return f"{form.digest}/{form.engine}/{form.threads}"
+
+
+def _is_leaving(held: _Held) -> bool:
+    """A merged session that goes when the last request on it ends."""
+    return held.extra_bytes is not None and held.state is State.DRAINING
+
+
+def _size_of(form: Form, held: _Held, size_bytes: Callable[[str], int]) -> int:
+    return size_bytes(form.digest) if held.extra_bytes is None else held.extra_bytes
+
+
+def _path(state: State, target: State) -> tuple[State, ...]:
+    """The legal steps from one settled state to another: a live variant becomes warm by way of draining."""
+    if state is target:
+        return ()
+    if state is State.LIVE and target is State.WARM:
+        return (State.DRAINING, State.WARM)
+    return (target,)

@@ -1,0 +1,77 @@
+"""The thread that owns every decision: it turns the control loop when something happens, and on a slow tick."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+
+import structlog
+
+from schedulerd.clock import Clock
+from schedulerd.control.loop import ControlLoop
+from schedulerd.serving.events import Event
+
+log = structlog.get_logger(__name__)
+
+
+def _preempt_nobody() -> None:
+    """Let this thread, and those that it starts, wait for a core when they wake instead of taking it from a frame.
+
+    SCHED_BATCH (sched(7)) keeps the thread's share of the processor. A lower priority would take from that as well, and
+    a thread that holds the interpreter and gets no core holds up every lane.
+    """
+    # A sandbox may forbid it; then it is as before.
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
+
+
+class ControlThread(threading.Thread):
+    """Calls `ControlLoop.turn` with the events that have come in, at least once a tick."""
+
+    def __init__(self, events: queue.SimpleQueue[Event], tick_s: float, clock: Clock) -> None:
+        super().__init__(name="control", daemon=True)
+        self._events = events
+        self._tick_s = tick_s
+        self._clock = clock
+        self._loop: ControlLoop | None = None
+        self._stopped = threading.Event()
+        self.alive_at_s = clock.now_s()
+
+    def attach(self, loop: ControlLoop) -> None:
+        """The loop to call; before `start`."""
+        self._loop = loop
+
+    def beat(self) -> None:
+        """The thread is alive, though in the middle of a turn."""
+        self.alive_at_s = self._clock.now_s()
+
+    def run(self) -> None:
+        """Turn until stopped. A turn that fails is logged, and the next one comes."""
+        assert self._loop is not None
+        _preempt_nobody()
+        while not self._stopped.is_set():
+            self.beat()
+            try:
+                self._loop.turn(self._gather(self._tick_s))
+            except Exception:
+                log.exception("control_fault")
+
+    def stop(self) -> None:
+        """Leave after the present turn."""
+        self._stopped.set()
+
+    def left_over(self) -> list[Event]:
+        """Events that came after the last turn; somebody waits for an answer to each."""
+        return self._gather(0.0)
+
+    def _gather(self, patience_s: float) -> list[Event]:
+        """Everything that is waiting, and if that is nothing, the first that comes within `patience_s`."""
+        gathered: list[Event] = []
+        try:
+            gathered.append(self._events.get(timeout=patience_s))
+            while True:
+                gathered.append(self._events.get_nowait())
+        except queue.Empty:
+            return gathered

@@ -1,0 +1,1 @@
+"""Measuring the store on this board, in a process of its own."""

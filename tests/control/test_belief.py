@@ -1,0 +1,76 @@
+"""A worse board is believed at once, a better one after a while that grows with each disappointment."""
+
+from __future__ import annotations
+
+import pytest
+
+from blockprofiles.contention import Slowdown
+from schedulerd.control.belief import Belief, better, replanned, watched, worse
+from schedulerd.control.correction import Correction, CorrectionSettings
+
+SETTINGS = CorrectionSettings()
+
+
+def even(factor: float) -> Slowdown:
+    return Slowdown(factor, factor)
+
+
+@pytest.mark.parametrize(
+    ("planned", "now", "expected"),
+    [
+        (even(1.0), even(1.1), False),
+        (even(1.0), Slowdown(1.3, 1.0), True),
+        (even(1.0), Slowdown(1.0, 1.3), True),
+        (even(2.0), even(1.5), False),
+        # Within the profile the promise is the profile's.
+        (Slowdown(1.0, 0.6), Slowdown(1.0, 0.9), False),
+    ],
+)
+def test_a_step_up_of_either_kind_is_believed_at_once(planned: Slowdown, now: Slowdown, expected: bool) -> None:
+    assert worse(planned, now, SETTINGS) is expected
+
+
+def looked(belief: Belief, planned: float, slowdown: Slowdown, *at_s: float) -> Belief:
+    for second in at_s:
+        belief = watched(belief, even(planned), Correction(slowdown, second), SETTINGS)
+    return belief
+
+
+@pytest.mark.parametrize(
+    ("slowdown", "until_s", "expected"),
+    [
+        (even(1.5), 0.9, False),
+        (even(1.5), 1.0, True),
+        (even(1.8), 9.0, False),
+        (Slowdown(1.5, 2.0), 1.0, True),
+        (Slowdown(2.0, 1.5), 1.0, True),
+        (Slowdown(1.5, 2.5), 9.0, False),
+    ],
+)
+def test_a_better_board_is_believed_after_a_while(slowdown: Slowdown, until_s: float, expected: bool) -> None:
+    belief = looked(Belief(), 2.0, slowdown, 0.0, until_s)
+    assert better(belief, until_s, SETTINGS) is expected
+
+
+def test_a_look_at_a_loaded_board_begins_the_wait_anew() -> None:
+    belief = looked(looked(looked(Belief(), 2.0, even(1.5), 0.0), 2.0, even(2.0), 0.5), 2.0, even(1.5), 0.9, 1.2)
+    assert not better(belief, 1.2, SETTINGS)
+
+
+def test_each_belief_that_came_too_early_doubles_the_wait() -> None:
+    belief, waits = Belief(), []
+    for second in range(0, 70, 10):
+        belief = replanned(belief, even(1.5), even(1.25), second, SETTINGS)
+        belief = replanned(belief, even(1.25), even(1.5), second + 2.0, SETTINGS)
+        waits.append(belief.wait_s)
+    assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+
+
+def test_a_step_up_long_after_the_last_belief_forgives() -> None:
+    belief = replanned(Belief(wait_s=32.0, believed_at_s=0.0), even(1.25), even(1.5), SETTINGS.regret_s, SETTINGS)
+    assert belief.wait_s == 0.0
+
+
+def test_a_plan_for_the_same_board_changes_no_belief() -> None:
+    belief = Belief(wait_s=4.0, better_since_s=1.0, believed_at_s=0.0)
+    assert replanned(belief, even(1.5), even(1.5), 2.0, SETTINGS) is belief

@@ -1,0 +1,74 @@
+"""Memory that a block keeps, and memory that it needs while it runs."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blockprofiles.bench import Bench, Key, Setting, set_up
+from blockprofiles.listener import Silent
+from blockprofiles.resident import BYTES_PER_BLOCK, arena_bytes, grown_bytes
+from blockprofiles.touched import touched_bytes
+from blockstore.block import Model, TensorSpec
+from schedulerd.serving.engines.onnx import OnnxEngine
+from tests.profiles import tiny
+
+UNTOLD = touched_bytes(lambda: None) is None
+MB = 1_000_000
+
+
+@pytest.mark.skipif(UNTOLD, reason="this kernel does not tell which pages are used")
+def test_pages_that_are_read_or_written_are_counted_whoever_touched_them_before() -> None:
+    """A mapping of 8 MB of which a run touches 3."""
+    with mmap.mmap(-1, 8 * 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
+        pages.write(b"1" * len(pages))
+
+        def run() -> int:
+            return sum(pages[start] for start in range(0, 3 * 2**20, mmap.PAGESIZE))
+
+        nothing = touched_bytes(lambda: None)
+        some = touched_bytes(run)
+    assert nothing is not None
+    assert some is not None
+    assert some - nothing == pytest.approx(3 * 2**20, abs=300_000)
+
+
+def test_without_growth_the_size_of_the_file_is_what_is_known() -> None:
+    """A copy that takes nothing from the allocator, such as one in a file mapping."""
+    assert grown_bytes(lambda: None, 5000) == BYTES_PER_BLOCK + 5000
+
+
+def bench_of(folder: Path, side: int) -> Bench:
+    """One convolution on frames of so many pixels a side, with 8 channels of 4 bytes."""
+    folder.mkdir()
+    files = tiny.Files(folder)
+    spec = TensorSpec("float32", (8, side, side))
+    artifact = files.put(tiny.convolution(np.ones((8, 8, 3, 3), np.float32), side))
+    return set_up_here(tiny.model_of("net", {"only": (spec, spec, [artifact])}), files)
+
+
+def set_up_here(model: Model, files: tiny.Files) -> Bench:
+    """All of a model, loaded."""
+    setting = Setting((OnnxEngine(),), files.path, lambda key: True, lambda digest: False, Silent())
+    bench = set_up(model, setting)
+    assert bench is not None
+    return bench
+
+
+def test_what_a_block_needs_while_it_runs_grows_with_its_tensors(tmp_path: Path) -> None:
+    """At least what it takes and gives: 8 channels of 16 and of 256 pixels a side, 4 bytes each."""
+    (small,) = arena_bytes(bench_of(tmp_path / "small", 16)).values()
+    (large,) = arena_bytes(bench_of(tmp_path / "large", 256)).values()
+    assert 2 * 8 * 16 * 16 * 4 <= small < 0.5 * MB
+    assert 2 * 8 * 256 * 256 * 4 <= large < 8 * MB
+
+
+def test_each_block_of_a_bench_has_its_own_need(tmp_path: Path) -> None:
+    """By what it is run by as well."""
+    files = tiny.Files(tmp_path)
+    model = tiny.model_with_exits(files)
+    needs = arena_bytes(set_up_here(model, files))
+    assert set(needs) == {Key(digest, "onnxruntime", 1) for digest in model.digests()}
