@@ -29,10 +29,10 @@ def test_pages_that_are_read_or_written_are_counted_whoever_touched_them_before(
         def run() -> int:
             return sum(pages[start] for start in range(0, 3 * 2**20, mmap.PAGESIZE))
 
-        nothing = touched_bytes(lambda: None)
-        some = touched_bytes(run)
-    assert nothing is not None
-    assert some is not None
+        # Whatever else this process does meanwhile only adds to it.
+        nothing = min(touched_bytes(lambda: None) or 0 for _ in range(5))
+        some = min(touched_bytes(run) or 0 for _ in range(5))
+    assert nothing > 0
     assert some - nothing == pytest.approx(3 * 2**20, abs=300_000)
 
 
