@@ -33,7 +33,10 @@ def measure(options: Options) -> Mapping[str, Figure]:
         parts: tuple[tuple[tuple[str, ...], Callable[[], Mapping[str, Figure]]], ...] = (
             (costs_routes.FIGURES, partial(costs_routes.measure, store, scratch, options.quick)),
             (costs_regression.FIGURES, partial(costs_regression.measure, scratch / "zoo", options.quick)),
-            (costs_memory.FIGURES, partial(costs_memory.measure, store, scratch / "memory", options.quick)),
+            (
+                costs_memory.FIGURES,
+                partial(costs_memory.measure, store, scratch / "full", options.quick),
+            ),
             (costs_drift.FIGURES, partial(costs_drift.measure, store, scratch / "drift", options.quick)),
         )
         for names, part in parts:

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from benchmarks.costs_routes import MODELS, profiled
 from benchmarks.harness import Figure, Target
 from blockprofiles.bench import random_frame
 from blockprofiles.compose import compose
-from blockprofiles.table import Table
 from blockstore.block import Variant
 from blockstore.store import Store
 from schedulerd.serving.engines.onnx import OnnxEngine
@@ -29,12 +29,13 @@ TIMEOUT_S = 120.0
 FIGURES = ("memory_error_median", "memory_error_p95")
 
 
-def measure(store: Path, table: Table, models: Sequence[str], quick: bool) -> dict[str, Figure]:
-    """Every figure of this file; the routes are spread over `models`."""
+def measure(store: Path, scratch: Path, quick: bool) -> dict[str, Figure]:
+    """Every figure of this file; the routes are spread over the models, the profile is kept in `scratch`."""
+    table, _ = profiled(store, scratch, *(["--quick"] if quick else []))
     draw = np.random.default_rng(5)
     errors = []
     with Store.open(store) as opened:
-        known = [opened.model(name) for name in models]
+        known = [opened.model(name) for name in MODELS]
     for number in range(3 if quick else ROUTES):
         model, other = known[number % len(known)], known[(number + 1) % len(known)]
         route = [str(draw.choice(_digests(block.variants))) for block in model.blocks]
