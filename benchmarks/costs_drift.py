@@ -1,6 +1,6 @@
 """Predictions of a real daemon when the board changes under it: hogs on one and both cores, and half of the clock.
 
-One app sends ResNet-56's frames. Its store has the originals alone, so the route stays and only what is predicted of it
+One app sends MobileNetV2's frames. Its store has the originals alone, so the route stays and only what is predicted of it
 can follow. What `schedctl plan` predicts just before the load, one second and five seconds after it came is compared
 with what requests then really take.
 """
@@ -25,7 +25,7 @@ from benchmarks.harness import Figure, Target
 from blockstore.store import Store
 from schedulerd_client import Client, ControlClient
 
-MODEL = "resnet56"
+MODEL = "mobilenetv2"
 RATE_HZ = 30.0
 CALM_S, LOADED_S = 5.0, 8.0
 SETTLED_S = 1.0
@@ -41,7 +41,7 @@ FIGURES = (
 CONFIG = "[engine]\nthreads_per_lane = 1\nmerge = false\n"
 """Blocks stay as they are measured: what is looked at is the correction."""
 CGROUP = Path("/sys/fs/cgroup/cpu")
-PERIOD_US = 4000
+PERIOD_US = 2000
 """Of the quota by which the clock is halved: short beside a request, so that all of them are slowed alike."""
 
 

@@ -1,7 +1,7 @@
 """Predicted memory of routes beside what a process that serves them really grows by.
 
-Each route is loaded and run in a fresh process, which has run another network before: what the engine needs whatever it
-runs is there by then, as in a daemon.
+Each route is loaded and run in a fresh process, which has run a tiny network before: what the engine needs whatever it
+runs is there by then, as in a daemon, and of the arena next to nothing is.
 """
 
 from __future__ import annotations
@@ -17,63 +17,72 @@ import psutil
 
 from benchmarks.costs_routes import MODELS, profiled
 from benchmarks.harness import Figure, Target
+from benchmarks.networks import add_network
 from blockprofiles.bench import random_frame
 from blockprofiles.compose import compose
 from blockstore.block import Variant
 from blockstore.store import Store
-from schedulerd.serving.engines.onnx import OnnxEngine
+from schedulerd.serving.engines.onnx import OnnxBlock, OnnxEngine
 
 ROUTES = 20
 FRAMES = 20
 TIMEOUT_S = 120.0
+SMALL = "small"
 FIGURES = ("memory_error_median", "memory_error_p95")
 
 
 def measure(store: Path, scratch: Path, quick: bool) -> dict[str, Figure]:
     """Every figure of this file; the routes are spread over the models, the profile is kept in `scratch`."""
     table, _ = profiled(store, scratch, *(["--quick"] if quick else []))
-    draw = np.random.default_rng(5)
-    errors = []
-    with Store.open(store) as opened:
+    small = scratch / "small"
+    with Store.open(store) as opened, Store.open(small, create=True) as made:
         known = [opened.model(name) for name in MODELS]
+        add_network(made, SMALL, 32)
+    draw = np.random.default_rng(5)
+    predicted, grown = [], []
     for number in range(3 if quick else ROUTES):
-        model, other = known[number % len(known)], known[(number + 1) % len(known)]
+        model = known[number % len(known)]
         route = [str(draw.choice(_digests(block.variants))) for block in model.blocks]
-        warm = _digests(other.blocks[-1].variants)[0]
-        grown = _grown_bytes(store, model.name, route, other.name, warm)
-        predicted = compose([table.row(digest) for digest in route], alone=True).memory_bytes
-        errors.append(100 * abs(predicted / grown - 1))
+        predicted.append(compose([table.row(digest) for digest in route], alone=True).memory_bytes)
+        grown.append(_grown_bytes(small, store, model.name, route))
+    errors = [100 * abs(p / g - 1) for p, g in zip(predicted, grown, strict=True)]
+    samples = {"predicted_bytes": predicted, "grown_bytes": grown}
     return {
-        "memory_error_median": Figure(statistics.median(errors), "%", Target("<=", 10), {"errors": errors}),
+        "memory_error_median": Figure(statistics.median(errors), "%", Target("<=", 10), samples),
         "memory_error_p95": Figure(float(np.percentile(errors, 95)), "%", samples={"errors": errors}),
     }
 
 
-def _grown_bytes(store: Path, model: str, route: Sequence[str], other: str, warm: str) -> int:
+def _grown_bytes(small: Path, store: Path, model: str, route: Sequence[str]) -> int:
     """Resident bytes that a fresh process grew by when it loaded and ran `route`."""
-    command = [sys.executable, "-m", "benchmarks.costs_memory", str(store), other, warm, model, *route]
+    command = [sys.executable, "-m", "benchmarks.costs_memory", str(small), str(store), model, *route]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=TIMEOUT_S, check=True)
     return int(done.stdout)
 
 
-def grow(store: Path, other: str, warm: str, name: str, route: Sequence[str]) -> int:
-    """What `_grown_bytes` asks of its process: `warm` is a block of `other` that is run first."""
+def grow(small: Path, store: Path, name: str, route: Sequence[str]) -> int:
+    """What `_grown_bytes` asks of its process."""
     engine = OnnxEngine(threads=1)
-    with Store.open(store) as opened:
-        first, model = opened.model(other), opened.model(name)
-        paths = [opened.path(digest) for digest in route]
-        warming = opened.path(warm)
-    spec = next(block.input for block in first.blocks if warm in _digests(block.variants))
-    kept = engine.load(warming)
-    kept.run(random_frame(spec))
+    warm = _run(engine, small, SMALL, None)
     process = psutil.Process()
     before = process.memory_info().rss
-    chain = [engine.load(path) for path in paths]
+    held = _run(engine, store, name, route)
+    grown = process.memory_info().rss - before
+    assert warm, held
+    return int(grown)
+
+
+def _run(engine: OnnxEngine, store: Path, name: str, route: Sequence[str] | None) -> list[OnnxBlock]:
+    """The loaded blocks of a route (None: the originals), after some frames."""
+    with Store.open(store) as opened:
+        model = opened.model(name)
+        digests = route or [_digests(block.variants)[0] for block in model.blocks]
+        chain = [engine.load(opened.path(digest)) for digest in digests]
     for _ in range(FRAMES):
         tensor = random_frame(model.input)
         for block in chain:
             tensor = block.run(tensor)
-    return int(process.memory_info().rss - before)
+    return chain
 
 
 def _digests(variants: Sequence[Variant]) -> list[str]:
@@ -81,4 +90,4 @@ def _digests(variants: Sequence[Variant]) -> list[str]:
 
 
 if __name__ == "__main__":
-    print(grow(Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:]))
+    print(grow(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:]))

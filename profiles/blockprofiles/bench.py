@@ -34,6 +34,10 @@ class Engine(Protocol):
         """A verified blob as something that runs."""
         ...
 
+    def load_apart(self, path: Path) -> LoadedBlock:
+        """As `load`, but with nothing in memory that blocks share: what it keeps can be weighed."""
+        ...
+
     def load_head(self, path: Path) -> LoadedHead:
         """The verified blob of an exit's head as something that runs."""
         ...
@@ -213,7 +217,7 @@ class _Loader:
             raise CannotRun(f"its output is {shape}, not {(1, *self.block.output.shape)}")
 
         def run_copy() -> LoadedBlock:
-            copy = engine.load(path)
+            copy = engine.load_apart(path)
             copy.run(self.tensor)
             return copy
 

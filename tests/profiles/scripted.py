@@ -136,6 +136,10 @@ class ScriptedEngine:
             raise ValueError(f"{path.name} is rotten")
         return self.blocks[path.name]
 
+    def load_apart(self, path: Path) -> ScriptedBlock:
+        """As `load`."""
+        return self.load(path)
+
     def load_head(self, path: Path) -> ScriptedHead:
         """The block as a head."""
         self.heads[path.name] = ScriptedHead(self.load(path))

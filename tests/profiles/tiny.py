@@ -64,6 +64,24 @@ def identity(shape: tuple[int, ...]) -> bytes:
     return _graph([node("Relu", ["input"], "output")], spec, spec, {})
 
 
+def integer_convolution(channels: int) -> bytes:
+    """A block of one 3x3 convolution of bytes, whose weights engines pack for their kernels; frames of 8 x 8."""
+    constants = {
+        "weights": np.random.default_rng(0).integers(-127, 127, (channels, channels, 3, 3), np.int8),
+        "scale": np.float32(0.01),
+        "zero": np.uint8(128),
+        "even": np.int8(0),
+    }
+    inputs = ["bytes", "scale", "zero", "weights", "scale", "even", "scale", "zero"]
+    nodes = [
+        node("QuantizeLinear", ["input", "scale", "zero"], "bytes"),
+        node("QLinearConv", inputs, "sums", pads=[1, 1, 1, 1]),
+        node("DequantizeLinear", ["sums", "scale", "zero"], "output"),
+    ]
+    spec = TensorSpec("float32", (channels, 8, 8))
+    return _graph(nodes, spec, spec, constants)
+
+
 def two_outputs() -> bytes:
     """A graph that is no block: it has two outputs."""
     nodes = [node("Relu", ["input"], "output"), node("Neg", ["input"], "second")]
@@ -230,8 +248,8 @@ def _value(name: str, spec: TensorSpec) -> Any:
     return onnx.helper.make_tensor_value_info(name, element, ["batch", *spec.shape])
 
 
-def _graph(nodes: list[Any], given: TensorSpec, result: TensorSpec, weights: Mapping[str, Weights]) -> bytes:
-    tensors = [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()]
+def _graph(nodes: list[Any], given: TensorSpec, result: TensorSpec, weights: Mapping[str, Any]) -> bytes:
+    tensors = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
     graph = onnx.helper.make_graph(nodes, "block", [_value("input", given)], [_value("output", result)], tensors)
     return _serialised(graph)
 

@@ -38,6 +38,10 @@ class Engine(Protocol):
         """Load a verified blob. Raises `EngineError` with the file and the reason when it is not loadable."""
         ...
 
+    def load_apart(self, path: Path) -> LoadedBlock:
+        """As `load`, but with nothing in memory that blocks share: what it keeps can be weighed."""
+        ...
+
     def load_head(self, path: Path) -> LoadedHead:
         """Load the verified blob of an exit's head. Raises `EngineError` as `load` does."""
         ...

@@ -98,6 +98,10 @@ class OnnxEngine:
         """Make a session of an ONNX file (0.5 ms for a small block); other Python threads run meanwhile."""
         return OnnxBlock(self._session(path), path)
 
+    def load_apart(self, path: Path) -> OnnxBlock:
+        """As `load`, without the arena: packed INT8 weights lie in it otherwise, and nobody can tell whose they are."""
+        return OnnxBlock(self._session(path, shared=False), path)
+
     def load_head(self, path: Path) -> OnnxHead:
         """Make a session of the ONNX file of a head."""
         return OnnxHead(self._session(path), path)
@@ -110,11 +114,14 @@ class OnnxEngine:
         """The tensor itself, or a C-contiguous copy: what comes from a session is an array that owns its memory."""
         return np.ascontiguousarray(tensor)
 
-    def _session(self, path: Path) -> ort.InferenceSession:
+    def _session(self, path: Path, *, shared: bool = True) -> ort.InferenceSession:
+        options = _options(self.threads)
+        if shared:
+            options.add_session_config_entry("session.use_env_allocators", "1")
+        else:
+            options.enable_cpu_mem_arena = False
         try:
-            session = ort.InferenceSession(
-                path, _options(self.threads), providers=["CPUExecutionProvider"], enable_fallback=0
-            )
+            session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         except Exception as error:  # as above
             raise EngineError(f"onnxruntime {self.version()} cannot load {path}: {error}") from error
         return_freed_memory()
@@ -134,7 +141,6 @@ def _options(threads: int) -> ort.SessionOptions:
     # A waiting worker sleeps; spinning would take the core from another lane.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.add_session_config_entry("session.use_env_allocators", "1")
     # Weights stay outside the arena: an evicted variant's go back to malloc, not into the arena's free list.
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     return options

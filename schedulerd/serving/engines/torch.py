@@ -110,6 +110,10 @@ class TorchEngine:
         """Read the safetensors form of a variant; nothing is unpickled."""
         return TorchBlock(self._module(path), path)
 
+    def load_apart(self, path: Path) -> TorchBlock:
+        """As `load`: torch has no arena on the CPU."""
+        return self.load(path)
+
     def load_head(self, path: Path) -> TorchHead:
         """Read the safetensors form of a head."""
         return TorchHead(self._module(path), path)
@@ -153,6 +157,10 @@ class TorchOnArrays:
     def load(self, path: Path) -> _ArrayBlock:
         """As `TorchEngine.load`."""
         return _ArrayBlock(self._engine.load(path))
+
+    def load_apart(self, path: Path) -> _ArrayBlock:
+        """As `load`."""
+        return self.load(path)
 
     def load_head(self, path: Path) -> _ArrayHead:
         """As `TorchEngine.load_head`."""

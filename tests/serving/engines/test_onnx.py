@@ -114,6 +114,23 @@ def test_blocks_share_their_scratch_memory(engine: OnnxEngine, tmp_path: Path) -
     assert allocated_bytes() - before < 5_000_000
 
 
+def test_packed_weights_are_weighed_and_not_lost_in_the_arena(engine: OnnxEngine, tmp_path: Path) -> None:
+    """A convolution of 0.6 MB of bytes, packed anew for the kernel."""
+    allocated_bytes = allocated_bytes_reader()
+    if allocated_bytes is None:
+        pytest.skip("this C library does not tell what it has handed out")
+    (tmp_path / "blob").write_bytes(tiny.integer_convolution(256))
+    array = np.ones((1, 256, 8, 8), np.float32)
+
+    def kept_bytes() -> int:
+        before = allocated_bytes()
+        block = engine.load_apart(tmp_path / "blob")
+        block.run(array)
+        return allocated_bytes() - before
+
+    assert kept_bytes() == pytest.approx(256 * 256 * 9, rel=0.2)
+
+
 @pytest.mark.parametrize("data", [b"", b"no model" * 100, tiny.stem(8)[:-100]], ids=["empty", "other", "cut off"])
 def test_a_file_that_is_no_model_is_refused_by_name(engine: OnnxEngine, tmp_path: Path, data: bytes) -> None:
     """The error says which file and what onnxruntime found."""
