@@ -1,7 +1,7 @@
 """Predictions of a real daemon when the board changes under it: hogs on one and both cores, and half of the clock.
 
-One app sends MobileNetV2's frames. Its store has the originals alone, so the route stays and only what is predicted of it
-can follow. What `schedctl plan` predicts just before the load, one second and five seconds after it came is compared
+One app sends MobileNetV2's frames. Its store has the originals alone, so the route stays and only what is predicted of
+it can follow. What `schedctl plan` predicts just before the load, one second and five seconds after it came is compared
 with what requests then really take.
 """
 
