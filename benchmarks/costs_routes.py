@@ -40,11 +40,7 @@ OF_A_MODEL = ("median", "p95", "calibrated_median", "peer_median")
 FIGURES = (
     "route_error_median",
     "route_error_p95",
-    *(
-        f"{name}_route_error_{what}"
-        for name in MODELS
-        for what in ("median", "p95", "calibrated_median", "peer_median")
-    ),
+    *(f"{name}_route_error_{what}" for name in MODELS for what in OF_A_MODEL),
     "quick_profile_s",
     "quick_profile_measured",
     "quick_route_error",

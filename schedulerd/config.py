@@ -167,7 +167,7 @@ class LimitsConfig:
         default=None,
         metadata=_about(
             Size(auto=True),
-            'Memory for blocks. "auto" takes `memory_share` of what the board has free.',
+            'Memory for blocks and their activations. "auto" takes `memory_share` of what the board has free.',
             key="memory",
             shown='`"auto"`',
         ),

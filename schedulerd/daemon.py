@@ -30,11 +30,12 @@ from schedulerd import __version__
 from schedulerd.bar import Bar
 from schedulerd.clock import Clock, SystemClock
 from schedulerd.config import Config, service_manager
+from schedulerd.control.announcer import Outlets
 from schedulerd.control.background import Background
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.damping import DampingSettings
 from schedulerd.control.improver import Improver
-from schedulerd.control.loop import ControlLoop, LoopSettings, Outlets
+from schedulerd.control.loop import ControlLoop, LoopSettings
 from schedulerd.control.merger import Merger
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.solvers import make_solver

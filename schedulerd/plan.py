@@ -67,7 +67,7 @@ class AppPlan:
     """Predicted 95th percentile, with the serving overhead and the longest wait for other apps."""
     accuracy: float
     memory_bytes: int
-    """Resident bytes of this route alone; blobs shared with other apps are counted in full here."""
+    """Resident bytes of this route alone, with its activations; what it shares with other apps is counted in full."""
     utilisation: float
     """Share of one lane that the app uses: rate times `expected_ms`."""
     block_ms: tuple[float, ...]
@@ -105,7 +105,7 @@ class Plan:
     """Counts up from 1; 0 is the empty plan before any app has joined."""
     apps: tuple[AppPlan, ...]
     memory_bytes: int
-    """Resident bytes of all routes, equal blobs counted once."""
+    """Resident bytes of all routes: equal blobs counted once, activations once a lane for the block with the most."""
     memory_limit_bytes: int
     utilisation: float
     """Share of all lanes together, 0 to 1 (above 1 cannot be served)."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from blockprofiles.errors import CannotRun
-from blockprofiles.listener import Listener
+from blockprofiles.listener import Listener, begun
 from blockprofiles.resident import grown_bytes
 from blockprofiles.table import Unusable
 from blockstore.assembly import LoadedBlock, LoadedHead
@@ -200,14 +200,12 @@ class _Loader:
         return found
 
     def _try(self, variant: str, key: Key, engine: Engine, artifact: Artifact) -> Candidate | None:
-        self.setting.listener.begin(key.digest)
         try:
-            return self._load(key, engine, artifact)
+            with begun(key.digest, self.setting.listener):
+                return self._load(key, engine, artifact)
         except Exception as error:  # an engine's errors are its own; whatever is wrong with one variant, others go on
             self.setting.leave_out(f"{self.model.name}: block {self.block.index} variant {variant}", key, error)
             return None
-        finally:
-            self.setting.listener.begin(None)
 
     def _load(self, key: Key, engine: Engine, artifact: Artifact) -> Candidate:
         path = self.setting.path_of(key.digest)
@@ -233,21 +231,19 @@ class _HeadLoader:
     outputs: Sequence[Any]
 
     def load_all(self) -> Iterator[HeadCandidate]:
-        engine, listener = self.setting.engines[0], self.setting.listener
+        engine = self.setting.engines[0]
         for exit_ in self.model.exits:
             artifact = exit_.artifact(engine.name)
             key = Key(artifact.digest if artifact else "", engine.name, engine.threads)
             if artifact is None or self.setting.unusable(key.digest) or not self.setting.wanted(key):
                 continue
-            listener.begin(key.digest)
             try:
-                candidate = self._load(exit_, key, engine, artifact)
+                with begun(key.digest, self.setting.listener):
+                    candidate = self._load(exit_, key, engine, artifact)
             except Exception as error:  # as for a variant
                 self.setting.leave_out(f"{self.model.name}: exit {exit_.name} after block {exit_.block}", key, error)
             else:
                 yield candidate
-            finally:
-                listener.begin(None)
 
     def _load(self, exit_: Exit, key: Key, engine: Engine, artifact: Artifact) -> HeadCandidate:
         path = self.setting.path_of(key.digest)

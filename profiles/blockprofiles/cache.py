@@ -30,7 +30,8 @@ class Cache:
         self.path = directory / f"{device.fingerprint}.json"
         self._device = device
         self._seen = _stamp(self.path)
-        self._told = False
+        self.kept = True
+        """Whether the file has what was saved last."""
 
     def load(self) -> Table:
         """What is known of the device: an empty table where that is nothing. A damaged file is set aside."""
@@ -54,11 +55,12 @@ class Cache:
             table = self._with_saved(table)
         try:
             table.save(self.path)
+            self.kept = True
         except (BlockStoreError, OSError) as error:
-            if not self._told:
+            if self.kept:
                 remedy = f"make room in {self.path.parent} or let it be written; until then each start measures again"
                 log.warning("profile_not_kept", reason=str(error), remedy=remedy)
-            self._told = True
+            self.kept = False
         self._seen = _stamp(self.path)
 
     def _with_saved(self, table: Table) -> Table:
@@ -73,7 +75,12 @@ class Cache:
             self.path.replace(self.path.with_suffix(".damaged"))
         except OSError:  # a directory that may not be written: the next start says the same
             aside = None
-        log.warning("profile_set_aside", reason=str(error), kept_as=str(aside or self.path))
+        log.warning(
+            "profile_set_aside",
+            reason=str(error),
+            kept_as=str(aside or self.path),
+            remedy="this device is measured again",
+        )
 
     def _explain_others(self) -> None:
         """Say why a table that was used until now, before an update or in another board, is not used any more."""
@@ -100,11 +107,11 @@ def joined(first: Table, second: Table) -> Table:
     """
     best: dict[tuple[str, str, int, int], Row] = {}
     for row in (*first.rows, *second.rows):
-        key = (row.digest, row.engine, row.threads, row.batch)
-        if row.source != FOREIGN and (key not in best or _worth(row) > _worth(best[key])):
-            best[key] = row
+        if row.source != FOREIGN and (row.key not in best or _worth(row) > _worth(best[row.key])):
+            best[row.key] = row
     merged = replace(first, rows=tuple(best.values())).without(second.unusable)
-    return replace(merged, contention=first.contention if first.contention.lanes else second.contention)
+    curves = max(first.contention, second.contention, key=lambda c: (c.complete, bool(c.lanes)))
+    return replace(merged, contention=curves)
 
 
 def _worth(row: Row) -> tuple[bool, bool, int]:

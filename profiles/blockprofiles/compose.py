@@ -41,8 +41,7 @@ def resident_bytes(rows: Collection[Row], lanes: int = 1) -> int:
     """Memory of all these variants and exits together; equal blobs are loaded once and counted once.
 
     Activations live in one arena for all, which keeps the most that was ever needed: by the one block that needs most,
-    or by as many as run at once on `lanes`.
+    and as often as there are `lanes`, because they may all run it at once.
     """
     loaded = {(row.digest, row.engine, row.threads): row for row in rows}.values()
-    arenas_bytes = sorted((row.arena_bytes for row in loaded), reverse=True)
-    return sum(row.memory_bytes for row in loaded) + sum(arenas_bytes[:lanes])
+    return sum(row.memory_bytes for row in loaded) + lanes * max((row.arena_bytes for row in loaded), default=0)

@@ -30,6 +30,8 @@ class Contention:
     """`load`: lanes that run blocks at once, from 1."""
     others: tuple[Point, ...] = ()
     """`load`: share of all cores that programs of others take, 0 to 1, with one lane running."""
+    complete: bool = False
+    """Whether they were measured for as long as a full profile does; else the next one measures them anew."""
 
     def of_lanes(self, lanes: float) -> Slowdown:
         """With so many lanes at work; 1 where no curve was measured."""

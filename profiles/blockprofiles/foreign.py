@@ -41,7 +41,10 @@ def import_table(source: Path, directory: Path, device: Device) -> Imported:
     Raises `BadTable` where it is none of this version, or has no row that can be used here; OSError where it cannot be
     read or kept.
     """
-    table = Table.load(source)
+    try:
+        table = Table.load(source)
+    except BadTable as error:
+        raise BadTable(f"{error}; export it again on its board: `schedulerd profile --export FILE`") from error
     if table.device == device:
         raise BadTable(f"{source} was measured on this very device; copy it to {directory / device.fingerprint}.json")
     usable = foreign_rows(table, device)
@@ -60,7 +63,7 @@ def imported_tables(directory: Path, device: Device) -> tuple[Table, ...]:
         try:
             tables.append(Table.load(path))
         except (BadTable, OSError) as error:
-            log.warning("imported_profile_unreadable", reason=str(error))
+            log.warning("imported_profile_unreadable", reason=str(error), remedy="import it again, or remove it")
     return tuple(sorted(tables, key=lambda table: _distance(table.device, device)))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 from blockprofiles.record import Row
@@ -43,3 +44,13 @@ class Silent:
 
     def progress(self, share: float, left_s: float | None) -> None:
         """See `Listener`."""
+
+
+@contextmanager
+def begun(digest: str, listener: Listener) -> Iterator[None]:
+    """The listener knows that what is done within is of this blob."""
+    listener.begin(digest)
+    try:
+        yield
+    finally:
+        listener.begin(None)

@@ -91,6 +91,7 @@ def measure_contention(
     return Contention(
         lanes=(Point(1, Slowdown()), *(Point(load.lanes, _slowdown(found[load], alone)) for load in lanes)),
         others=_others(found, others),
+        complete=not effort.designed,
     )
 
 

@@ -57,8 +57,9 @@ def measure(
         engines: the first is the main one, which also runs the exits; the others take and give its tensors.
         path_of: gives the verified file of a digest.
         effort: when enough has been measured.
-        budget_s: shared among the models, loading included; overrun where the least number of rounds takes longer.
-            None: until the effort is satisfied.
+        budget_s: shared among the models, loading included; overrun where the least number of rounds takes longer, by
+            about `Effort.overrun_s` at most: models that are not begun by then have no rows. None: until the effort is
+            satisfied.
         now: counts seconds.
         listener: is told how it goes.
         table: what is known. Measured and complete rows are not measured again; with the samples of incomplete ones it
@@ -74,15 +75,19 @@ def measure(
     def finished(key: Key, batch: int) -> bool:
         return (key, batch) in rows or ((row := known.get((key, batch))) is not None and row.complete)
 
+    plan = _Shares(now, budget_s, listener, len(models) * len(batches))
     setting = Setting(
         engines=engines,
         path_of=path_of,
-        wanted=lambda key: (only is None or key.digest in only) and not all(finished(key, b) for b in batches),
+        wanted=lambda key: (
+            (only is None or key.digest in only)
+            and not all(finished(key, b) for b in batches)
+            and not (rows and plan.overrun(effort.overrun_s))
+        ),
         unusable=unusable.__contains__,
         listener=listener,
     )
     way = Way(effort, now, listener, conditions or conditions_here(now))
-    plan = _Shares(now, budget_s, listener, len(models) * len(batches))
     for model in models:
         bench = set_up(model, setting)
         unusable.update(u.digest for u in setting.found_unusable)
@@ -123,6 +128,10 @@ class _Shares:
         """When the part that begins now is to end: what is left is shared evenly."""
         now_s = self._now()
         return None if self._end_s is None else now_s + (self._end_s - now_s) / (self._count - self._number)
+
+    def overrun(self, by_s: float | None) -> bool:
+        """Whether the time has been up for so long; never where there is no such limit."""
+        return by_s is not None and self._end_s is not None and self._now() >= self._end_s + by_s
 
     def ended(self) -> None:
         """The next part begins."""

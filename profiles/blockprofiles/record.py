@@ -53,6 +53,11 @@ class Row:
     """Whether it was measured for as long as was asked; else the next profile goes on with its samples."""
 
     @property
+    def key(self) -> tuple[str, str, int, int]:
+        """What it is of: blob, engine, threads and batch."""
+        return self.digest, self.engine, self.threads, self.batch
+
+    @property
     def after_others_ms(self) -> float:
         """`cold_ms`, or the nearest that is known to it."""
         return self.latency_ms if self.cold_ms is None else self.cold_ms

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from blockprofiles.allocator import allocated_bytes_reader
+from blockprofiles.listener import Listener, begun
 from blockprofiles.touched import touched_bytes
 
 if TYPE_CHECKING:
@@ -35,16 +36,17 @@ def grown_bytes(run_copy: Callable[[], object], size_bytes: int) -> int:
     return grown if grown > 0 else estimate
 
 
-def arena_bytes(bench: Bench) -> dict[Key, int]:
+def arena_bytes(bench: Bench, listener: Listener) -> dict[Key, int]:
     """What each block and head of `bench` needs while it runs on the frame, beyond what it keeps.
 
     It is what a run touches, less its weights and what every run touches, whatever the block (the interpreter, the
     engine): the least that is left over among all blocks but their tensors. Where the kernel does not tell, the
-    tensors alone, which is the least that it can be.
+    tensors alone, which is the least that it can be. The listener is told each blob that it begins: nothing has run on
+    a frame of this batch before.
     """
     touched_bytes(gc.collect)  # the first count of a process has pages in it that no later one has
     tensors_bytes, beyond_bytes = {}, {}
-    for key, memory_bytes, run, moved_bytes in _runs(bench):
+    for key, memory_bytes, run, moved_bytes in _runs(bench, listener):
         tensors_bytes[key] = moved_bytes
         touched = touched_bytes(run)
         if touched is not None:
@@ -53,19 +55,21 @@ def arena_bytes(bench: Bench) -> dict[Key, int]:
     return {key: max(moved, beyond_bytes.get(key, 0) - common) for key, moved in tensors_bytes.items()}
 
 
-def _runs(bench: Bench) -> Iterator[tuple[Key, int, Callable[[], object], int]]:
+def _runs(bench: Bench, listener: Listener) -> Iterator[tuple[Key, int, Callable[[], object], int]]:
     """Of each block and head: its memory, something that runs it, and the bytes that it takes and gives."""
     tensor, outputs = bench.frame, []
     for candidates in bench.blocks:
         given = tensor
         for candidate in candidates:
-            tensor = candidate.block.run(given)
+            with begun(candidate.key.digest, listener):
+                tensor = candidate.block.run(given)
             moved = nbytes([given, tensor])
             yield candidate.key, candidate.memory_bytes, partial(candidate.block.run, given), moved
         outputs.append(tensor)
     for head in bench.heads:
         taken = [outputs[block] for block in head.inputs]
-        result, _ = head.head.run(taken)
+        with begun(head.key.digest, listener):
+            result, _ = head.head.run(taken)
         yield head.key, head.memory_bytes, partial(head.head.run, taken), nbytes([*taken, result])
 
 

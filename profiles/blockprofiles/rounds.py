@@ -10,7 +10,7 @@ the tensors that it takes there; the others do not, so that the blocks are mostl
 
 Each route is run `PASSES` times in a row. In the first one it finds the caches full of another route, as apps do that
 take turns: that is the cold time. It takes some passes until the caches hold what a route that runs over and over finds
-there. Predicting 40 such routes from the medians of one pass, on one core, erred by (median of ResNet-20, ResNet-56)
+there. Predicting 40 such routes from the medians of one pass, on one thread, erred by (median of ResNet-20, ResNet-56)
 29% and 29% with the first, 2.4% and 11% with the second, 0.5% and 3.5% with the third, 0.4% and 0.7% with the fourth,
 0.3% and 0.7% with the fifth: the last two are the warm times.
 """
@@ -113,15 +113,21 @@ class Rounds:
         rounds, effort = self._rounds(), self.effort
         warm_ms = {key: self.samples.warm_ms[key] for key in self._keys()}
         self.done = rounds >= effort.max_rounds or steady(warm_ms, effort)
-        return self.done or (self._late() and rounds >= effort.min_rounds) or self._tried >= 2 * effort.max_rounds
+        return self.done or (self._late() and rounds >= self._least()) or self._tried >= 2 * effort.max_rounds
 
     def _late(self) -> bool:
         return self.end_s is not None and self.now() >= self.end_s
 
+    def _least(self) -> int:
+        """So many rounds are measured although it is late."""
+        overrun_s = self.effort.overrun_s
+        too_late = overrun_s is not None and self.end_s is not None and self.now() >= self.end_s + overrun_s
+        return 1 if too_late else self.effort.min_rounds
+
     def _last(self) -> bool:
         """Whether the rounds that are not judged yet may be all that is wanted."""
         rounds = self._rounds() + self._pending_rounds
-        return rounds >= (self.effort.min_rounds if self._late() else self.effort.max_rounds)
+        return rounds >= (self._least() if self._late() else self.effort.max_rounds)
 
     def _judge(self) -> None:
         """Keep the rounds since the last time, or throw them away where the machine was busy.

@@ -42,7 +42,7 @@ class Supervisor:
     def __init__(
         self,
         command: Sequence[str],
-        job_of: Callable[[Table], bytes | None],
+        job_of: Callable[[Table, bool], bytes | None],
         keep: Callable[[Table], None],
         *,
         watch: Callable[[Progress], None],
@@ -54,7 +54,8 @@ class Supervisor:
 
         Args:
             command: of a profiler process.
-            job_of: its standard input, for what the table lacks; None when nothing is left to do.
+            job_of: its standard input, for what the table lacks, and whether it is to announce every run, because the
+                one before ended in one that nobody had announced; None when nothing is left to do.
             keep: is given the table whenever more is known.
             watch: is told how far it is, ten times a second and more; what it raises ends the process and passes.
             now: monotonic seconds.
@@ -74,7 +75,7 @@ class Supervisor:
         suspects: set[str] = set()
         unexplained = 0
         for _ in range(MAX_RESTARTS):
-            job = self._job_of(table)
+            job = self._job_of(table, unexplained > 0)
             if job is None or self._over():
                 return table
             try:

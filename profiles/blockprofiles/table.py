@@ -78,7 +78,7 @@ class Table:
 
     def merged(self, rows: Iterable[Row], measured_at: str) -> Table:
         """This table with `rows` added; a row replaces the one of its blob, engine, threads and batch."""
-        newest = {_key(row): row for row in (*self.rows, *rows)}
+        newest = {row.key: row for row in (*self.rows, *rows)}
         return replace(self, rows=tuple(newest.values()), measured_at=measured_at)
 
     def without(self, unusable: Iterable[Unusable]) -> Table:
@@ -130,15 +130,11 @@ class Table:
         try:
             table = Table.from_json(path.read_bytes())
         except BadTable as error:
-            raise BadTable(f"{path}: {error}; remove it and run `schedulerd profile`") from error
+            raise BadTable(f"{path}: {error}") from error
         if device is not None and table.device != device:
             differs = ", ".join(difference(table.device, device))
             raise ForeignTable(f"{path} was measured on another device ({differs})")
         return table
-
-
-def _key(row: Row) -> tuple[str, str, int, int]:
-    return row.digest, row.engine, row.threads, row.batch
 
 
 def _order(row: Row) -> tuple[bool, float]:
@@ -161,7 +157,7 @@ def _device(d: dict[str, Any]) -> Device:
 
 def contention_from(d: dict[str, Any]) -> Contention:
     """Curves from `asdict` of them; raises `BadTable`, KeyError, TypeError or ValueError."""
-    return Contention(_points(d["lanes"]), _points(d["others"]))
+    return Contention(_points(d["lanes"]), _points(d["others"]), bool(d["complete"]))
 
 
 def _points(documents: Iterable[dict[str, Any]]) -> tuple[Point, ...]:

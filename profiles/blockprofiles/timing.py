@@ -49,7 +49,7 @@ def rows_of(
     `way.now`, None for no limit.
     """
     now, began_s = way.now, way.now()
-    made = _Made(bench, batch, arena_bytes(bench), way.conditions)
+    made = _Made(bench, batch, arena_bytes(bench, way.listener), way.conditions)
     rounds = Rounds(bench, way.effort, now, way.conditions.others, _samples_of(bench, known), end_s)
     told_s = began_s
     with on_cores({way.conditions.core}):

@@ -36,6 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--seconds", type=_seconds, metavar="S", help="to measure in: profile.seconds with --quick, else ten times that"
     )
+    parser.add_argument(
+        "--batch", type=_batch, metavar="N", help="time runs of N frames as well; not with --quick, which predicts"
+    )
     parser.add_argument("--force", action="store_true", help="measure what was measured before, too")
     files = parser.add_mutually_exclusive_group()
     files.add_argument("--export", type=Path, metavar="FILE", help="write the profile to a file for other boards")
@@ -64,10 +67,11 @@ def run(args: argparse.Namespace) -> int:
         if args.bring:
             return _bring(args.bring, subject)
         profile = _profile(args, config, subject)
-    if args.export:
-        exported(profile.table).save(args.export.absolute())
     result = Result(subject, profile.table, profile.path, profile.imported)
     print(json.dumps(result.document(), indent=1) if args.json else "\n".join(result.lines()))
+    if args.export:
+        # Last: where that file cannot be written the profile is shown all the same.
+        exported(profile.table).save(args.export.absolute())
     return 0 if result.whole() else 1
 
 
@@ -91,12 +95,16 @@ def _subject(args: argparse.Namespace, config: Config, store: Store) -> Subject:
 def _profile(args: argparse.Namespace, config: Config, subject: Subject) -> Profile:
     from blockprofiles.effort import QUICK, STANDARD, THOROUGH
     from schedulerd.bar import Bar
+    from schedulerd.errors import ConfigError
     from schedulerd.profiling.profile import Manner, Profile
 
+    if args.quick and args.batch:
+        raise ConfigError("--quick measures single frames only: leave it out, or --batch")
     effort = QUICK if args.quick else THOROUGH if args.thorough else STANDARD
     given_s = args.seconds or config.profile.seconds * (1 if args.quick else STANDARD_SHARE)
     budget_s = None if args.thorough and not args.seconds else given_s
-    manner = Manner(effort, budget_s, silence_s=config.profile.silence_s, force=args.force)
+    batches = (1, args.batch) if args.batch else (1,)
+    manner = Manner(effort, budget_s, silence_s=config.profile.silence_s, force=args.force, batches=batches)
     main = subject.engines[0]
     limit = "for as long as it takes" if budget_s is None else f"at most about {budget_s:g} s"
     with Bar(f"measuring on {main.name} {main.version()}, {limit}", sys.stderr) as bar:
@@ -126,6 +134,13 @@ def _threads(text: str) -> int:
     value = int(text)
     if not 1 <= value <= 256:
         raise argparse.ArgumentTypeError(f"{value} threads make no sense; give 1 to 256")
+    return value
+
+
+def _batch(text: str) -> int:
+    value = int(text)
+    if not 2 <= value <= 256:
+        raise argparse.ArgumentTypeError(f"batches of {value} frames make no sense; give 2 to 256")
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from blockprofiles.foreign import origin
 from blockprofiles.record import FOREIGN, MEASURED, Row
@@ -18,14 +18,23 @@ HEADER: Final = ("MODEL", "BLOCK", "VARIANT", "MS", "+-", "COLD MS", "P95", "MEM
 NUMBERS: Final = ("BLOCK", "MS", "+-", "COLD MS", "P95", "MEMORY")
 
 
+class _Place(NamedTuple):
+    """Where in a store a blob is."""
+
+    model: str
+    block: int
+    variant: str | None
+    exit: str | None
+
+
 @dataclass(frozen=True)
 class Result:
     """A finished profile."""
 
     subject: Subject
     table: Table
-    path: Path
-    """Where it is kept."""
+    path: Path | None
+    """Where it is kept; None where that was not possible."""
     imported: Sequence[Table]
 
     def whole(self) -> bool:
@@ -39,7 +48,7 @@ class Result:
             "device": asdict(known.device),
             "fingerprint": known.device.fingerprint,
             "measured_at": known.measured_at,
-            "file": str(self.path),
+            "file": None if self.path is None else str(self.path),
             "contention": asdict(known.contention),
             "rows": list(self._rows()),
         }
@@ -63,8 +72,10 @@ class Result:
         if conditions := conditions_text([row for row in self.table.rows if row.source == MEASURED]):
             yield conditions
         if open_ := len({row["digest"] for row in rows if _is_open(row)}):
-            yield f"{open_} of {len(rows)} could be measured, or for longer: run it again; a daemon does so when idle"
-        yield f"measured {self.table.measured_at}, kept in {self.path}"
+            count = len({row["digest"] for row in rows})
+            yield f"{open_} of {count} blobs could be measured, or for longer: run it again; a daemon does so when idle"
+        kept = "not kept: see the warning" if self.path is None else f"kept in {self.path}"
+        yield f"measured {self.table.measured_at}, {kept}"
 
     def _origins(self, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         """Where foreign rows come from."""
@@ -83,16 +94,24 @@ class Result:
             for block in model.blocks:
                 for variant in block.variants:
                     for artifact in filter(None, map(variant.artifact, engines)):
-                        yield self._row(artifact, model=model.name, block=block.index, variant=variant.name, exit=None)
+                        place = _Place(model.name, block.index, variant.name, None)
+                        yield self._row(artifact, place)
+                        yield from self._of_batches(artifact, place)
             for e in model.exits:
                 if head := e.artifact(engines[0]):
-                    yield self._row(head, model=model.name, block=e.block, variant=None, exit=e.name)
+                    yield self._row(head, _Place(model.name, e.block, None, e.name))
 
-    def _row(self, artifact: Artifact, **place: str | int | None) -> dict[str, Any]:
+    def _row(self, artifact: Artifact, place: _Place) -> dict[str, Any]:
         marked = {u.digest: u.reason for u in self.table.unusable}
         row = self.table.row(artifact.digest) if artifact.digest in self.table else None
         figures = asdict(row) if row else dict.fromkeys(Row.__dataclass_fields__)
-        return {**place, **figures, "digest": artifact.digest, "unusable": marked.get(artifact.digest)}
+        return {**place._asdict(), **figures, "digest": artifact.digest, "unusable": marked.get(artifact.digest)}
+
+    def _of_batches(self, artifact: Artifact, place: _Place) -> Iterator[dict[str, Any]]:
+        """Rows of several frames in one run."""
+        for row in self.table.rows:
+            if row.digest == artifact.digest and row.batch > 1:
+                yield {**place._asdict(), **asdict(row), "unusable": None}
 
 
 def exported(table: Table) -> Table:
@@ -120,7 +139,8 @@ def _is_open(row: dict[str, Any]) -> bool:
 
 
 def _place(row: dict[str, Any]) -> str:
-    return row["variant"] or f"exit {row['exit']}"
+    place = row["variant"] or f"exit {row['exit']}"
+    return place if row["batch"] in (None, 1) else f"{place} x {row['batch']} frames"
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 from blockprofiles.contention import Slowdown
-from schedulerd.control.correction import Correction, CorrectionSettings
+from schedulerd.control.correction import Correction, CorrectionSettings, settled
 from schedulerd.control.factors import promised
 
 
@@ -45,13 +45,22 @@ def better(belief: Belief, now_s: float, settings: CorrectionSettings) -> bool:
     return since_s is not None and now_s - since_s >= max(settings.least_wait_s, belief.wait_s)
 
 
+def believed(belief: Belief, planned: Slowdown, now: Correction, settings: CorrectionSettings) -> Slowdown:
+    """The board to plan for: as it is, but no better than was planned for as long as that is not believed.
+
+    Plans are made for other reasons as well, and none of them may take a better board on trust.
+    """
+    board = settled(now.board)
+    if better(belief, now.at_s, settings):
+        return board
+    return Slowdown(max(planned.median, board.median), max(planned.p95, board.p95))
+
+
 def replanned(before: Belief, planned: Slowdown, board: Slowdown, now_s: float, settings: CorrectionSettings) -> Belief:
     """The belief after a plan for `board` took the place of one for `planned`."""
-    change = math.prod(_changes(planned, board))
-    if change == 1.0:
-        return before
-    if change < 1.0:
-        return replace(before, better_since_s=None, believed_at_s=now_s)
+    if not worse(planned, board, settings):
+        is_better = min(_changes(planned, board)) < 1.0
+        return replace(before, better_since_s=None, believed_at_s=now_s) if is_better else before
     too_early = now_s - before.believed_at_s < settings.regret_s
     wait_s = 2.0 * max(settings.least_wait_s, before.wait_s) if too_early else 0.0
     return Belief(min(wait_s, settings.most_wait_s), None, before.believed_at_s)

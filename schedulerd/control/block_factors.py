@@ -10,9 +10,10 @@ the blob would look as good as its row says again, come back, and so on.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -25,8 +26,11 @@ WINDOW_S: Final = 15.0
 NEWEST: Final = 256
 """Ratios that are kept of a block, at most: the window at 17 Hz."""
 LEAST_RATIOS: Final = 10
-LEAST_SPAN_S: Final = 2.0
+LEAST_SPAN_S: Final = 4.0
 """Fewer ratios, or all from a shorter time, say nothing: they may be of a program that started."""
+MOST_UNCERTAIN: Final = 0.1
+"""Half-width of a factor's 95% interval, relative to it. Beside a hog single blocks wait for a core now this one, now
+that one, and a few such requests make any block look slow and the others quick."""
 LOOK_EVERY_S: Final = 1.0
 FORGET_S: Final = 300.0
 """After this time a blob that was slow, and has not run since, is taken at its row again."""
@@ -138,8 +142,23 @@ def _look(seen: _Seen, now_s: float) -> None:
         weights = {n: seen.expected[n].median_ms for n in medians}
         whole = sum(medians[n] * weights[n] for n in medians) / sum(weights.values())
         route = statistics.median(r.route for r in ratios)
-        seen.factors = {n: _settled(route * median / whole) for n, median in medians.items()}
+        certain = (
+            n
+            for n in medians
+            if _uncertainty([r.route * r.blocks[n] for r in ratios if len(r.blocks) > n]) <= MOST_UNCERTAIN
+        )
+        # Of the others nothing new is known.
+        seen.factors |= {n: _settled(route * medians[n] / whole) for n in certain}
         seen.seen_at_s = ratios[-1].at_s
+
+
+def _uncertainty(values: Sequence[float]) -> float:
+    """Half-width of the 95% interval of their median, relative to it.
+
+    1.57 IQR / sqrt(n): McGill, Tukey and Larsen, "Variations of box plots", The American Statistician 32 (1978).
+    """
+    lower, median, upper = statistics.quantiles(values, n=4)
+    return 1.57 * (upper - lower) / math.sqrt(len(values)) / median
 
 
 def _settled(factor: float) -> float:

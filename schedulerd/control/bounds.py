@@ -12,6 +12,7 @@ from schedulerd.control.cost import (
     TOLERANCE,
     UTILISATION_RANK,
     RouteCost,
+    activation_bytes,
     budget_rank,
     memory_scale,
     policies_of,
@@ -58,7 +59,8 @@ def least_excesses(problem: Problem) -> dict[int, float]:
 
 def _least_memory_bytes(problem: Problem) -> int:
     places = Counter(digest for app in problem.apps for digests in _places(app) for digest in digests)
-    return sum(min(_own_bytes(app, policy, places) for policy in policies_of(app)) for app in problem.apps)
+    blobs_bytes = sum(min(_own_bytes(app, policy, places) for policy in policies_of(app)) for app in problem.apps)
+    return blobs_bytes + activation_bytes(problem.limits, map(_least_cost, problem.apps))
 
 
 def _places(app: AppOptions) -> Iterator[set[str]]:
@@ -89,6 +91,7 @@ def _least_cost(app: AppOptions) -> RouteCost:
         longest_ms=min(cost.longest_ms for cost in costs),
         expected_ms=min(cost.expected_ms for cost in costs),
         accuracy_drop=min(cost.accuracy_drop for cost in costs),
+        arena_bytes=min(cost.arena_bytes for cost in costs),
     )
 
 
@@ -101,6 +104,7 @@ def _ideal(app: AppOptions) -> list[Option]:
             latency_ms=min(o.latency_ms for o in block),
             latency_p95_ms=min(o.latency_p95_ms for o in block),
             memory_bytes=min(o.memory_bytes for o in block),
+            arena_bytes=min(o.arena_bytes for o in block),
             accuracy_drop=min(o.accuracy_drop for o in block),
         )
         for block in app.blocks

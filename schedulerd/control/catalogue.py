@@ -60,6 +60,10 @@ class Catalogue:
         """Resident bytes of one blob."""
         return self.table.row(digest).memory_bytes
 
+    def arena_bytes(self, digest: str) -> int:
+        """What the activations of one blob take while it runs."""
+        return self.table.row(digest).arena_bytes
+
     def measured(self, block: Block) -> tuple[tuple[Variant, Row], ...]:
         """The variants of a block that can be run here and of which something is known, with their quickest rows."""
         found = ((variant, self._rows_of(variant)) for variant in block.variants)
@@ -98,4 +102,12 @@ class Catalogue:
 def _option(variant: Variant, row: Row, block: int, app_id: str, factors: Factors) -> Option:
     """A variant in the form that a row is of."""
     latency_ms, p95_ms = factors.block_ms(app_id, block, row)
-    return Option(variant.name, row.digest, latency_ms, p95_ms, row.memory_bytes, variant.accuracy_drop)
+    return Option(
+        variant=variant.name,
+        digest=row.digest,
+        latency_ms=latency_ms,
+        latency_p95_ms=p95_ms,
+        memory_bytes=row.memory_bytes,
+        arena_bytes=row.arena_bytes,
+        accuracy_drop=variant.accuracy_drop,
+    )

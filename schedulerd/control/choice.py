@@ -13,6 +13,7 @@ from schedulerd.control.cost import (
     TOLERANCE,
     UTILISATION_RANK,
     RouteCost,
+    activation_bytes,
     budget_rank,
     floor_of,
     least_drop,
@@ -56,6 +57,9 @@ class Choice:
     users: Mapping[str, int]
     """How many blocks run each blob, or routes load it as a head."""
     memory_bytes: int
+    """Of all blobs and their activations."""
+    arenas_elsewhere: tuple[int, ...]
+    """For each app, the most that the activations of another one's block or head take."""
     floors: tuple[float, ...]
     """`floor_of` each app."""
     contention: Contention
@@ -75,18 +79,15 @@ class Choice:
         """What is loaded for one app; some may be the same."""
         return _blobs(self.problem.apps[position], self.picks[position], self.policy(position))
 
-    def option(self, position: int, block: int) -> Option:
-        """The chosen option of one block."""
-        return self.problem.apps[position].blocks[block][self.picks[position][block]]
-
     def step(self, step: Step) -> Choice:
         """The choice that differs in one block or policy."""
         picks, policy = self._moved(step)
         users = dict(self.users)
         for blob, change in self._turnover(step):
             users[blob.digest] = users.get(blob.digest, 0) + change
-        costs = _replaced(self.costs, step.position, self.cost_after(step))
-        memory_bytes = self.memory_after(step)
+        cost = self.cost_after(step)
+        costs = _replaced(self.costs, step.position, cost)
+        memory_bytes = self.memory_after(step, cost)
         return Choice(
             problem=self.problem,
             picks=_replaced(self.picks, step.position, picks),
@@ -94,6 +95,7 @@ class Choice:
             costs=costs,
             users=users,
             memory_bytes=memory_bytes,
+            arenas_elsewhere=_arenas_elsewhere(costs),
             floors=self.floors,
             contention=self.contention,
             excesses=_excesses(self.problem, costs, memory_bytes, self.floors, self.contention),
@@ -106,18 +108,17 @@ class Choice:
         policy = policies_of(app)[number]
         return route_cost(_options(app, picks, policy), policy)
 
-    def memory_after(self, step: Step) -> int:
-        """Resident bytes of all routes after a step."""
-        changes: dict[str, int] = {}
-        sizes: dict[str, int] = {}
-        for blob, change in self._turnover(step):
-            changes[blob.digest] = changes.get(blob.digest, 0) + change
-            sizes[blob.digest] = blob.memory_bytes
+    def memory_after(self, step: Step, cost: RouteCost) -> int:
+        """Resident bytes of all routes after a step; `cost` is what the route that it changes costs then."""
+        users: dict[str, int] = {}
         grown_bytes = 0
-        for digest, change in changes.items():
-            before = self.users.get(digest, 0)
-            grown_bytes += sizes[digest] * ((before + change > 0) - (before > 0))
-        return self.memory_bytes + grown_bytes
+        for blob, change in self._turnover(step):
+            before = users.get(blob.digest, self.users.get(blob.digest, 0))
+            users[blob.digest] = after = before + change
+            grown_bytes += blob.memory_bytes * ((after > 0) - (before > 0))
+        others_bytes, before_bytes = self.arenas_elsewhere[step.position], self.costs[step.position].arena_bytes
+        more_bytes = max(others_bytes, cost.arena_bytes) - max(others_bytes, before_bytes)
+        return self.memory_bytes + grown_bytes + self.problem.limits.lanes * more_bytes
 
     def _moved(self, step: Step) -> tuple[tuple[int, ...], int]:
         """Picks and policy of the app that a step changes."""
@@ -130,9 +131,10 @@ class Choice:
         if step.block is None:
             after = _blobs(app, self.picks[step.position], policies_of(app)[step.pick])
             return [*((blob, -1) for blob in self.blobs(step.position)), *((blob, 1) for blob in after)]
-        if step.block >= policy.depth:
+        if not policy.reach[step.block]:
             return []
-        return [(self.option(step.position, step.block), -1), (app.blocks[step.block][step.pick], 1)]
+        options = app.blocks[step.block]
+        return [(options[self.picks[step.position][step.block]], -1), (options[step.pick], 1)]
 
     @property
     def loss(self) -> float:
@@ -163,6 +165,7 @@ def choose(problem: Problem, picks: Sequence[Sequence[int]], policies: Sequence[
         memory_bytes += 0 if blob.digest in users else blob.memory_bytes
         users[blob.digest] = users.get(blob.digest, 0) + 1
     costs = tuple(route_cost(_options(*route), route[-1]) for route in routes)
+    memory_bytes += activation_bytes(problem.limits, costs)
     floors = tuple(floor_of(app) for app in problem.apps)
     contention = contention_of([a.app for a in problem.apps], problem.limits.lanes)
     return Choice(
@@ -172,6 +175,7 @@ def choose(problem: Problem, picks: Sequence[Sequence[int]], policies: Sequence[
         costs=costs,
         users=users,
         memory_bytes=memory_bytes,
+        arenas_elsewhere=_arenas_elsewhere(costs),
         floors=floors,
         contention=contention,
         excesses=_excesses(problem, costs, memory_bytes, floors, contention),
@@ -186,6 +190,11 @@ def _options(app: AppOptions, picks: Sequence[int], policy: PolicyOption) -> tup
 def _blobs(app: AppOptions, picks: Sequence[int], policy: PolicyOption) -> tuple[Blob, ...]:
     """What is loaded for a route."""
     return (*_options(app, picks, policy), *policy.heads)
+
+
+def _arenas_elsewhere(costs: Sequence[RouteCost]) -> tuple[int, ...]:
+    largest = sorted((cost.arena_bytes for cost in costs), reverse=True)[:2]
+    return tuple(largest[cost.arena_bytes == largest[0]] if len(costs) > 1 else 0 for cost in costs)
 
 
 def _excesses(

@@ -56,6 +56,17 @@ class Branch:
     taken: Terms
     """Comes to 1 where the policy is taken, else to 0."""
 
+    @property
+    def heads_arena_bytes(self) -> int:
+        """What the activations of the head take that needs most."""
+        return max((head.arena_bytes for head in self.policy.heads), default=0)
+
+    @property
+    def least_arena_bytes(self) -> int:
+        """What the activations of no route undercut."""
+        blocks_bytes = [min(column.option.arena_bytes for column in block) for block in self.blocks]
+        return max(self.heads_arena_bytes, *blocks_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class AppColumns:
@@ -85,6 +96,10 @@ class AppColumns:
         """What the longest block of no route undercuts."""
         return min(max(min(map(MEDIAN_MS, block)) for block in branch.blocks) for branch in self.branches)
 
+    def least_arena_bytes(self) -> int:
+        """What the activations of no route undercut."""
+        return min(branch.least_arena_bytes for branch in self.branches)
+
     def slowest(self) -> RouteCost:
         """What the cost of no route exceeds."""
         return RouteCost(
@@ -93,6 +108,7 @@ class AppColumns:
             longest_ms=max(map(MEDIAN_MS, self.each())),
             expected_ms=self.most(EXPECTED_MS),
             accuracy_drop=self.most(ACCURACY_DROP),
+            arena_bytes=max(int(arena_bytes) for place in self.arenas() for _, arena_bytes in place),
         )
 
     def loaded(self) -> Iterator[tuple[int | None, str, int, Terms]]:
@@ -106,6 +122,13 @@ class AppColumns:
                     yield b, column.option.digest, column.option.memory_bytes, [(column.take, 1.0)]
             for digest, size_bytes in {head.digest: head.memory_bytes for head in branch.policy.heads}.items():
                 yield None, digest, size_bytes, branch.taken
+
+    def arenas(self) -> Iterator[Terms]:
+        """For each block, and for the heads, what the activations there take; of each one term at most is not 0."""
+        for b in range(len(self.app.blocks)):
+            yield [(column.take, column.option.arena_bytes) for column in self.block(b)]
+        heads = [(branch.taken, branch.heads_arena_bytes) for branch in self.branches if branch.policy.heads]
+        yield [(taken, factor * arena_bytes) for terms, arena_bytes in heads for taken, factor in terms]
 
     def solution(self) -> tuple[list[int], int]:
         """Index of the option that is taken for each block of the problem, and of the policy.

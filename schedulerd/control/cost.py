@@ -1,4 +1,4 @@
-"""What routes take and which limits hold them: latency, waits, utilisation, accuracy floors.
+"""What routes take and which limits hold them: latency, waits, utilisation, memory, accuracy floors.
 
 Everything that decides or reports predicts with the formulas of this file; `recheck` has its own.
 
@@ -23,11 +23,14 @@ With exits, latency and waits are those of a frame that leaves at the last step 
 on the way: a hard frame has a deadline too, and hard frames follow each other. Lanes are shared out by the expected
 path, on which each block and its head count by the share of the frames that come there. Blocks that no frame can reach
 take nothing. A head runs in one go with its block.
+
+Memory is that of all distinct blobs and, once for each lane, what the one with the largest activations needs: they
+live in one arena, which keeps what was ever needed, and one blob may run on all lanes at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import mul
@@ -94,6 +97,8 @@ class RouteCost:
     expected_ms: float
     """Mean over the frames, by where they are expected to leave."""
     accuracy_drop: float
+    arena_bytes: int
+    """Most that the activations of one of its blocks or heads take."""
 
 
 def route_cost(options: Sequence[Option], policy: PolicyOption) -> RouteCost:
@@ -106,6 +111,7 @@ def route_cost(options: Sequence[Option], policy: PolicyOption) -> RouteCost:
         longest_ms=max(times),
         expected_ms=sum(map(mul, times, policy.reach)),
         accuracy_drop=sum(o.accuracy_drop for o in options) + policy.accuracy_drop,
+        arena_bytes=max([o.arena_bytes for o in options] + [head.arena_bytes for head in policy.heads]),
     )
 
 
@@ -129,3 +135,8 @@ def utilisation_of(problem: Problem, costs: Sequence[RouteCost]) -> float:
     """Share of all lanes' time that the apps take at their rates."""
     busy = sum(a.app.rate_hz * c.expected_ms for a, c in zip(problem.apps, costs, strict=True))
     return busy / 1000.0 / problem.limits.lanes
+
+
+def activation_bytes(limits: Limits, costs: Iterable[RouteCost]) -> int:
+    """Memory of the activations of all these routes together."""
+    return limits.lanes * max([cost.arena_bytes for cost in costs], default=0)

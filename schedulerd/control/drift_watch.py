@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from blockprofiles.contention import Contention, Slowdown
-from schedulerd.control.belief import Belief, better, replanned, watched, worse
+from schedulerd.control.belief import Belief, believed, better, replanned, watched, worse
 from schedulerd.control.block_factors import BlockFactors, drifted
 from schedulerd.control.correction import (
     Correction,
@@ -74,17 +75,24 @@ class DriftWatch:
         return self._correction.board
 
     def factors(self) -> Factors:
-        """By what a problem's times are scaled, rounded: small changes of the board make no other problem."""
+        """By what times are scaled to predict this moment, rounded: small changes of the board say nothing new."""
         return Factors(settled(self.board), self._blocks.blobs(), self._blocks.engines(), self._alone)
+
+    def factors_to_plan(self) -> Factors:
+        """The same with the board that is believed in, for a problem that is to be solved."""
+        board = believed(self._belief, self._planned.board, self._correction, self._settings)
+        return replace(self.factors(), board=board)
 
     def causes(self) -> Iterator[str]:
         """What has moved away from what the last problem assumed, by more than is tolerated."""
         planned, settings = self._planned, self._settings
         if worse(planned.board, self.board, settings) or better(self._belief, self._correction.at_s, settings):
             yield _told(settled(self.board))
-        moved = drifted(planned.blobs, self._blocks.blobs())
-        for (app_id, block, _), factor in moved.items():
-            yield f"block {block} of {app_id} takes {factor:g} times what its profile and the board's load come to"
+        moved: dict[str, dict[int, float]] = {}
+        for (app_id, block, _), factor in drifted(planned.blobs, self._blocks.blobs()).items():
+            moved.setdefault(app_id, {})[block] = factor
+        for app_id, by_block in moved.items():
+            yield _told_of_blocks(app_id, by_block)
 
     def planned(self, factors: Factors, now_s: float) -> None:
         """A problem with these factors was solved, whether or not its plan was taken."""
@@ -139,3 +147,12 @@ def _told(board: Slowdown) -> str:
     if typical <= 1 and worst <= 1:
         return "blocks run as profiled again"
     return f"blocks run {typical:g} times their profile, {worst:g} times at the 95th percentile"
+
+
+def _told_of_blocks(app_id: str, by_block: dict[int, float]) -> str:
+    one = len(by_block) == 1
+    numbers, factors = ", ".join(map(str, by_block)), ", ".join(f"{factor:g}" for factor in by_block.values())
+    return (
+        f"block{'' if one else 's'} {numbers} of {app_id} take{'s' if one else ''} {factors} times what "
+        f"{'its' if one else 'their'} profile and the board's load come to"
+    )

@@ -93,7 +93,7 @@ def _savings(choice: Choice) -> Callable[[Step, RouteCost], float]:
 
     def saved(step: Step, new: RouteCost) -> float:
         app, old = choice.problem.apps[step.position].app, choice.costs[step.position]
-        freed = choice.memory_bytes - choice.memory_after(step)
+        freed = choice.memory_bytes - choice.memory_after(step, new)
         busy = app.rate_hz * (old.expected_ms - new.expected_ms) / 1000.0 / limits.lanes
         return (
             of_limit(freed / memory_limit, over.get("memory", 0.0))

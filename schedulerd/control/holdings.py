@@ -87,6 +87,11 @@ class Holdings:
         """Memory of everything held, in use or kept warm."""
         return sum(_size_of(form, held, size_bytes) for form, held in self._held.items())
 
+    def arena_bytes(self, need_bytes: Callable[[str], int]) -> int:
+        """The most that one blob of those which have been loaded needs for its activations, by digest."""
+        loaded = (form for form, held in self._held.items() if held.loaded is not None and held.extra_bytes is None)
+        return max((need_bytes(form.digest) for form in loaded), default=0)
+
     def states(self) -> dict[str, int]:
         """How many are in each state."""
         return dict(Counter(held.state.value for held in self._held.values()))

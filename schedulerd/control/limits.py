@@ -36,7 +36,7 @@ def limits_now(
         snapshot: the present readings.
         configured: `[limits]` of the configuration.
         operator_memory_bytes: what `schedctl limit memory` asked for; None when it asked for nothing.
-        resident_bytes: what our blocks hold already: it is not free any more, and yet ours to use.
+        resident_bytes: what our blocks and their activations hold already: not free any more, and yet ours to use.
         lanes: how many executor lanes share the utilisation.
     """
     known = {

@@ -18,6 +18,7 @@ from blockprofiles.table import Table
 from schedulerd.clock import Clock
 from schedulerd.config import LimitsConfig
 from schedulerd.control import report
+from schedulerd.control.announcer import Announcer, Outlets, registered
 from schedulerd.control.background import Background
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.correction import CorrectionSettings
@@ -25,7 +26,7 @@ from schedulerd.control.damping import DampingSettings, keep_or_change
 from schedulerd.control.drift_watch import DriftWatch
 from schedulerd.control.exit_watch import ExitWatch
 from schedulerd.control.explain import sentence
-from schedulerd.control.factors import Factors, promised
+from schedulerd.control.factors import Factors
 from schedulerd.control.holdings import LoadFailed, LoadTimedOut
 from schedulerd.control.limits import LimitsNow, limits_now
 from schedulerd.control.monitor import Monitor
@@ -41,21 +42,10 @@ from schedulerd.plan import EMPTY_PLAN, Plan, RouteChange, difference
 from schedulerd.serving.admission import check_budget_ms
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.events import Asked, Event, Joined, Left
-from schedulerd.wire.codec import encode, encode_event
-from schedulerd.wire.messages import (
-    Answer,
-    Failure,
-    Ping,
-    Registered,
-    SetBudget,
-    SetLimit,
-    TensorHeader,
-)
+from schedulerd.wire.messages import Answer, Failure, SetBudget, SetLimit
 
 log = structlog.get_logger(__name__)
 
-PROBE_S = 1.0
-"""How often an app that sends nothing is asked whether it is still there."""
 ROOM_TO_GROW = 1.1
 """A memory limit that bound the plan must grow by this factor before it alone is a reason to plan anew."""
 RETRY_S = 5.0
@@ -70,16 +60,6 @@ class LoopSettings:
     lanes: int
     damping: DampingSettings
     correction: CorrectionSettings = CorrectionSettings()  # noqa: RUF009 - frozen, so sharing the default is safe
-
-
-@dataclass(frozen=True, slots=True)
-class Outlets:
-    """How decisions leave: answers to operators, messages to clients, events to listeners."""
-
-    answer: Callable[[bytes, Sequence[bytes | memoryview]], None]
-    reply: Callable[[bytes, Sequence[bytes | memoryview]], None]
-    publish: Callable[[Sequence[bytes | memoryview]], None]
-    wake: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +96,7 @@ class ControlLoop:
         self._monitor = monitor
         self._solver = solver
         self._settings = settings
-        self._outlets = outlets
+        self._announcer = Announcer(outlets, clock)
         self._clock = clock
         self._background = background or Background(None, None)
         self._facts = facts
@@ -124,23 +104,21 @@ class ControlLoop:
         self.plan = EMPTY_PLAN
         self._planned_limit_bytes = 0
         """What the last solved problem assumed, whether or not its plan was taken."""
+        self.decisions = 0
+        """Problems solved, whether or not their plan was taken."""
         self._reconsider_at_s = math.inf
         """When to plan again although nothing has happened."""
         self._reconsider_why = ""
         self._predicted_with: Factors | None = None
-        """Behind the predictions of the running plan, where they are not those that it was made with."""
+        """Behind the predictions of the running plan; None where it was planned since, for the board believed in."""
         self._pressed: tuple[str, ...] = ()
         """The pressure that was told last."""
         self._decision = Decision("start", "no app has joined yet", apply_ms=0.0, at_s=clock.now_s())
         self._operator_memory_bytes: int | None = None
         self._snapshot: Snapshot = monitor.look()
         self._changed_at_s = clock.now_s()
-        self._probed_at_s = clock.now_s()
-        self._sequence = 0
-        """Events published so far: a gap tells a listener that it missed some."""
-        self._exits = ExitWatch(self._publish)
+        self._exits = ExitWatch(self._announcer.publish)
         self._drift = DriftWatch(settings.correction, settings.lanes, clock.now_s())
-        self._missed: dict[str, int] = {}
         self._swaps: dict[str, int] = {}
         self._departed = report.Totals()
         """Counts of apps that have left, so that the daemon's own never fall."""
@@ -161,12 +139,13 @@ class ControlLoop:
         self._predict_anew(limits)
         for respond in waiting:
             self._respond(respond, fault)
-        self._switcher.tidy(limits.memory_bytes, self._catalogue.size_bytes)
-        self._background.merge(self.plan, self._live(), self._catalogue, limits.memory_bytes, self._publish)
+        room_bytes = self._room_bytes(limits)
+        self._switcher.tidy(room_bytes, self._catalogue.size_bytes)
+        self._background.merge(self.plan, self._live(), self._catalogue, room_bytes, self._announcer.publish)
         self._exits.tell(self._registry.all(), self.plan, self._clock.now_s())
-        self._tell_misses()
-        self._probe()
-        self._outlets.wake()
+        self._announcer.misses(self._registry.all())
+        self._announcer.probe(self._registry.all())
+        self._announcer.flush()
 
     # Look.
 
@@ -180,9 +159,16 @@ class ControlLoop:
             self._snapshot,
             self._settings.limits,
             self._operator_memory_bytes,
-            self._switcher.resident_bytes(self._catalogue.size_bytes),
+            self._switcher.resident_bytes(self._catalogue.size_bytes) + self._arena_bytes(),
             lanes=self._settings.lanes,
         )
+
+    def _arena_bytes(self) -> int:
+        return self._switcher.arena_bytes(self._catalogue.arena_bytes)
+
+    def _room_bytes(self, limits: Limits) -> int:
+        """What is left of the memory limit for blobs, warm ones too, beside the activations."""
+        return max(0, limits.memory_bytes - limits.lanes * self._arena_bytes())
 
     def _take_in(self, events: Sequence[Event]) -> tuple[list[Cause], list[Respond]]:
         """Apply what changes the problem; what has to be answered is answered after the plan is in place."""
@@ -211,8 +197,8 @@ class ControlLoop:
             elif isinstance(request, SetLimit):
                 cause = self._set_limit(request)
         except SchedulerdError as error:
-            failure = encode(Failure(request.id, error.code, str(error)))
-            return None, lambda _: self._outlets.answer(event.identity, failure)
+            failure = Failure(request.id, error.code, str(error))
+            return None, lambda _: self._announcer.answer(event.identity, failure)
         return cause, partial(self._answer, event)
 
     def _set_budget(self, request: SetBudget) -> Cause:
@@ -220,7 +206,7 @@ class ControlLoop:
         app = self._registry.named(request.app)
         before_ms = app.spec.budget_ms
         app.spec = replace(app.spec, budget_ms=request.budget_ms)
-        self._publish("budget", {"app": request.app, "before_ms": before_ms, "budget_ms": request.budget_ms})
+        self._announcer.publish("budget", {"app": request.app, "before_ms": before_ms, "budget_ms": request.budget_ms})
         return Cause(f"budget of {request.app} {before_ms:g} -> {request.budget_ms:g} ms", urgent=True)
 
     def _set_limit(self, request: SetLimit) -> Cause:
@@ -229,7 +215,7 @@ class ControlLoop:
         if request.value_bytes is not None and request.value_bytes <= 0:
             raise BadValue(f"memory limit is {request.value_bytes} bytes; give more than 0, or `auto`")
         self._operator_memory_bytes = request.value_bytes
-        self._publish("limit", {"what": "memory", "value_bytes": request.value_bytes})
+        self._announcer.publish("limit", {"what": "memory", "value_bytes": request.value_bytes})
         shown = "auto" if request.value_bytes is None else f"{request.value_bytes / 1e6:.1f} MB"
         return Cause(f"memory limit set to {shown}", urgent=True)
 
@@ -242,7 +228,7 @@ class ControlLoop:
         pressed = tuple(self._pressing(limits))
         if pressed != self._pressed:
             self._pressed = pressed
-            self._tell_pressure(limits)
+            self._announcer.pressure(pressed, self._drift.board, self._snapshot.cpu_others, limits.memory_bytes)
         causes = [Cause(text, urgent=False) for text in pressed]
         if self._clock.now_s() >= self._reconsider_at_s:
             causes.append(Cause(self._reconsider_why, urgent=False))
@@ -289,11 +275,12 @@ class ControlLoop:
         return fault
 
     def _plan_once(self, cause: str, urgent: bool, limits: Limits) -> None:
-        factors = self._drift.factors()
+        factors = self._drift.factors_to_plan()
         problem = Problem(self._options(factors), limits)
         began_s = self._clock.now_s()
         candidate = solve(problem, self._solver, self.plan.number + 1)
         solved_s = self._clock.now_s()
+        self.decisions += 1
         candidate = replace(candidate, solve_ms=(solved_s - began_s) * 1e3)
         decision = keep_or_change(
             self._running_under(problem),
@@ -304,28 +291,32 @@ class ControlLoop:
         )
         # What was planned for is noted even when the routes stay, or the same drift would ask again every tick.
         self._drift.planned(factors, solved_s)
+        self._predicted_with = None
         self._planned_limit_bytes = limits.memory_bytes
         self._reconsider_at_s = math.inf
         if not decision.change:
             log.debug("plan_kept", cause=cause, reason=decision.reason)
             if difference(self.plan, candidate):
-                at_s = solved_s + self._settings.damping.min_dwell_s
-                self._reconsider(at_s, "a change held back against flapping is due")
+                # Later the same problem has the same answer, so it is worth another try only where the plan was young.
+                due_s = self._changed_at_s + self._settings.damping.min_dwell_s
+                if due_s > solved_s:
+                    self._reconsider(due_s, "a change held back against flapping is due")
             else:
                 # The same routes, as they are predicted now; the profile may want them with other threads.
                 same = replace(candidate, number=self.plan.number)
-                self._switcher.apply(same, (), self._live(), limits.memory_bytes, self._catalogue)
+                self._switcher.apply(same, (), self._live(), self._room_bytes(limits), self._catalogue)
                 self.plan = same
             return
         before = self.plan
         changes = difference(before, candidate)
-        self._switcher.apply(candidate, changes, self._live(), limits.memory_bytes, self._catalogue)
+        self._switcher.apply(candidate, changes, self._live(), self._room_bytes(limits), self._catalogue)
         applied_s = self._clock.now_s()
         self.plan = candidate
         self._changed_at_s = applied_s
         self._decision = Decision(cause, sentence(before, candidate, cause), (applied_s - solved_s) * 1e3, applied_s)
         self._count_swaps(changes)
-        self._tell_plan(changes)
+        body = plan_map(self.plan, self._decision, self._catalogue, self._registry.all(), applied_s)
+        self._announcer.plan(self.plan, self._decision, body, changes)
 
     def _reconsider(self, at_s: float, why: str) -> None:
         self._reconsider_at_s, self._reconsider_why = at_s, why
@@ -389,10 +380,9 @@ class ControlLoop:
         self.plan = self.plan.without(spec.app_id)
         self._switcher.retire(spec.app_id)
         self._departed += report.Totals.of(app, self._swaps.pop(spec.app_id, 0))
-        self._missed.pop(spec.app_id, None)
         self._exits.forget(spec.app_id)
         self._drift.forget(spec.app_id)
-        self._publish("app", {"app": spec.app_id, "model": spec.model, "change": "left", "reason": reason})
+        self._announcer.left(app, reason)
 
     def _welcome(self, event: Joined, fault: SchedulerdError | None) -> None:
         app = event.app
@@ -404,28 +394,11 @@ class ControlLoop:
             fault = fault or StoreFault(
                 f"no route for {app.spec.model!r} could be loaded; see `schedulerd store verify`"
             )
-            self._outlets.reply(app.identity, encode(Failure(event.message_id, fault.code, str(fault))))
+            self._announcer.reply(app, Failure(event.message_id, fault.code, str(fault)))
             return
-        self._publish("app", {"app": app.spec.app_id, "model": app.spec.model, "change": "joined"})
-        registered = Registered(
-            id=event.message_id,
-            app=app.spec.app_id,
-            model=app.spec.model,
-            input=TensorHeader(app.input.dtype, app.input.shape),
-            output=TensorHeader(app.output.dtype, app.output.shape),
-            labels=self._catalogue.models[app.spec.model].labels,
-            route=planned.route.variants,
-            accuracy=planned.accuracy,
-            latency_ms=planned.latency_ms,
-            latency_p95_ms=planned.latency_p95_ms,
-            miss_ms=planned.miss_ms,
-            plan=self.plan.number,
-            outputs=tuple(TensorHeader(output.dtype, output.shape) for output in app.outputs),
-            policy=dict(planned.route.policy.steps),
-            exit_shares=planned.shares_by_exit(),
-            exits=tuple(e.name for e in self._catalogue.models[app.spec.model].exits),
-        )
-        self._outlets.reply(app.identity, encode(registered))
+        self._announcer.publish("app", {"app": app.spec.app_id, "model": app.spec.model, "change": "joined"})
+        model = self._catalogue.models[app.spec.model]
+        self._announcer.reply(app, registered(event.message_id, app, planned, self.plan.number, model))
 
     def _respond(self, respond: Respond, fault: SchedulerdError | None) -> None:
         """Answer one request; a fault while answering must not keep the others waiting."""
@@ -441,56 +414,7 @@ class ControlLoop:
             reply: Answer | Failure = Answer(event.request.id, report.answer(event.request, self._now()))
         except SchedulerdError as error:
             reply = Failure(event.request.id, error.code, str(error))
-        self._outlets.answer(event.identity, encode(reply))
-
-    def _publish(self, kind: str, body: Mapping[str, Any]) -> None:
-        self._sequence += 1
-        self._outlets.publish(encode_event(kind, body, seq=self._sequence, at=self._clock.wall_s()))
-
-    def _tell_plan(self, changes: Sequence[RouteChange]) -> None:
-        body = plan_map(self.plan, self._decision, self._catalogue, self._registry.all(), self._clock.now_s())
-        body["changes"] = [{"app": c.app_id, "swapped_blocks": c.swapped_blocks} for c in changes]
-        self._publish("plan", body)
-        log.info(
-            "plan",
-            number=self.plan.number,
-            cause=self._decision.cause,
-            did=self._decision.sentence,
-            status=self.plan.status,
-            solve_ms=round(self.plan.solve_ms, 2),
-            apply_ms=round(self._decision.apply_ms, 2),
-        )
-
-    def _tell_pressure(self, limits: Limits) -> None:
-        self._publish(
-            "pressure",
-            {
-                "causes": list(self._pressed),
-                "slowdown": self._drift.board.median,
-                "slowdown_p95": promised(self._drift.board.p95),
-                "cpu_others": self._snapshot.cpu_others,
-                "memory_limit_bytes": limits.memory_bytes,
-            },
-        )
-
-    def _tell_misses(self) -> None:
-        """One event per app and turn for the deadlines it missed since the last turn."""
-        for app in self._registry.all():
-            name, missed = app.spec.app_id, app.meter.missed
-            if missed > self._missed.get(name, 0):
-                more = missed - self._missed.get(name, 0)
-                self._publish("miss", {"app": name, "missed": more, "missed_in_all": missed})
-            self._missed[name] = missed
-
-    def _probe(self) -> None:
-        """A client that died without a word is found by a message that cannot be delivered."""
-        now_s = self._clock.now_s()
-        if now_s - self._probed_at_s < PROBE_S:
-            return
-        self._probed_at_s = now_s
-        for app in self._registry.all():
-            if not app.meter.since(now_s - PROBE_S):
-                self._outlets.reply(app.identity, encode(Ping(0)))
+        self._announcer.answer(event.identity, reply)
 
     def _now(self) -> report.Now:
         return report.Now(

@@ -109,8 +109,8 @@ class Merger:
         self._load = load
         self._clock = clock
         self._settling: dict[str, _Settling] = {}
-        self._trial: tuple[Trial, tuple[str, ...]] | None = None
-        """The one under way, and the keys of its runs."""
+        self._trial: tuple[Trial, str, Mapping[str, Run]] | None = None
+        """The one under way, of which app, and its runs by key."""
         self._not_before_s = 0.0
         self._possible = True
         """Whether trials can be made here at all."""
@@ -237,7 +237,7 @@ class Merger:
                 continue
             job = self._job(wish, open_, models[wish.planned.route.model].input)
             try:
-                self._trial = (self._start(job), tuple(open_))
+                self._trial = (self._start(job), wish.planned.app_id, open_)
             except OSError as error:
                 self._give_up(str(error))
             return
@@ -255,7 +255,7 @@ class Merger:
     def _watch_trial(self, idle: bool) -> None:
         if self._trial is None:
             return
-        trial, keys = self._trial
+        trial, app_id, runs = self._trial
         outcome = trial.poll()
         if outcome is None and idle:
             return
@@ -264,19 +264,19 @@ class Merger:
             # What it has measured beside a busy lane would say nothing.
             self._not_before_s = self._clock.now_s() + PAUSE_S
         elif isinstance(outcome, Tried):
-            self._take(dict(zip(keys, outcome.verdicts, strict=True)))
+            for (key, run), verdict in zip(runs.items(), outcome.verdicts, strict=True):
+                self._take(app_id, run, key, verdict)
         elif isinstance(outcome, Failed):
-            log.warning("merge_failed", reason=outcome.reason)
-            for key in keys:
+            log.warning("merge_failed", app=app_id, blocks=", ".join(map(str, runs.values())), reason=outcome.reason)
+            for key in runs:
                 self._cache.put(key, Verdict(fault=outcome.reason), lasting=outcome.lasting)
         else:
             self._give_up(outcome.reason)
 
-    def _take(self, verdicts: Mapping[str, Verdict]) -> None:
-        for key, verdict in verdicts.items():
-            self._cache.put(key, verdict)
-            percent = round(100 * verdict.gain, 1)
-            log.info("merge_tried", faster=verdict.faster, gain_percent=percent, fault=verdict.fault or None)
+    def _take(self, app_id: str, run: Run, key: str, verdict: Verdict) -> None:
+        self._cache.put(key, verdict)
+        said = {"fault": verdict.fault} if verdict.fault else {"gain_percent": round(100 * verdict.gain, 1)}
+        log.info("merge_tried", app=app_id, blocks=str(run), faster=verdict.faster, **said)
 
     def _give_up(self, reason: str) -> None:
         """No trial is made any more; what was tried earlier is still used."""

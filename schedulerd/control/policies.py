@@ -99,7 +99,7 @@ def _option(model: Model, heads: Mapping[str, Row], offered: OfferedPolicy) -> P
         reach=_reach(model, policy, shares, depth),
         heads_ms=tuple(row.latency_ms if row else 0.0 for row in rows),
         heads_p95_ms=tuple(row.latency_p95_ms if row else 0.0 for row in rows),
-        heads=tuple(Head(row.digest, row.memory_bytes) for row in loaded),
+        heads=tuple(Head(row.digest, row.memory_bytes, row.arena_bytes) for row in loaded),
         accuracy_drop=offered.forecast.accuracy_drop,
     )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from schedulerd.control.choice import Choice, Step, best_picks, choose
-from schedulerd.control.cost import TOLERANCE, policies_of, utilisation_of
-from schedulerd.control.problem import AppOptions, Problem
+from schedulerd.control.cost import TOLERANCE, activation_bytes, policies_of, utilisation_of
+from schedulerd.control.problem import AppOptions, Option, Problem
 from schedulerd.plan import AppPlan, Excess, Plan, Route
 
 
@@ -104,6 +104,7 @@ def _app_plan(choice: Choice, position: int) -> AppPlan:
     app, cost = choice.problem.apps[position], choice.costs[position]
     options, policy = choice.options(position), choice.policy(position)
     p95_ms = choice.p95_ms(position)
+    blobs_bytes = sum({blob.digest: blob.memory_bytes for blob in choice.blobs(position)}.values())
     return AppPlan(
         app_id=app.app.app_id,
         route=Route(
@@ -116,7 +117,7 @@ def _app_plan(choice: Choice, position: int) -> AppPlan:
         latency_ms=cost.median_ms,
         latency_p95_ms=p95_ms,
         accuracy=min(1.0, max(0.0, app.full_accuracy - cost.accuracy_drop)),
-        memory_bytes=sum({blob.digest: blob.memory_bytes for blob in choice.blobs(position)}.values()),
+        memory_bytes=blobs_bytes + activation_bytes(choice.problem.limits, [cost]),
         utilisation=app.app.rate_hz * cost.expected_ms / 1000.0,
         block_ms=tuple(o.latency_ms for o in options),
         miss_ms=p95_ms - app.app.budget_ms if p95_ms > app.app.budget_ms * (1.0 + TOLERANCE) else 0.0,
@@ -148,8 +149,7 @@ def _held_up(choice: Choice, position: int) -> bool:
         o.accuracy_drop - present.accuracy_drop
         for present, block in zip(choice.options(position), app.blocks, strict=False)
         for o in block
-        if o.accuracy_drop > present.accuracy_drop
-        and (o.latency_p95_ms < present.latency_p95_ms or o.memory_bytes < present.memory_bytes)
+        if o.accuracy_drop > present.accuracy_drop and _is_cheaper(o, present)
     ]
     others = (choice.cost_after(Step(position, None, number)) for number in range(len(app.policies)))
     further += [
@@ -159,3 +159,11 @@ def _held_up(choice: Choice, position: int) -> bool:
         and (other.p95_ms < cost.p95_ms or other.expected_ms < cost.expected_ms)
     ]
     return bool(further) and min(further) > slack + TOLERANCE
+
+
+def _is_cheaper(one: Option, other: Option) -> bool:
+    return (
+        one.latency_p95_ms < other.latency_p95_ms
+        or one.memory_bytes < other.memory_bytes
+        or one.arena_bytes < other.arena_bytes
+    )

@@ -23,6 +23,9 @@ class Option:
     """Median, inside a whole route."""
     latency_p95_ms: float
     memory_bytes: int
+    """Resident while the blob is loaded, whether it runs or not."""
+    arena_bytes: int
+    """Most that its activations take while it runs, from the one arena that all blobs share."""
     accuracy_drop: float
 
 
@@ -32,6 +35,9 @@ class Head:
 
     digest: str
     memory_bytes: int
+    """As `Option.memory_bytes`."""
+    arena_bytes: int
+    """As `Option.arena_bytes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ class Limits:
     """What the apps may use now."""
 
     memory_bytes: int
-    """Resident bytes that the blocks of all routes may take."""
+    """Resident bytes that the blocks of all routes may take, and their activations while they run."""
     utilisation_cap: float = 0.8
     """Share of the lanes that the apps together may use, 0 to 1; the rest absorbs bursts."""
     lanes: int = 1

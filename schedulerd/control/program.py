@@ -16,6 +16,7 @@ from schedulerd.control.contention import Window, contention_of
 from schedulerd.control.cost import (
     MEMORY_RANK,
     UTILISATION_RANK,
+    activation_bytes,
     budget_rank,
     floor_of,
     memory_scale,
@@ -54,6 +55,8 @@ class Program:
         self._apps = [
             columns_of(self.lp, str(a), app, kept.options[a], kept.policies[a]) for a, app in enumerate(problem.apps)
         ]
+        self._slowest = [app.slowest() for app in self._apps]
+        """Of each app, in everything."""
         self._add_memory()
         self._add_utilisation()
         self._add_budgets()
@@ -95,10 +98,24 @@ class Program:
         """The requests that come before one of a window, and the block in its way; `elapsed_ms` goes to the limit."""
         return [*((self._route_of(a), requests) for a, requests in window.ahead), *self._block_of(window.blockers)]
 
+    def _arena_of_all(self, unit_bytes: float) -> pulp.LpVariable:
+        """At least what the activations of every block and head that runs take."""
+        least_bytes = max(app.least_arena_bytes() for app in self._apps)
+        arena = self.lp.add_variable("arena", least_bytes / unit_bytes)
+        for a, app in enumerate(self._apps):
+            for number, place in enumerate(app.arenas()):
+                if any(arena_bytes > least_bytes for _, arena_bytes in place):
+                    needs = [(taken, arena_bytes / unit_bytes) for taken, arena_bytes in place]
+                    self._at_most([*needs, (arena, -1.0)], 0.0, f"arena:{a}:{number}")
+        return arena
+
     # Constraints.
 
     def _add_memory(self) -> None:
-        """Bytes of the blobs that run, relative to the limit. A shared blob has a variable, others hang on options."""
+        """Bytes of the blobs that run and of their activations, relative to the limit.
+
+        A shared blob has a variable, others hang on options.
+        """
         limit, scale = self.problem.limits.memory_bytes, memory_scale(self.problem.limits)
         takers: dict[str, dict[tuple[int, int | None], Terms]] = {}
         sizes: dict[str, int] = {}
@@ -106,9 +123,9 @@ class Program:
             for b, digest, size_bytes, takes in app.loaded():
                 sizes[digest] = size_bytes
                 takers.setdefault(digest, {}).setdefault((a, b), []).extend(takes)
-        if sum(sizes.values()) <= limit:
+        if sum(sizes.values()) + activation_bytes(self.problem.limits, self._slowest) <= limit:
             return
-        use: dict[pulp.LpVariable, float] = {}
+        use: dict[pulp.LpVariable, float] = {self._arena_of_all(scale): self.problem.limits.lanes}
         for number, (digest, places) in enumerate(takers.items()):
             loaders = [take for takes in places.values() for take, _ in takes]
             if len(places) > 1:
@@ -133,12 +150,11 @@ class Program:
     def _add_budgets(self) -> None:
         """Each app's 95th percentile relative to its budget: own blocks, overhead, and the wait in every window."""
         limits = self.problem.limits
-        slowest = [app.slowest() for app in self._apps]
         contention = contention_of([app.app for app in self.problem.apps], limits.lanes)
         for a, app in enumerate(self.problem.apps):
             budget_ms, name = app.app.budget_ms, f"budget:{a}:{app.app.app_id}"
-            left_ms = budget_ms - limits.overhead_ms - slowest[a].p95_ms
-            windows = [window for window in contention[a] if wait_in_ms(window, slowest) > left_ms]
+            left_ms = budget_ms - limits.overhead_ms - self._slowest[a].p95_ms
+            windows = [window for window in contention[a] if wait_in_ms(window, self._slowest) > left_ms]
             over = self._over(name, budget_rank(app)) if windows else []
             own = self._apps[a].terms(P95_MS, 1.0 / budget_ms)
             for number, window in enumerate(windows):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from blockstore.exits import NO_EXITS
-from schedulerd.control.problem import AppOptions, Option, PolicyOption, Problem
+from schedulerd.control.problem import AppOptions, Head, Option, PolicyOption, Problem
 from schedulerd.plan import App, AppPlan, Plan
 
 _CLOSE = 2e-6
@@ -174,10 +174,12 @@ def _work_ms(problem: Problem, chosen: list[_Ran], position: int, others: list[i
     return whole_ms / problem.limits.lanes + block_ms
 
 
-def _memory_bytes(chosen: Sequence[_Ran]) -> int:
-    sizes = {o.digest: o.memory_bytes for ran in chosen for o in ran.options}
-    sizes |= {head.digest: head.memory_bytes for ran in chosen if ran.policy for head in ran.policy.heads}
-    return sum(sizes.values())
+def _memory_bytes(problem: Problem, chosen: Sequence[_Ran]) -> int:
+    """Every blob once, and the activations of the one that needs most on every lane."""
+    blobs: dict[str, Option | Head] = {o.digest: o for ran in chosen for o in ran.options}
+    blobs |= {head.digest: head for ran in chosen if ran.policy for head in ran.policy.heads}
+    arena_bytes = max((blob.arena_bytes for blob in blobs.values()), default=0)
+    return sum(blob.memory_bytes for blob in blobs.values()) + problem.limits.lanes * arena_bytes
 
 
 def _utilisation(problem: Problem, chosen: list[_Ran]) -> float:
@@ -194,7 +196,7 @@ def _wrong_numbers(problem: Problem, plan: Plan, chosen: list[_Ran]) -> Iterator
             ("latency_ms", planned.latency_ms, sum(ran.times_ms)),
             ("latency_p95_ms", planned.latency_p95_ms, p95_ms),
             ("accuracy", planned.accuracy, min(1.0, max(0.0, app.full_accuracy - ran.drop))),
-            ("memory_bytes", planned.memory_bytes, _memory_bytes([ran])),
+            ("memory_bytes", planned.memory_bytes, _memory_bytes(problem, [ran])),
             ("utilisation", planned.utilisation, app.app.rate_hz * expected_ms / 1000.0),
             ("expected_ms", planned.expected_ms, expected_ms),
             ("miss_ms", planned.miss_ms, max(0.0, p95_ms - app.app.budget_ms)),
@@ -215,7 +217,7 @@ def _wrong_numbers(problem: Problem, plan: Plan, chosen: list[_Ran]) -> Iterator
 
 def _wrong_totals(problem: Problem, plan: Plan, chosen: list[_Ran]) -> Iterator[str]:
     figures = [
-        ("memory_bytes", plan.memory_bytes, _memory_bytes(chosen)),
+        ("memory_bytes", plan.memory_bytes, _memory_bytes(problem, chosen)),
         ("memory_limit_bytes", plan.memory_limit_bytes, problem.limits.memory_bytes),
         ("utilisation", plan.utilisation, _utilisation(problem, chosen)),
     ]
@@ -229,7 +231,7 @@ def _broken_limits(problem: Problem, plan: Plan, chosen: list[_Ran]) -> Iterator
     owned = {e.limit for e in plan.broken}
     limits = problem.limits
     uses = [
-        ("memory", _memory_bytes(chosen), limits.memory_bytes),
+        ("memory", _memory_bytes(problem, chosen), limits.memory_bytes),
         ("utilisation", _utilisation(problem, chosen), limits.utilisation_cap),
     ]
     for position, app in enumerate(problem.apps):

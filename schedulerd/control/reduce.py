@@ -25,38 +25,41 @@ def undominated(problem: Problem) -> Kept:
     """The options of every block and the policies of every app that no other equals or betters in everything.
 
     An option whose blob some other block may run too can cost no memory at all, so another one betters it in memory
-    only where that one is free or is the same blob.
+    only where that one is free or is the same blob. Where its activations take more, on every lane, its blob has to be
+    smaller by as much.
     """
+    lanes = problem.limits.lanes
     places = Counter(digest for app in problem.apps for block in app.blocks for digest in {o.digest for o in block})
     shared = {digest for digest, count in places.items() if count > 1}
     return Kept(
-        options=tuple(tuple(_front(block, shared) for block in app.blocks) for app in problem.apps),
+        options=tuple(tuple(_front(block, shared, lanes) for block in app.blocks) for app in problem.apps),
         policies=tuple(_policies(app) for app in problem.apps),
     )
 
 
-def _front(block: Sequence[Option], shared: set[str]) -> tuple[int, ...]:
+def _front(block: Sequence[Option], shared: set[str], lanes: int) -> tuple[int, ...]:
     """Indices, in the block's order. Sorted by quality, only what comes earlier can dominate."""
     order = sorted(range(len(block)), key=lambda i: (*_costs(block[i]), i))
     kept: list[int] = []
     for index in order:
-        if not any(_dominates(block[other], block[index], shared) for other in kept):
+        if not any(_dominates(block[other], block[index], shared, lanes) for other in kept):
             kept.append(index)
     return tuple(sorted(kept))
 
 
-def _costs(option: Option) -> tuple[float, float, float, int]:
-    return option.accuracy_drop, option.latency_ms, option.latency_p95_ms, option.memory_bytes
+def _costs(option: Option) -> tuple[float, float, float, int, int]:
+    return option.accuracy_drop, option.latency_ms, option.latency_p95_ms, option.memory_bytes, option.arena_bytes
 
 
-def _dominates(one: Option, other: Option, shared: set[str]) -> bool:
+def _dominates(one: Option, other: Option, shared: set[str], lanes: int) -> bool:
     """Whether nothing is lost by running `one` where `other` could run."""
+    more_bytes = lanes * max(0, one.arena_bytes - other.arena_bytes)
     least_memory = 0 if other.digest in shared else other.memory_bytes
     return (
         one.accuracy_drop <= other.accuracy_drop
         and one.latency_ms <= other.latency_ms
         and one.latency_p95_ms <= other.latency_p95_ms
-        and (one.digest == other.digest or one.memory_bytes <= least_memory)
+        and (one.digest == other.digest or one.memory_bytes + more_bytes <= least_memory)
     )
 
 

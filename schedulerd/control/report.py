@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from blockprofiles.compose import resident_bytes
 from blockprofiles.contention import Slowdown
 from blockprofiles.record import Row
 from blockstore.block import ORIGINAL, Model, Variant
@@ -176,7 +177,6 @@ def model_map(model: Model, catalogue: Catalogue) -> dict[str, Any]:
     """One model in the answer to `models`. `routes` is how many combinations of variants there are."""
     blocks = [catalogue.measured(block) for block in model.blocks]
     usable = all(blocks)
-    heads_bytes = sum(row.memory_bytes for row in catalogue.heads(model).values())
     return {
         "model": model.name,
         "accuracy": model.accuracy,
@@ -186,7 +186,7 @@ def model_map(model: Model, catalogue: Catalogue) -> dict[str, Any]:
         "full_p95_ms": sum(map(_original_p95_ms, blocks)) if usable else None,
         "lossless_p95_ms": sum(map(_lossless_p95_ms, blocks)) if usable else None,
         "fastest_p95_ms": sum(min(row.latency_p95_ms for _, row in block) for block in blocks) if usable else None,
-        "least_memory_bytes": _least_memory_bytes(blocks) + heads_bytes if usable else None,
+        "least_memory_bytes": _least_memory_bytes(blocks, catalogue.heads(model).values()) if usable else None,
         "input": str(model.input),
         "output": str(model.output),
         "labels": list(model.labels),
@@ -209,5 +209,7 @@ def _original_p95_ms(variants: Sequence[tuple[Variant, Row]]) -> float:
     return next((row for variant, row in variants if variant.kind == ORIGINAL), variants[0][1]).latency_p95_ms
 
 
-def _least_memory_bytes(blocks: Sequence[Sequence[tuple[Variant, Row]]]) -> int:
-    return sum(min(row.memory_bytes for _, row in block) for block in blocks)
+def _least_memory_bytes(blocks: Sequence[Sequence[tuple[Variant, Row]]], heads: Iterable[Row]) -> int:
+    """Of the smallest variants and all heads, with the activations of one lane."""
+    smallest = (min((row for _, row in block), key=lambda row: row.memory_bytes) for block in blocks)
+    return resident_bytes([*smallest, *heads])

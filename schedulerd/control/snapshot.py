@@ -23,6 +23,8 @@ class Snapshot:
     """Share of all cores in use by anybody, 0 to 1, during the last second or so."""
     cpu_own: float | None = None
     """Share of all cores in use by this process, 0 to 1, during the same time."""
+    cpu_nice: float | None = None
+    """Share of all cores in use by processes that make way for this one: they have a higher nice value."""
     memory_total_bytes: int | None = None
     memory_available_bytes: int | None = None
     """Minimum of /proc/meminfo's MemAvailable and what the ancestors' cgroup limits leave."""
@@ -35,7 +37,10 @@ class Snapshot:
 
     @property
     def cpu_others(self) -> float | None:
-        """Share of all cores that other processes use, 0 to 1."""
+        """Share of all cores that other processes take from this one, 0 to 1.
+
+        Those that make way do not count, and what this daemon measures in the background is among them.
+        """
         if self.cpu_busy is None or self.cpu_own is None:
             return None
-        return max(0.0, self.cpu_busy - self.cpu_own)
+        return max(0.0, self.cpu_busy - self.cpu_own - (self.cpu_nice or 0.0))

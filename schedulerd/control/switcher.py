@@ -110,6 +110,14 @@ class Switcher:
         """Memory of everything held, in use or kept warm."""
         return self._held.resident_bytes(size_bytes)
 
+    def arena_bytes(self, need_bytes: Callable[[str], int]) -> int:
+        """What the shared arena of activations has grown to at least, once everything held has run.
+
+        It never shrinks, so blobs that have been evicted may have made it larger; nor is it known here whether several
+        lanes ever ran large blobs at once.
+        """
+        return self._held.arena_bytes(need_bytes)
+
     def states(self) -> dict[str, int]:
         """How many variants, heads and merged sessions are in each state."""
         return self._held.states()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from schedulerd.control.problem import AppOptions, Option, PolicyOption, Problem
+from schedulerd.control.problem import AppOptions, Head, Option, PolicyOption, Problem
 from schedulerd.errors import InternalError
 
 _ROUNDING = 1e-6
 """Of a sum of shares."""
+
+_Sizes = dict[str, tuple[int, int]]
+"""Memory and arena of each blob that has been met, by digest."""
 
 
 class BadProblem(InternalError):
@@ -25,12 +28,12 @@ def check(problem: Problem) -> None:
     names = [a.app.app_id for a in problem.apps]
     if len(set(names)) != len(names):
         raise BadProblem(f"two apps of one name among {', '.join(sorted(names))}; names of live apps are unique")
-    sizes: dict[str, int] = {}
+    sizes: _Sizes = {}
     for app in problem.apps:
         _check_app(app, sizes)
 
 
-def _check_app(app: AppOptions, sizes: dict[str, int]) -> None:
+def _check_app(app: AppOptions, sizes: _Sizes) -> None:
     name = app.app.app_id
     _positive(f"budget of {name}", app.app.budget_ms)
     _positive(f"rate of {name}", app.app.rate_hz)
@@ -50,16 +53,15 @@ def _check_app(app: AppOptions, sizes: dict[str, int]) -> None:
         _check_policy(f"policy {policy.policy.name!r} of {name}", policy, len(app.blocks), sizes)
 
 
-def _check_option(place: str, option: Option, sizes: dict[str, int]) -> None:
+def _check_option(place: str, option: Option, sizes: _Sizes) -> None:
     _at_least_zero(f"latency of {place}", option.latency_ms)
     _at_least_zero(f"95th percentile of {place}", option.latency_p95_ms)
-    _at_least_zero(f"memory of {place}", option.memory_bytes)
     if not math.isfinite(option.accuracy_drop):
         raise BadProblem(f"accuracy drop of {place} is {option.accuracy_drop}; evaluate the model again")
-    _check_size(place, option.digest, option.memory_bytes, sizes)
+    _check_size(place, option, sizes)
 
 
-def _check_policy(place: str, policy: PolicyOption, blocks: int, sizes: dict[str, int]) -> None:
+def _check_policy(place: str, policy: PolicyOption, blocks: int, sizes: _Sizes) -> None:
     shares, reach = policy.shares, policy.reach
     if len(shares) != len(policy.policy.steps) or not _are_shares(shares) or abs(sum(shares) - 1.0) > _ROUNDING:
         raise BadProblem(f"{place} has shares {shares} for {policy.policy}: one a step from 0 to 1, and 1 in all")
@@ -73,8 +75,7 @@ def _check_policy(place: str, policy: PolicyOption, blocks: int, sizes: dict[str
     if not math.isfinite(policy.accuracy_drop):
         raise BadProblem(f"accuracy drop of {place} is {policy.accuracy_drop}; build the model's exits again")
     for head in policy.heads:
-        _at_least_zero(f"memory of head {head.digest[:12]} of {place}", head.memory_bytes)
-        _check_size(f"a head of {place}", head.digest, head.memory_bytes, sizes)
+        _check_size(f"head {head.digest[:12]} of {place}", head, sizes)
 
 
 def _are_shares(values: Sequence[float]) -> bool:
@@ -82,12 +83,18 @@ def _are_shares(values: Sequence[float]) -> bool:
     return all(0.0 <= value <= 1.0 for value in values)
 
 
-def _check_size(place: str, digest: str, size_bytes: int, sizes: dict[str, int]) -> None:
-    if sizes.setdefault(digest, size_bytes) != size_bytes:
-        raise BadProblem(
-            f"memory of {place} is {size_bytes} bytes, elsewhere the same blob {digest[:12]} takes "
-            f"{sizes[digest]}; profile the store again"
-        )
+def _check_size(place: str, blob: Option | Head, sizes: _Sizes) -> None:
+    """`sizes` grows by the blob's own."""
+    _at_least_zero(f"memory of {place}", blob.memory_bytes)
+    _at_least_zero(f"arena of {place}", blob.arena_bytes)
+    memory_bytes, arena_bytes = sizes.setdefault(blob.digest, (blob.memory_bytes, blob.arena_bytes))
+    compared = (("memory", blob.memory_bytes, memory_bytes), ("arena", blob.arena_bytes, arena_bytes))
+    for what, size_bytes, known_bytes in compared:
+        if size_bytes != known_bytes:
+            raise BadProblem(
+                f"{what} of {place} is {size_bytes} bytes, elsewhere the same blob {blob.digest[:12]} takes "
+                f"{known_bytes}; profile the store again"
+            )
 
 
 def _positive(what: str, value: float) -> None:

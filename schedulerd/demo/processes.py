@@ -18,6 +18,8 @@ from schedulerd.demo.record import AppRecord, Sample
 from schedulerd.errors import SchedulerdError
 
 END_TIMEOUT_S = 15.0
+PROFILE_S = 10.0
+"""Each median may then be a little unsure; a longer wait before the first picture would be worse."""
 PROFILE_TIMEOUT_S = 180.0
 OPERATOR_TIMEOUT_S = 30.0
 
@@ -28,7 +30,8 @@ class DemoFailed(SchedulerdError):
 
 def profile(store: Path, state: Path) -> None:
     """Measure the store on this board where that was not done before; the progress bar goes to standard error."""
-    command = [sys.executable, "-m", "schedulerd", "profile", "--store", str(store), "--state", str(state)]
+    where = ["--store", str(store), "--state", str(state)]
+    command = [sys.executable, "-m", "schedulerd", "profile", "--seconds", f"{PROFILE_S:g}", *where]
     done = _finished(command, PROFILE_TIMEOUT_S, stdout=subprocess.DEVNULL)
     if done.returncode != 0:
         raise DemoFailed(f"the store {store} could not be measured whole; `schedulerd store verify --store {store}`")

@@ -49,7 +49,9 @@ class Trial:
         end = self._process.end
         if end is None:
             return None
-        return Failed(how(end), lasting=end.silent_s is not None or -end.code not in FROM_OUTSIDE)
+        if end.silent_s is None and -end.code in FROM_OUTSIDE:
+            return Failed("its process was killed from outside: the memory may not suffice for it", lasting=False)
+        return Failed(how(end), lasting=True)
 
     def close(self) -> None:
         """End it, if it has not ended."""

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from blockprofiles.conditions import fastest_cores
 from blockstore.errors import BlockStoreError
 from schedulerd.merging.events import ALIVE, impossible_line, tried_line
 from schedulerd.merging.verdict import TrialJob
-from schedulerd.profiling.cores import lane_cores, stand_back
+from schedulerd.profiling.niceness import stand_back
 from schedulerd.profiling.parent import end_with_parent
 from schedulerd.profiling.reporter import own_output
 
@@ -29,7 +30,7 @@ def main() -> None:
     descriptor = own_output()
     job = TrialJob.from_json(sys.stdin.buffer.read())
     # Before the engine starts threads, which stay where their first one was.
-    os.sched_setaffinity(0, lane_cores(job.threads, os.sched_getaffinity(0)))
+    os.sched_setaffinity(0, fastest_cores(job.threads, os.sched_getaffinity(0)))
     os.write(descriptor, _outcome(job, _signs_of_life(descriptor)))
 
 

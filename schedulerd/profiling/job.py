@@ -35,6 +35,10 @@ class Job:
     contention: bool
     background: bool
     """Whether anything else on the board goes first."""
+    careful: bool
+    """Whether every run is announced, because a worker has ended in one that was not. Then no company is measured."""
+    batches: tuple[int, ...] = (1,)
+    """Frames in one run; exits are only run on one."""
 
     def to_json(self) -> bytes:
         """UTF-8 JSON for `from_json`."""
@@ -51,6 +55,8 @@ class Job:
             "table": json.loads(self.table.to_json()),
             "contention": self.contention,
             "background": self.background,
+            "careful": self.careful,
+            "batches": self.batches,
         }
         return json.dumps(document, allow_nan=False).encode()
 
@@ -71,4 +77,6 @@ class Job:
             table=Table.from_json(json.dumps(d["table"]).encode()),
             contention=bool(d["contention"]),
             background=bool(d["background"]),
+            careful=bool(d["careful"]),
+            batches=tuple(map(int, d["batches"])),
         )

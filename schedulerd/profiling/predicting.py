@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from blockprofiles.design import designed_subset
 from blockprofiles.errors import CannotRun
 from blockprofiles.forecast import predicted_rows
+from blockprofiles.listener import begun
 from blockprofiles.operators import Operator, operators_of
 from blockprofiles.record import Row
 from blockstore.block import Block, Model
@@ -15,34 +17,35 @@ from schedulerd.profiling.job import Job
 from schedulerd.profiling.reporter import Reporter
 
 Operators = Mapping[str, Sequence[Operator]]
-"""By digest, of the blobs that could be read."""
+"""By digest, of the blobs that were looked at; none of those that could not be read."""
 
 
-def read_operators(job: Job, marked: Collection[str], reporter: Reporter) -> Operators:
-    """Operators of all blobs of the main engine but those that are `marked` as unusable; none for torch.
+def read_operators(
+    job: Job, marked: Collection[str], reporter: Reporter, late: Callable[[], bool] = lambda: False
+) -> Operators:
+    """Operators of the blobs of the main engine but those that are `marked` as unusable; none for torch.
 
-    It runs each blob once, so the parent is told which.
+    It runs each blob once, so the parent is told which. When it is `late`, the others are left out.
     """
     found: dict[str, Sequence[Operator]] = {}
     if job.engine != "onnxruntime":
         return found
     for digest in dict.fromkeys(a.digest for m in job.models for a in m.artifacts() if a.engine == job.engine):
-        if digest in job.paths and digest not in marked:
-            reporter.begin(digest)
-            try:
+        if digest in job.paths and digest not in marked and not late():
+            found[digest] = ()
+            with suppress(CannotRun), begun(digest, reporter):
                 found[digest] = operators_of(job.paths[digest])
-            except CannotRun:
-                # Measuring it says what is wrong with it, and marks it.
-                continue
-            finally:
-                reporter.begin(None)
     return found
 
 
 def chosen(job: Job, marked: Collection[str], operators: Operators) -> frozenset[str]:
-    """The blobs that are to be measured so that the others can be predicted."""
+    """The blobs that are to be measured so that the others can be predicted.
+
+    Those that could not be read are among them: measuring says what is wrong with them, and marks them.
+    """
     gone = {a.digest for m in job.models for a in m.artifacts() if a.digest not in job.paths}.union(marked)
-    return designed_subset([_without(model, gone) for model in job.models], job.engine, operators) & job.only
+    subset = designed_subset([_without(model, gone) for model in job.models], job.engine, operators)
+    return subset.union(digest for digest, kernels in operators.items() if not kernels) & job.only
 
 
 def predictions(job: Job, rows: Sequence[Row], marked: Collection[str], operators: Operators) -> Sequence[Row]:

@@ -21,6 +21,7 @@ from blockprofiles.events import Progress
 from blockprofiles.foreign import imported_tables, with_foreign
 from blockprofiles.process import SILENCE_S
 from blockprofiles.record import MEASURED, Row
+from blockprofiles.rounds import BUSY
 from blockprofiles.supervise import Supervisor
 from blockprofiles.table import Table
 from blockstore.block import Model
@@ -28,8 +29,6 @@ from blockstore.errors import BlockStoreError
 from schedulerd.profiling.job import Job
 from schedulerd.profiling.work import Work, forgotten, opened, work_left
 
-BUSY_SHARE: Final = 0.1
-"""When other programs had more of the measuring core's time than this, the times are too long."""
 MISHAPS_S: Final = 60.0
 """What variants that hang may add to the time of a first start, which a service manager watches."""
 
@@ -69,6 +68,8 @@ class Manner:
     """Measure what is known as well."""
     background: bool = False
     """Let anything else on the board go first."""
+    batches: tuple[int, ...] = (1,)
+    """Frames in one run; a designed effort knows only one."""
     command: Sequence[str] | None = None
     """Of the worker; None for ours."""
 
@@ -121,9 +122,9 @@ class Profile:
         """The newest, as `run` gives it."""
 
     @property
-    def path(self) -> Path:
-        """The file that it is kept in."""
-        return self._cache.path
+    def path(self) -> Path | None:
+        """The file that it is kept in; None where that could not be written."""
+        return self._cache.path if self._cache.kept else None
 
     def run(self) -> Table:
         """What is known when everything is measured, the time is up, or it was stopped.
@@ -149,9 +150,10 @@ class Profile:
         self._supervisor.stop()
 
     def _work(self, table: Table) -> Work:
-        return work_left(table, self._subject.models, self._subject.engines, self._manner.effort)
+        manner = self._manner
+        return work_left(table, self._subject.models, self._subject.engines, manner.effort, manner.batches)
 
-    def _job(self, table: Table) -> bytes | None:
+    def _job(self, table: Table, careful: bool) -> bytes | None:
         work = self._work(table)
         only = work.digests & self._paths.keys()
         if not only and not work.contention:
@@ -172,6 +174,8 @@ class Profile:
             table=table,
             contention=work.contention,
             background=manner.background,
+            batches=manner.batches,
+            careful=careful,
         )
         return job.to_json()
 
@@ -221,7 +225,7 @@ def busy_share(rows: Sequence[Row]) -> float | None:
 def _tell_busy(before: Table, after: Table) -> None:
     known = set(before.rows)
     share = busy_share([row for row in after.rows if row.source == MEASURED and row not in known])
-    if share is not None and share > BUSY_SHARE:
+    if share is not None and share > BUSY:
         log.warning(
             "profile_disturbed",
             others=round(share, 3),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final
 
 from blockprofiles.bench import Engine
@@ -13,8 +14,8 @@ from blockprofiles.record import MEASURED, Row
 from blockprofiles.table import Table
 from blockstore.block import Artifact, Model
 
-Candidate = tuple[str, str, int]
-"""What is timed: digest, name of the engine, its threads."""
+Candidate = tuple[str, str, int, int]
+"""What is timed: digest, name of the engine, its threads, frames in one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +32,33 @@ class Work:
     @property
     def digests(self) -> frozenset[str]:
         """The blobs among it."""
-        return frozenset(digest for digest, _, _ in self.candidates)
+        return frozenset(digest for digest, *_ in self.candidates)
 
 
 NOTHING: Final = Work(frozenset(), contention=False)
 
 
-def work_left(table: Table, models: Sequence[Model], engines: Sequence[Engine], effort: Effort) -> Work:
+def work_left(
+    table: Table, models: Sequence[Model], engines: Sequence[Engine], effort: Effort, batches: Sequence[int] = (1,)
+) -> Work:
     """What `table` lacks.
 
     A designed effort is content with blobs of which anything is known that was measured or predicted here; others want
-    everything measured for as long as they ask, on the alternates as well. `engines`: the main one first.
+    everything measured for as long as they ask, on the alternates as well, and in `batches` of frames. `engines`: the
+    main one first.
     """
     if not models:
         return NOTHING
-    wanted = frozenset(_candidates(models, engines[:1] if effort.designed else engines))
     if effort.designed:
-        lacking = set(table.missing(digest for digest, _, _ in wanted))
+        wanted = frozenset(_candidates(models, engines[:1], (1,)))
+        lacking = set(table.missing(digest for digest, *_ in wanted))
         candidates = frozenset(c for c in wanted if c[0] in lacking)
         return Work(candidates, bool(candidates) and table.contention == Contention())
     marked = {u.digest for u in table.unusable}
-    enough = {(row.digest, row.engine, row.threads) for row in table.rows if is_enough(row, effort)}
+    enough = {(row.digest, row.engine, row.threads, row.batch) for row in table.rows if is_enough(row, effort)}
+    wanted = frozenset(_candidates(models, engines, batches))
     candidates = frozenset(c for c in wanted if c[0] not in marked and c not in enough)
-    return Work(candidates, table.contention == Contention())
+    return Work(candidates, not table.contention.complete)
 
 
 def is_enough(row: Row, effort: Effort) -> bool:
@@ -61,7 +66,6 @@ def is_enough(row: Row, effort: Effort) -> bool:
     return (
         row.source == MEASURED
         and row.complete
-        and row.batch == 1
         and (row.uncertainty <= effort.uncertainty or len(row.cold_samples_ms) >= effort.max_rounds)
     )
 
@@ -87,18 +91,19 @@ def forgotten(table: Table, effort: Effort) -> Table:
     return replace(table, rows=rows, unusable=(), contention=Contention())
 
 
-def _candidates(models: Sequence[Model], engines: Sequence[Engine]) -> Iterator[Candidate]:
-    """Heads run on the main engine only."""
+def _candidates(models: Sequence[Model], engines: Sequence[Engine], batches: Sequence[int]) -> Iterator[Candidate]:
+    """Heads run on the main engine only, and on single frames."""
     for model in models:
         for block in model.blocks:
             for variant in block.variants:
-                yield from _of_artifacts(variant.artifacts, engines)
+                yield from _of_artifacts(variant.artifacts, engines, batches)
         for exit_ in model.exits:
-            yield from _of_artifacts(exit_.artifacts, engines[:1])
+            yield from _of_artifacts(exit_.artifacts, engines[:1], (1,))
 
 
-def _of_artifacts(artifacts: Sequence[Artifact], engines: Sequence[Engine]) -> Iterator[Candidate]:
-    for artifact in artifacts:
-        for engine in engines:
-            if engine.name == artifact.engine:
-                yield artifact.digest, engine.name, engine.threads
+def _of_artifacts(
+    artifacts: Sequence[Artifact], engines: Sequence[Engine], batches: Sequence[int]
+) -> Iterator[Candidate]:
+    for artifact, engine, batch in product(artifacts, engines, batches):
+        if engine.name == artifact.engine:
+            yield artifact.digest, engine.name, engine.threads, batch

@@ -83,7 +83,7 @@ class Drifting:
             found = list(self.watch.causes())
             if found:
                 self.causes += [(self.now_s, text) for text in found]
-                self.watch.planned(self.watch.factors(), BEGIN_S + self.now_s)
+                self.watch.planned(self.watch.factors_to_plan(), BEGIN_S + self.now_s)
         return self.watch.factors()
 
     def look(self) -> None:

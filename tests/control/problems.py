@@ -24,6 +24,7 @@ def option(
     *,
     p95_ms: float | None = None,
     memory_bytes: int = 10**6,
+    arena_bytes: int = 0,
     digest: str | None = None,
 ) -> Option:
     """One variant; its blob is its own unless `digest` says otherwise."""
@@ -33,6 +34,7 @@ def option(
         latency_ms=latency_ms,
         latency_p95_ms=latency_ms if p95_ms is None else p95_ms,
         memory_bytes=memory_bytes,
+        arena_bytes=arena_bytes,
         accuracy_drop=drop,
     )
 
@@ -78,7 +80,7 @@ def policy_option(
         reach=reach,
         heads_ms=tuple(head_ms * on for on in enabled),
         heads_p95_ms=tuple(2.0 * head_ms * on for on in enabled),
-        heads=tuple(Head(f"{owner}head{b}", head_bytes) for b in range(min(depth, blocks - 1))),
+        heads=tuple(Head(f"{owner}head{b}", head_bytes, 0) for b in range(min(depth, blocks - 1))),
         accuracy_drop=drop,
     )
 
@@ -109,6 +111,35 @@ def _policies(rng: random.Random, app: AppOptions, count: int) -> tuple[PolicyOp
         option = policy_option(blocks, leaving, max(-0.002, rng.gauss(0.03 * saved, 0.01)), cap=cap, **heads)
         made[option.policy.name] = option
     return tuple(made.values())
+
+
+def with_arenas(problem: Problem, seed: int) -> Problem:
+    """`problem` with activations, and with more room: 0.2 to 1 of what the largest need.
+
+    As in real networks the first blocks need most, several times the size of their blobs. Equal blobs need as much
+    wherever they run.
+    """
+    rng = random.Random(seed)  # noqa: S311 - draws test data, not secrets
+    arenas: dict[str, int] = {}
+
+    def option_with(o: Option, block: int) -> Option:
+        need_bytes = int(o.memory_bytes * rng.uniform(0.5, 6.0) / (1 + block))
+        return replace(o, arena_bytes=arenas.setdefault(o.digest, need_bytes))
+
+    def policy_with(p: PolicyOption) -> PolicyOption:
+        arena_bytes = [arenas.setdefault(head.digest, rng.randrange(12_000_000)) for head in p.heads]
+        return replace(p, heads=tuple(replace(h, arena_bytes=a) for h, a in zip(p.heads, arena_bytes, strict=True)))
+
+    apps = tuple(
+        replace(
+            app,
+            blocks=tuple(tuple(option_with(o, b) for o in block) for b, block in enumerate(app.blocks)),
+            policies=tuple(map(policy_with, app.policies)),
+        )
+        for app in problem.apps
+    )
+    room = rng.uniform(0.2, 1.0) * problem.limits.lanes * max(arenas.values())
+    return Problem(apps, replace(problem.limits, memory_bytes=problem.limits.memory_bytes + int(room)))
 
 
 def graded(app_id: str, *, blocks: int = 3, variants: int = 3) -> tuple[tuple[Option, ...], ...]:
@@ -208,9 +239,9 @@ class Way:
         return sum(o.accuracy_drop for o in self.options) + (self.policy.accuracy_drop if self.policy else 0.0)
 
     @cached_property
-    def blobs(self) -> dict[str, int]:
+    def blobs(self) -> dict[str, Option | Head]:
         loaded = (*self.options, *(self.policy.heads if self.policy else ()))
-        return {blob.digest: blob.memory_bytes for blob in loaded}
+        return {blob.digest: blob for blob in loaded}
 
 
 Chosen = tuple[Way, ...]
@@ -268,7 +299,9 @@ def figures(problem: Problem, chosen: Chosen) -> tuple[tuple[float, ...], float,
     """Excesses in order of rank, weighted loss, and expected time of one choice, straight from their definitions."""
     limits = problem.limits
     pairs = list(zip(problem.apps, chosen, strict=True))
-    memory = sum({digest: size for way in chosen for digest, size in way.blobs.items()}.values())
+    blobs = {digest: blob for way in chosen for digest, blob in way.blobs.items()}.values()
+    arena = sorted(blob.arena_bytes for blob in blobs)[-1] * limits.lanes
+    memory = sum(blob.memory_bytes for blob in blobs) + arena
     busy = sum(a.app.rate_hz * way.expected_ms for a, way in pairs) / 1e3
     floors, misses = 0.0, dict.fromkeys(range(10, 0, -1), 0.0)
     for position, (app, way) in enumerate(pairs):

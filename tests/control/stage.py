@@ -11,13 +11,15 @@ import pulp
 from blockprofiles.record import Row
 from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
 from schedulerd.config import LimitsConfig
+from schedulerd.control.announcer import Outlets
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.damping import DampingSettings
 from schedulerd.control.holdings import LOAD_TIMEOUT_S
-from schedulerd.control.loop import ControlLoop, LoopSettings, Outlets
+from schedulerd.control.loop import ControlLoop, LoopSettings
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.solvers import Answer as SolverAnswer
 from schedulerd.control.solvers import make_solver
+from schedulerd.control.sources.base import Source
 from schedulerd.control.switcher import Switcher
 from schedulerd.plan import App
 from schedulerd.serving.apps import LiveApp, Registry
@@ -65,7 +67,7 @@ class FickleSolver:
 class Stage:
     """A control loop whose answers, replies and events are kept."""
 
-    def __init__(self, model: Model = MODEL, rows: Sequence[Row] = ROWS) -> None:
+    def __init__(self, model: Model = MODEL, rows: Sequence[Row] = ROWS, sources: Sequence[Source] = ()) -> None:
         self.clock = FakeClock()
         self.registry = Registry()
         self.solver = FickleSolver()
@@ -82,7 +84,7 @@ class Stage:
             Catalogue({"m": model}, table_of(*rows), "onnxruntime"),
             self.registry,
             self.switcher,
-            Monitor((), self.clock),
+            Monitor(sources, self.clock),
             self.solver,
             LoopSettings(LimitsConfig(memory_bytes=100 * MB), lanes=1, damping=DampingSettings()),
             Outlets(

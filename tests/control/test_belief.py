@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blockprofiles.contention import Slowdown
-from schedulerd.control.belief import Belief, better, replanned, watched, worse
+from schedulerd.control.belief import Belief, believed, better, replanned, watched, worse
 from schedulerd.control.correction import Correction, CorrectionSettings
 
 SETTINGS = CorrectionSettings()
@@ -60,17 +60,41 @@ def test_a_look_at_a_loaded_board_begins_the_wait_anew() -> None:
 def test_each_belief_that_came_too_early_doubles_the_wait() -> None:
     belief, waits = Belief(), []
     for second in range(0, 70, 10):
-        belief = replanned(belief, even(1.5), even(1.25), second, SETTINGS)
-        belief = replanned(belief, even(1.25), even(1.5), second + 2.0, SETTINGS)
+        belief = replanned(belief, even(1.5), even(1.2), second, SETTINGS)
+        belief = replanned(belief, even(1.2), even(1.5), second + 2.0, SETTINGS)
         waits.append(belief.wait_s)
     assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
 def test_a_step_up_long_after_the_last_belief_forgives() -> None:
-    belief = replanned(Belief(wait_s=32.0, believed_at_s=0.0), even(1.25), even(1.5), SETTINGS.regret_s, SETTINGS)
+    belief = replanned(Belief(wait_s=32.0, believed_at_s=0.0), even(1.2), even(1.5), SETTINGS.regret_s, SETTINGS)
     assert belief.wait_s == 0.0
 
 
 def test_a_plan_for_the_same_board_changes_no_belief() -> None:
     belief = Belief(wait_s=4.0, better_since_s=1.0, believed_at_s=0.0)
     assert replanned(belief, even(1.5), even(1.5), 2.0, SETTINGS) is belief
+
+
+def test_a_little_worse_than_planned_for_is_no_disappointment() -> None:
+    belief = Belief(wait_s=4.0, better_since_s=1.0, believed_at_s=0.0)
+    assert replanned(belief, even(1.5), even(1.6), 2.0, SETTINGS) is belief
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (even(2.5), even(2.5)),
+        (even(2.1), even(2.1)),
+        (even(1.9), even(2.0)),
+        (even(1.5), even(2.0)),
+        (Slowdown(1.5, 3.0), Slowdown(2.0, 3.0)),
+    ],
+)
+def test_no_plan_is_made_for_a_better_board_before_that_is_believed(now: Slowdown, expected: Slowdown) -> None:
+    assert believed(Belief(), even(2.0), Correction(now, 5.0), SETTINGS) == expected
+
+
+def test_when_a_better_board_is_believed_plans_are_made_for_it() -> None:
+    belief = looked(Belief(), 2.0, even(1.5), 0.0, 1.0)
+    assert believed(belief, even(2.0), Correction(even(1.5), 1.0), SETTINGS) == even(1.5)

@@ -67,6 +67,22 @@ def test_a_moment_says_nothing() -> None:
     assert run.blobs() == {}
 
 
+def test_blocks_that_wait_for_a_core_now_and_then_are_not_told_apart_by_a_few_requests() -> None:
+    """Each request loses 4 ms in one of its blocks, and by chance it is the second one most of the time."""
+    run = Run()
+    for hit in [1, 0, 1, 2, 1, 0, 1, 2, 1, 1]:
+        run.frames(1, *(5.0 if block == hit else 1.0 for block in range(3)), board=2.0)
+    assert set(run.blobs().values()) <= {1.0}
+
+
+def test_what_is_known_of_a_block_stays_when_its_requests_become_erratic() -> None:
+    run = Run()
+    run.frames(300, 1.0, 1.3, 1.0)
+    for number in range(100):
+        run.frames(3, 1.0, (0.5, 1.0, 3.0)[number % 3], 1.0)
+    assert run.blobs()["b"] == 1.3
+
+
 def test_frames_that_leave_early_tell_of_the_blocks_that_they_ran() -> None:
     run = Run()
     run.frames(100, 1.3)

@@ -18,7 +18,7 @@ from schedulerd.errors import StoreFault
 from tests.control.tables import table_of
 from tests.control.test_policies import CAM, CAPPED, EARLY, HEADS, LATE, MODEL
 
-BLOCKS = [Row(f"b{index}", "onnxruntime", 1, 2.0, 3.0, 10_000) for index in range(4)]
+BLOCKS = [Row(f"b{index}", "onnxruntime", 1, 2.0, 3.0, 10_000, arena_bytes=500 * index) for index in range(4)]
 CATALOGUE = Catalogue({"m": MODEL}, table_of(*BLOCKS, *HEADS.values()), "onnxruntime")
 
 
@@ -29,6 +29,12 @@ def offered(catalogue: Catalogue) -> list[str]:
 def test_blocks_and_policies_of_a_model_become_an_apps_options() -> None:
     options = CATALOGUE.options(CAM)
     assert [[o.digest for o in block] for block in options.blocks] == [["b0"], ["b1"], ["b2"], ["b3"]]
+    assert [[(o.memory_bytes, o.arena_bytes) for o in block] for block in options.blocks] == [
+        [(10_000, 0)],
+        [(10_000, 500)],
+        [(10_000, 1000)],
+        [(10_000, 1500)],
+    ]
     assert [option.policy for option in options.policies] == [NO_EXITS, EARLY, CAPPED, LATE]
 
 

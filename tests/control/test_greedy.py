@@ -16,7 +16,16 @@ from schedulerd.control.predict import plan_of
 from schedulerd.control.problem import AppOptions, Problem
 from schedulerd.control.recheck import violations
 from schedulerd.control.solvers import Highs
-from tests.control.problems import ROOMY, app_options, graded, option, policy_option, random_problem, with_policies
+from tests.control.problems import (
+    ROOMY,
+    app_options,
+    graded,
+    option,
+    policy_option,
+    random_problem,
+    with_arenas,
+    with_policies,
+)
 
 
 def test_without_pressure_everybody_runs_the_original() -> None:
@@ -77,6 +86,16 @@ def test_removing_one_user_of_a_shared_blob_frees_nothing() -> None:
     assert choice.memory_bytes == 6_000_000
 
 
+def test_smaller_activations_help_only_where_nobody_elses_are_larger() -> None:
+    """2 MB are wanted: cam's smaller activations would cost less accuracy, but door's are the larger ones."""
+    cam = (option("cam", 2.0, 0.0, arena_bytes=6_000_000), option("cam-less", 2.0, 0.001, arena_bytes=1_000_000))
+    door = (option("door", 2.0, 0.0, arena_bytes=9_000_000), option("door-less", 2.0, 0.02, arena_bytes=5_000_000))
+    apps = (app_options("cam", (cam,)), app_options("door", (door,)))
+    choice = greedy(Problem(apps, replace(ROOMY, memory_bytes=9_000_000)))
+    assert [o.variant for p in range(2) for o in choice.options(p)] == ["cam", "door-less"]
+    assert choice.memory_bytes == 8_000_000
+
+
 def test_the_floor_is_kept_although_the_budget_is_missed() -> None:
     app = app_options("cam", graded("cam"), budget_ms=5.0, floor=0.88)
     choice = greedy(Problem((app,), ROOMY))
@@ -114,6 +133,7 @@ def test_a_budget_that_the_exit_alone_meets_caps_the_depth() -> None:
 @pytest.mark.parametrize("policies", [1, 4])
 def test_greedy_is_honest_repeatable_and_never_better_than_the_optimum(seed: int, policies: int) -> None:
     problem = with_policies(random_problem(seed, tightness=(seed % 11) / 10), seed, policies)
+    problem = with_arenas(problem, seed) if seed % 2 else problem
     choice, best = greedy(problem), solve(problem, Highs(10.0), 1)
     assert greedy(problem) == choice
     assert violations(problem, plan_of(choice)) == ()
@@ -139,18 +159,20 @@ def test_greedy_comes_close_where_it_keeps_every_limit(policies: int) -> None:
 
 def test_a_step_knows_what_the_whole_choice_would_know() -> None:
     """What `step` updates bit by bit is what `choose` works out from nothing, shared blobs included."""
-    problem = with_policies(random_problem(7, apps=3, tightness=0.5), 7, 4)
+    problem = with_arenas(with_policies(random_problem(7, apps=3, tightness=0.5), 7, 4), 7)
     choice = choose(problem, [[0, 0, 0]] * 3)
     blocks = [(0, 1, 2), (2, 0, 1), (0, 1, 1), (1, 2, 2), (2, 0, 0), (0, 0, 2)]
     policies = [(position, None, number) for position in (0, 2) for number in (3, 1, 2)]
     depths = set()
     for step in itertools.starmap(Step, itertools.chain(*zip(policies, blocks, strict=True))):
-        cost, memory_bytes = choice.cost_after(step), choice.memory_after(step)
+        cost = choice.cost_after(step)
+        memory_bytes = choice.memory_after(step, cost)
         choice = choice.step(step)
         fresh = choose(problem, choice.picks, choice.policies)
         assert choice.memory_bytes == fresh.memory_bytes == memory_bytes
         assert {digest: count for digest, count in choice.users.items() if count} == fresh.users
         assert choice.costs == fresh.costs
+        assert choice.arenas_elsewhere == fresh.arenas_elsewhere
         assert choice.costs[step.position] == cost
         assert choice.excesses == fresh.excesses
         depths.add(choice.policy(step.position).depth)
@@ -160,6 +182,7 @@ def test_a_step_knows_what_the_whole_choice_would_know() -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_nothing_undercuts_the_bounds(seed: int) -> None:
     problem = with_policies(random_problem(seed, blocks=2, tightness=0.5 + seed / 60), seed, 3)
+    problem = with_arenas(problem, seed) if seed % 2 else problem
     least = least_excesses(problem)
     reached = choose_every(problem)
     for rank, share in least.items():

@@ -23,7 +23,7 @@ from schedulerd.wire.messages import (
     ShowPlan,
     Status,
 )
-from tests.control.stage import MB, ROWS, Stage
+from tests.control.stage import MB, MODEL, ROWS, Stage
 from tests.control.tables import table_of
 
 
@@ -91,6 +91,39 @@ def test_a_memory_limit_is_kept_and_lifted(stage: Stage) -> None:
     assert stage.switcher.resident_bytes(lambda d: 4 * MB if d.isupper() else MB) <= 5 * MB
     stage.ask(SetLimit(4, "memory", None))
     assert route(app) == "AB"
+
+
+WIDE = [replace(row, arena_bytes=2 * MB) for row in ROWS]
+"""Blocks with activations."""
+
+
+def test_blobs_that_are_kept_warm_leave_room_for_activations() -> None:
+    """Under 9 MB `Ab` takes 5 MB and 2 MB of activations; `B`, of 4 MB, has to go."""
+    stage = Stage(rows=WIDE)
+    stage.join()
+    assert stage.loop.plan.memory_bytes == 10 * MB
+    stage.ask(SetLimit(3, "memory", 9 * MB))
+    assert stage.loop.plan.memory_bytes == 7 * MB
+    assert stage.ask(Status(1)).result["resident_bytes"] == 5 * MB
+    stage.switcher.close()
+
+
+class FullBoard:
+    """A board with this much memory free, whatever is loaded."""
+
+    name = "memory"
+
+    def read(self) -> dict[str, int]:
+        return {"memory_available_bytes": 100 * MB}
+
+
+def test_activations_are_not_free_and_yet_ours() -> None:
+    """Of 100 MB that are free the reserve is 64 MB. 8 MB of blobs and 2 MB of activations come on top."""
+    stage = Stage(rows=WIDE, sources=[FullBoard()])
+    assert stage.ask(Status(1)).result["memory_limit_bytes"] == 36 * MB
+    stage.join()
+    assert stage.ask(Status(2)).result["memory_limit_bytes"] == 46 * MB
+    stage.switcher.close()
 
 
 def test_blocks_that_run_slower_than_their_profile_bring_a_new_plan(stage: Stage) -> None:
@@ -214,6 +247,43 @@ def test_a_better_plan_that_was_put_off_comes_when_the_running_one_has_stood_lon
     stage.loop.turn([])
     assert route(app) == "AB"
     assert stage.ask(ShowPlan(9)).result["cause"] == "a change held back against flapping is due"
+
+
+def test_an_edit_takes_no_better_board_on_trust_and_is_answered_with_what_the_board_does_now(stage: Stage) -> None:
+    app = stage.join(budget_ms=20.0)
+    stage.frames(app, run_ms=25.0)
+    stage.loop.turn([])
+    loaded = route(app)
+    assert loaded != "AB"
+    profiled_ms = sum(block.median_ms for block in app.route.expected)  # type: ignore[union-attr]  # it has one
+    for _ in range(9):
+        stage.frames(app, run_ms=profiled_ms, count=10)
+        stage.loop.turn([])
+    # For nearly a second the board has run as profiled: all at full size takes 25 ms on the board that was planned for.
+    stage.ask(SetBudget(3, "cam", 24.0))
+    assert route(app) == loaded
+    assert stage.loop.plan.apps[0].latency_ms == pytest.approx(profiled_ms)
+
+
+def test_a_gain_that_is_not_worth_a_change_is_weighed_once() -> None:
+    cheap = tuple(
+        replace(block, variants=tuple(replace(v, accuracy_drop=v.accuracy_drop / 20) for v in block.variants))
+        for block in MODEL.blocks
+    )
+    stage = Stage(replace(MODEL, blocks=cheap))
+    app = stage.join(budget_ms=20.0)
+    stage.frames(app, run_ms=25.0)
+    stage.loop.turn([])
+    loaded = route(app)
+    assert loaded != "AB"
+    profiled_ms = sum(block.median_ms for block in app.route.expected)  # type: ignore[union-attr]  # it has one
+    before = stage.loop.decisions
+    for _ in range(300):
+        stage.frames(app, run_ms=profiled_ms)
+        stage.loop.turn([])
+    assert route(app) == loaded
+    assert 1 <= stage.loop.decisions - before <= 5, "in a minute, in which the board is believed to be better and better"
+    stage.switcher.close()
 
 
 def test_a_burst_after_a_change_of_routes_is_seen_against_what_ran_before(stage: Stage) -> None:

@@ -45,7 +45,7 @@ HEAD_MS = 0.5
 
 @pytest.fixture
 def stage() -> Iterator[Stage]:
-    made = Stage(WITH_EXITS, [*ROWS, Row("H", "onnxruntime", 1, HEAD_MS, HEAD_MS, MB)])
+    made = Stage(WITH_EXITS, [*ROWS, Row("H", "onnxruntime", 1, HEAD_MS, HEAD_MS, MB, arena_bytes=MB // 2)])
     yield made
     made.switcher.close()
 
@@ -95,7 +95,7 @@ def test_a_budget_that_only_the_first_block_meets_caps_the_depth_and_frees_the_r
     assert app.route.route.policy == CAPPED
     assert app.route.route.digests == ("a",)
     assert answer.result["miss_ms"] == 0
-    assert stage.loop.plan.memory_bytes == 2 * MB
+    assert stage.loop.plan.memory_bytes == 2 * MB + MB // 2
 
 
 def test_frames_that_are_harder_than_forecast_bring_a_new_plan_with_what_was_seen(stage: Stage) -> None:
@@ -152,6 +152,7 @@ def test_plan_and_models_show_policies(stage: Stage) -> None:
     assert [b["block"] for b in planned["blocks"]] == ["first"]
     (model,) = stage.ask(Models(5)).result["models"]
     assert model["exits"] == ["exit1"]
+    assert model["least_memory_bytes"] == 3 * MB + MB // 2, "two small blocks, the head, and its activations"
     assert model["policies"] == [
         {"name": "early", "exits": {"exit1": 0.8, "final": 0.0}, "accuracy_drop": 0.0},
         {"name": "cap", "exits": {"exit1": 0.0}, "accuracy_drop": 0.2},

@@ -59,6 +59,13 @@ def test_a_board_without_readable_sources_still_makes_a_snapshot() -> None:
     assert snapshot.cpu_others is None
 
 
+@pytest.mark.parametrize(("nice", "others"), [(None, 0.5), (0.4, 0.1), (0.6, 0.0)])
+def test_others_are_those_that_do_not_make_way(nice: float | None, others: float) -> None:
+    readings = {"cpu_busy": 0.75, "cpu_own": 0.25, "cpu_nice": nice}
+    snapshot = Monitor([_FakeSource("processor", readings)], FakeClock()).look()
+    assert snapshot.cpu_others == pytest.approx(others)
+
+
 @pytest.mark.parametrize(
     ("meminfo", "cgroup", "available"),
     [(100, 40, 40), (30, 40, 30), (None, 40, 40), (30, None, 30), (None, None, None)],

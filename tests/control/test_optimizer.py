@@ -30,6 +30,7 @@ from tests.control.problems import (
     policy_option,
     random_problem,
     two_apps,
+    with_arenas,
     with_budgets,
     with_policies,
 )
@@ -121,6 +122,20 @@ def test_with_exits_it_equals_exhaustive_search_over_every_policy_and_combinatio
     assert violations(problem, plan) == ()
 
 
+@pytest.mark.parametrize("policies", [0, 3])
+@pytest.mark.parametrize("seed", range(30))
+def test_with_activations_it_equals_exhaustive_search(seed: int, policies: int) -> None:
+    plain = random_problem(seed, blocks=3 - policies // 3, tightness=(seed % 11) / 10)
+    problem = with_arenas(with_policies(plain, seed, policies) if policies else plain, seed)
+    plan = solve(problem, HIGHS, 1)
+    excesses, loss = reached(problem, plan)
+    best_excesses, best_loss = exhaustive(problem)
+    assert plan.status == "optimal"
+    assert excesses == pytest.approx(best_excesses, abs=3e-5)
+    assert loss == pytest.approx(best_loss, abs=3e-5)
+    assert violations(problem, plan) == ()
+
+
 def test_an_urgent_app_takes_less_time_where_that_costs_less_than_the_one_that_waits_for_it() -> None:
     """cam waits for all of door: of 13.2 + 0.3 + 12 ms, 2 have to go, and door is of the lower priority."""
     plan = solve(with_budgets(two_apps(), cam=23.5, door=20.0), HIGHS, 1)
@@ -181,6 +196,38 @@ def test_equal_blobs_of_two_apps_are_paid_for_once() -> None:
     plan = solve(Problem(apps, replace(ROOMY, memory_bytes=5_000_000)), HIGHS, 1)
     assert [a.route.variants for a in plan.apps] == [("whole",), ("whole",)]
     assert plan.memory_bytes == 5_000_000
+
+
+@pytest.mark.parametrize(("lanes", "memory_bytes"), [(1, 12_000_000), (2, 20_000_000)])
+def test_activations_are_paid_for_once_a_lane_by_the_block_that_needs_most(lanes: int, memory_bytes: int) -> None:
+    """Two blocks of each app and 8, 7, 6 and 5 MB of activations: only the most of all these counts."""
+    cam = tuple((option(f"cam{b}", 1.0, 0.0, arena_bytes=(8 - b) * 10**6),) for b in range(2))
+    door = tuple((option(f"door{b}", 1.0, 0.0, arena_bytes=(6 - b) * 10**6),) for b in range(2))
+    apps = (app_options("cam", cam), app_options("door", door))
+    plan = solve(Problem(apps, replace(ROOMY, lanes=lanes, memory_bytes=memory_bytes)), HIGHS, 1)
+    assert (plan.memory_bytes, plan.broken) == (memory_bytes, ())
+    assert [a.memory_bytes for a in plan.apps] == [2_000_000 + lanes * 8_000_000, 2_000_000 + lanes * 6_000_000]
+
+
+def test_a_variant_with_larger_weights_is_taken_for_its_smaller_activations() -> None:
+    """Under 8 MB in all `narrow` fits beside what is loaded anyway, `wide` does not, though its weights are smaller."""
+    block = (
+        option("wide", 2.0, 0.0, memory_bytes=1_000_000, arena_bytes=8_000_000),
+        option("narrow", 2.0, 0.01, memory_bytes=2_000_000, arena_bytes=5_000_000),
+    )
+    problem = Problem((app_options("cam", (block,)),), replace(ROOMY, memory_bytes=8_000_000))
+    plan = solve(problem, HIGHS, 1)
+    assert plan.apps[0].route.variants == ("narrow",)
+    assert (plan.memory_bytes, plan.binding) == (7_000_000, ("memory",))
+
+
+def test_a_head_needs_room_for_its_activations_too() -> None:
+    """The network fits without its exit's head, whose 5 MB of activations are more than those of any block."""
+    policy = policy_option(2, {0: 0.5}, head_ms=0.1)
+    wide = replace(policy, heads=(replace(policy.heads[0], arena_bytes=5_000_000),))
+    blocks = tuple((option(f"b{b}", 2.0, 0.0, arena_bytes=3_000_000),) for b in range(2))
+    plan = solve(Problem((app_options("cam", blocks, policies=(wide,)),), ROOMY), HIGHS, 1)
+    assert plan.memory_bytes == 7_000_000
 
 
 def test_a_less_accurate_option_stays_when_its_blob_is_resident_anyway() -> None:
@@ -441,6 +488,7 @@ def test_predicting_an_unknown_route_names_what_there_is() -> None:
         ({"latency_ms": float("nan")}, "latency of 'cam0v0' of block 0 of cam is nan"),
         ({"latency_p95_ms": -1.0}, "-1.0"),
         ({"memory_bytes": -5}, "memory of"),
+        ({"arena_bytes": -5}, "arena of"),
         ({"accuracy_drop": float("inf")}, "accuracy drop"),
     ],
 )
@@ -466,8 +514,10 @@ def test_a_cost_that_is_no_cost_is_refused_by_name(change: dict[str, Any], said:
         ({"reach": (1.0, 0.4, 0.0), "heads_p95_ms": (0.5, 0.0, 0.5)}, "0 past the depth"),
         ({"heads_ms": (-0.5, 0.0, 0.0)}, "latency of a head"),
         ({"accuracy_drop": float("nan")}, "accuracy drop of policy"),
-        ({"heads": (Head("head0", -1),)}, "memory of head head0"),
-        ({"heads": (Head("head0", 8),)}, "elsewhere the same blob head0 takes 0"),
+        ({"heads": (Head("head0", -1, 0),)}, "memory of head head0"),
+        ({"heads": (Head("head0", 0, -1),)}, "arena of head head0"),
+        ({"heads": (Head("head0", 8, 0),)}, "elsewhere the same blob head0 takes 0"),
+        ({"heads": (Head("head0", 0, 8),)}, "elsewhere the same blob head0 takes 0"),
         ({"policy": NO_EXITS, "shares": (1.0,)}, "one exit policy twice"),
     ],
 )

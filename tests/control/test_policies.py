@@ -52,8 +52,8 @@ MODEL = Model(
     ),
 )
 HEADS = {
-    "exit0": Row("head0", "onnxruntime", 1, 0.2, 0.3, 1000),
-    "exit1": Row("head1", "onnxruntime", 1, 0.1, 0.5, 2000),
+    "exit0": Row("head0", "onnxruntime", 1, 0.2, 0.3, 1000, arena_bytes=300),
+    "exit1": Row("head1", "onnxruntime", 1, 0.1, 0.5, 2000, arena_bytes=200),
 }
 CAM = App("cam", "m", 50.0, 10.0)
 
@@ -80,7 +80,7 @@ def test_running_every_frame_to_the_end_comes_first_and_loads_every_head_without
         reach=(1.0, 1.0, 1.0, 1.0),
         heads_ms=(0.0, 0.0, 0.0, 0.0),
         heads_p95_ms=(0.0, 0.0, 0.0, 0.0),
-        heads=(Head("head0", 1000), Head("head1", 2000)),
+        heads=(Head("head0", 1000, 300), Head("head1", 2000, 200)),
         accuracy_drop=0.0,
     )
 
@@ -98,7 +98,7 @@ def test_blocks_and_heads_behind_a_cap_are_needed_by_nobody() -> None:
     assert capped.heads_ms == (0.2, 0.1, 0.0, 0.0)
     shallow = policy("shallow", ("exit0", 0.0))
     (own,) = policy_options(MODEL, HEADS, replace(CAM, exits=shallow))
-    assert (own.reach, own.heads) == ((1.0, 0.0, 0.0, 0.0), (Head("head0", 1000),))
+    assert (own.reach, own.heads) == ((1.0, 0.0, 0.0, 0.0), (Head("head0", 1000, 300),))
 
 
 def test_a_block_that_no_frame_of_the_forecast_came_to_can_be_reached_all_the_same() -> None:
@@ -110,7 +110,7 @@ def test_a_block_that_no_frame_of_the_forecast_came_to_can_be_reached_all_the_sa
 def test_policies_whose_heads_cannot_be_used_are_not_offered() -> None:
     offered = policy_options(MODEL, {"exit1": HEADS["exit1"]}, CAM)
     assert [o.policy for o in offered] == [NO_EXITS, LATE]
-    assert offered[0].heads == (Head("head1", 2000),)
+    assert offered[0].heads == (Head("head1", 2000, 200),)
     assert [o.policy for o in policy_options(MODEL, {}, CAM)] == [NO_EXITS]
 
 

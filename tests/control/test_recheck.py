@@ -15,7 +15,7 @@ from schedulerd.control.predict import plan_of
 from schedulerd.control.problem import Problem
 from schedulerd.control.recheck import violations
 from schedulerd.plan import Plan
-from tests.control.problems import ROOMY, app_options, graded, policy_option, random_problem, with_policies
+from tests.control.problems import ROOMY, app_options, graded, policy_option, random_problem, with_arenas, with_policies
 
 PROBLEM = Problem((app_options("cam", graded("cam")), app_options("door", graded("door"))), ROOMY)
 PLAN = plan_of(choose(PROBLEM, [[0, 1, 2], [1, 0, 0]]))
@@ -35,14 +35,14 @@ def rerouted(**fields: Any) -> Plan:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_predictions_agree_with_the_second_opinion(seed: int) -> None:
-    problem = random_problem(seed, apps=3, tightness=(seed % 11) / 10)
+    problem = with_arenas(random_problem(seed, apps=3, tightness=(seed % 11) / 10), seed)
     for pick in range(3):
         assert violations(problem, plan_of(choose(problem, [[pick] * 3] * 3))) == ()
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_they_agree_on_every_policy(seed: int) -> None:
-    problem = with_policies(random_problem(seed, apps=3, tightness=(seed % 11) / 10), seed, 5)
+    problem = with_arenas(with_policies(random_problem(seed, apps=3, tightness=(seed % 11) / 10), seed, 5), seed)
     for number in range(5):
         assert violations(problem, plan_of(choose(problem, [[number % 3] * 3] * 3, [number] * 3))) == ()
 

@@ -148,6 +148,13 @@ def test_a_swap_loads_only_the_blocks_that_differ(stage: Stage) -> None:
     assert stage.apps["cam"].route.plan == 2
 
 
+def test_the_arena_is_as_large_as_the_most_that_anything_loaded_needs(stage: Stage) -> None:
+    needs = {"a": 3, "b": 5, "c": 4, "d": 9}
+    assert stage.switcher.arena_bytes(needs.__getitem__) == 0
+    stage.go(plan_of(1, cam="ab", gate="c"))
+    assert stage.switcher.arena_bytes(needs.__getitem__) == 5
+
+
 def test_swapping_back_loads_nothing(stage: Stage) -> None:
     stage.go(plan_of(1, cam="ab"))
     stage.go(plan_of(2, cam="cd"))

@@ -89,6 +89,7 @@ def test_a_table_that_cannot_be_kept_is_told_once(tmp_path: Path) -> None:
         cache.save(table(row("a"), row("b")))
     assert [log["event"] for log in logs] == ["profile_unreadable", "profile_not_kept"]
     assert str(tmp_path / "profiles") in logs[1]["remedy"]
+    assert not cache.kept
 
 
 def test_rows_that_another_process_saved_meanwhile_are_kept(tmp_path: Path) -> None:
@@ -119,3 +120,5 @@ def test_of_two_tables_the_better_known_rows_are_taken() -> None:
     assert set(found.rows) == {row("a"), row("b")}
     assert [u.digest for u in found.unusable] == ["u"]
     assert found.contention == curve
+    longer = replace(curve, complete=True)
+    assert joined(replace(mine, contention=curve), replace(theirs, contention=longer)).contention == longer

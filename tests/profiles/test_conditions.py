@@ -51,6 +51,7 @@ def test_the_fastest_cores_are_measured_on(tmp_path: Path) -> None:
         put(tmp_path / f"devices/system/cpu/cpu{core}/cpufreq/cpuinfo_max_freq", f"{khz}\n")
     assert fastest_cores(1, {0, 1, 2}, tmp_path) == {2}
     assert fastest_cores(2, {0, 1, 2}, tmp_path) == {0, 2}
+    assert fastest_cores(8, {0, 1, 2}, tmp_path) == {0, 1, 2}
 
 
 def test_a_thread_is_moved_only_for_a_while() -> None:

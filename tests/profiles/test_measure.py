@@ -241,7 +241,36 @@ def test_each_blob_is_announced_before_it_is_touched() -> None:
     ledger = Ledger()
     engine = engine_of(Clock(), {"a": 0.001, "c": 0.001, "h": 0.001})
     measured(engine, model_of(("a", "rotten"), ("c",), exits={"h": (0,)}), listener=ledger)
-    assert ledger.begun == ["a", None, "rotten", None, "c", None, "h", None]
+    loaded, weighed = ["a", "rotten", "c", "h"], ["a", "c", "h"]
+    assert ledger.begun == [told for digest in (*loaded, *weighed) for told in (digest, None)]
+
+
+def test_a_blob_that_crashes_on_more_frames_is_known_by_name() -> None:
+    """Whatever runs on the first batch of a size has been announced."""
+    ledger, running = Ledger(), []
+
+    class Frames(ScriptedBlock):
+        def run(self, tensor: Any) -> Any:
+            running.append((len(tensor), ledger.begun[-1]))
+            return np.zeros((len(tensor), 2), np.uint8) if super().run(tensor) is not None else None
+
+    clock = Clock()
+    engine = ScriptedEngine(clock, {digest: Frames(clock, 0.001) for digest in ("a", "c")})
+    measured(engine, model_of(("a",), ("c",)), batches=(1, 4), listener=ledger)
+    first = running.index((4, "a"))
+    assert all(frames == 1 for frames, _ in running[:first])
+    assert (4, "c") in running
+
+
+def test_a_quick_look_that_takes_far_too_long_leaves_the_other_models_to_predictions() -> None:
+    """On a slow board; the first model is measured whatever the time, because predictions need something."""
+    clock = Clock()
+    engine = engine_of(clock, {"a": 0.5, "b": 0.5}, load_seconds=10.0)
+    models = model_of(("a",)), model_of(("b",), name="other")
+    found = measured(engine, *models, effort=QUICK, budget_s=1.0)
+    assert [row.digest for row in found.rows] == ["a"]
+    assert "b" not in engine.loaded
+    assert [row.digest for row in measured(engine, *models, budget_s=1.0).rows] == ["a", "b"]
 
 
 def test_a_measurement_goes_on_where_the_one_before_was_killed() -> None:

@@ -18,6 +18,7 @@ from blockstore.errors import NotAStore
 from blockstore.store import Store
 from schedulerd.commands import profile
 from schedulerd.commands.profile_output import conditions_text
+from schedulerd.errors import ConfigError
 from tests.profiles import tiny
 
 
@@ -69,6 +70,19 @@ def test_json_has_every_sample(tmp_path: Path, model: Model, capsys: pytest.Capt
         assert min(row["samples_ms"]) <= row["latency_ms"] <= row["latency_p95_ms"]
         assert row["memory_bytes"] > 0
     assert Path(document["file"]).stem == document["fingerprint"]
+
+
+def test_batches_have_rows_of_their_own(tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside those of single frames, which plans are made of."""
+    assert run(tmp_path, "--batch", "3", "--json", effort=()) == 0
+    rows = printed(capsys)["rows"]
+    assert [row["batch"] for row in rows] == [1, 3] * 4
+    single, three = rows[:2]
+    assert single["digest"] == three["digest"]
+    run(tmp_path, effort=())
+    assert "original x 3 frames" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--quick measures single frames only"):
+        run(tmp_path, "--batch", "3")
 
 
 def test_the_second_time_nothing_is_measured_unless_forced(
@@ -177,6 +191,17 @@ def test_it_says_under_what_conditions_it_was_measured() -> None:
     assert conditions_text([row]) == ""
     rows = [replace(row, clock_mhz=mhz, temperature_c=50.0, others=0.03) for mhz in (1500.0, 1800.0)]
     assert conditions_text(rows) == "clock 1500 to 1800 MHz, up to 50 degrees C, other programs had 3% of the cores"
+
+
+def test_a_profile_that_could_not_be_kept_says_so(
+    tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is printed all the same."""
+    (tmp_path / "state").write_text("in the way")
+    assert run(tmp_path) == 0
+    out, err = capsys.readouterr()
+    assert "not kept" in out
+    assert "profile_not_kept" in err
 
 
 def test_models_that_were_added_are_measured_too(

@@ -33,7 +33,8 @@ def test_pages_that_are_read_or_written_are_counted_whoever_touched_them_before(
         nothing = min(touched_bytes(lambda: None) or 0 for _ in range(5))
         some = min(touched_bytes(run) or 0 for _ in range(5))
     assert nothing > 0
-    assert some - nothing == pytest.approx(3 * 2**20, abs=300_000)
+    # The kernel may have put them on huge pages of 2 MB, which are touched whole.
+    assert 2.9 * 2**20 < some - nothing < 6.3 * 2**20
 
 
 def test_without_growth_the_size_of_the_file_is_what_is_known() -> None:
@@ -60,8 +61,8 @@ def set_up_here(model: Model, files: tiny.Files) -> Bench:
 
 def test_what_a_block_needs_while_it_runs_grows_with_its_tensors(tmp_path: Path) -> None:
     """At least what it takes and gives: 8 channels of 16 and of 256 pixels a side, 4 bytes each."""
-    (small,) = arena_bytes(bench_of(tmp_path / "small", 16)).values()
-    (large,) = arena_bytes(bench_of(tmp_path / "large", 256)).values()
+    (small,) = arena_bytes(bench_of(tmp_path / "small", 16), Silent()).values()
+    (large,) = arena_bytes(bench_of(tmp_path / "large", 256), Silent()).values()
     assert 2 * 8 * 16 * 16 * 4 <= small < 0.5 * MB
     assert 2 * 8 * 256 * 256 * 4 <= large < 8 * MB
 
@@ -70,5 +71,5 @@ def test_each_block_of_a_bench_has_its_own_need(tmp_path: Path) -> None:
     """By what it is run by as well."""
     files = tiny.Files(tmp_path)
     model = tiny.model_with_exits(files)
-    needs = arena_bytes(set_up_here(model, files))
+    needs = arena_bytes(set_up_here(model, files), Silent())
     assert set(needs) == {Key(digest, "onnxruntime", 1) for digest in model.digests()}

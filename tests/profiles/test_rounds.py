@@ -201,6 +201,17 @@ def test_nothing_is_thrown_away_when_the_time_is_up() -> None:
     assert len(cold_ms["0.0"]) == EFFORT.min_rounds
 
 
+def test_what_takes_far_too_long_is_measured_once() -> None:
+    """Where the effort has such a limit."""
+    clock = Clock()
+    effort = replace(EFFORT, overrun_s=10.0)
+    for seconds, count in ((0.1, EFFORT.min_rounds), (5.0, 1)):
+        rounds = Rounds(bench_of(clock, 1, seconds=seconds), effort, clock, ScriptedOthers(), Samples(), clock())
+        for _ in rounds.run():
+            pass
+        assert len(rounds.samples.cold_ms[key_of("0.0")]) == count
+
+
 def test_where_nobody_can_tell_what_others_take_rounds_are_kept() -> None:
     """And nothing is said about it."""
     clock = Clock()

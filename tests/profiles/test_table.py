@@ -69,7 +69,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
     data = TABLE.to_json()
     for length in range(0, len(data), 97):
         (tmp_path / "t.json").write_bytes(data[:length])
-        with pytest.raises(BadTable, match=r"t\.json.*run `schedulerd profile`"):
+        with pytest.raises(BadTable, match=r"t\.json: not a profile table"):
             Table.load(tmp_path / "t.json")
 
 

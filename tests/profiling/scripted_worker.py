@@ -67,10 +67,20 @@ def run(digest: str, job: dict[str, Any], folder: Path) -> None:
         for _ in range(10):
             time.sleep(0.05)
             say(Progress(0.5, 1.0))
+    elif digest.startswith("wears"):
+        wear_out(digest, announced=job["careful"])
     say(Begun(None))
     say(Rows((row(digest, job, others=0.4 if digest.startswith("busy") else None),)))
     if digest.startswith("later"):
         os.kill(os.getpid(), signal.SIGBUS)
+
+
+def wear_out(digest: str, announced: bool) -> None:
+    """Crash in a later run than the first, which is only announced when that was asked for."""
+    say(Begun(None))
+    if announced:
+        say(Begun(digest))
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def main() -> None:
@@ -87,7 +97,7 @@ def main() -> None:
         if "slowly" in sys.argv[2:]:
             time.sleep(0.05)
     if job["contention"]:
-        say(Curves(Contention(lanes=(Point(1.0, Slowdown()), Point(2.0, Slowdown(1.5, 2.0))))))
+        say(Curves(Contention(lanes=(Point(1.0, Slowdown()), Point(2.0, Slowdown(1.5, 2.0))), complete=True)))
     if "undone" not in sys.argv[2:]:
         say(Done())
 

@@ -30,6 +30,7 @@ JOB = Job(
     table=TABLE,
     contention=True,
     background=True,
+    careful=True,
 )
 
 

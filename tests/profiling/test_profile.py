@@ -76,6 +76,7 @@ def kept(subject: Subject) -> Table:
         ("chatty", "it hangs: nothing came of it in 1 s"),
         ("killed", "killed from outside again and again"),
         ("fault", "its output is wrong"),
+        ("wears", "signal 11, Segmentation fault"),
     ],
 )
 def test_a_blob_that_ends_its_process_is_marked_and_the_rest_goes_on(tmp_path: Path, digest: str, reason: str) -> None:

@@ -16,7 +16,7 @@ from schedulerd.profiling.work import NOTHING, forgotten, opened, work_left
 from tests.profiles.scripted import Clock, ScriptedEngine, model_of
 
 MODEL = model_of(("a", "b"), exits={"h": (0,)})
-CURVES = Contention(lanes=(Point(1.0, Slowdown()),))
+CURVES = Contention(lanes=(Point(1.0, Slowdown()),), complete=True)
 TABLE = Table(Device("A76", "aarch64", 4, None, 2**32, "scripted", "1.0", 2), (), "then", contention=CURVES)
 
 
@@ -39,14 +39,23 @@ def table(*rows: Row) -> Table:
 def test_alternates_run_blocks_and_no_heads() -> None:
     """Only a longer effort measures them, each of the blobs that it has an artifact of."""
     engines = (engine(2), engine(1), engine(2, "torch"))
-    everything = {("a", "scripted", 2), ("b", "scripted", 2), ("h", "scripted", 2)}
+    everything = {("a", "scripted", 2, 1), ("b", "scripted", 2, 1), ("h", "scripted", 2, 1)}
     assert work_left(TABLE, (MODEL,), engines, QUICK).candidates == everything
     longer = work_left(TABLE, (MODEL,), engines, STANDARD).candidates
-    assert longer == everything | {("a", "scripted", 1), ("b", "scripted", 1)}
+    assert longer == everything | {("a", "scripted", 1, 1), ("b", "scripted", 1, 1)}
     first = MODEL.blocks[0].variants[0]
     both = replace(first, artifacts=(*first.artifacts, Artifact("torch", "t", 1)))
     with_torch = replace(MODEL, blocks=(replace(MODEL.blocks[0], variants=(both,)),))
     assert work_left(TABLE, (with_torch,), engines, STANDARD).digests == {"a", "t", "h"}
+
+
+def test_batches_are_work_of_their_own_for_blocks_and_not_for_heads() -> None:
+    """What single frames take is known."""
+    known = table(*(row(digest) for digest in "abh"))
+    assert not work_left(known, (MODEL,), (engine(2),), STANDARD).candidates
+    left = work_left(known, (MODEL,), (engine(2),), STANDARD, batches=(1, 4)).candidates
+    assert left == {("a", "scripted", 2, 4), ("b", "scripted", 2, 4)}
+    assert not work_left(known, (MODEL,), (engine(2),), QUICK, batches=(1, 4))
 
 
 def test_a_designed_effort_is_content_with_predictions() -> None:
@@ -91,6 +100,9 @@ def test_curves_are_measured_along_and_by_a_longer_effort_for_themselves() -> No
     assert not work_left(known, (MODEL,), (engine(2),), QUICK)
     assert work_left(known, (MODEL,), (engine(2),), STANDARD).contention
     assert work_left(replace(known, rows=()), (MODEL,), (engine(2),), QUICK).contention
+    hasty = replace(known, contention=replace(CURVES, complete=False))
+    assert work_left(hasty, (MODEL,), (engine(2),), STANDARD).contention
+    assert not work_left(replace(hasty, rows=()), (MODEL,), (engine(2),), QUICK).contention
     assert work_left(known, (), (engine(2),), STANDARD) == NOTHING
 
 

@@ -18,7 +18,7 @@ def stat_of(*counters: int, cores: int = 2) -> str:
 
 def test_one_busy_core_of_two_is_half(proc: Path) -> None:
     source = ProcessorSource(FakeClock(), proc)
-    assert source.read() == {"cpu_count": 2, "cpu_busy": None}, "one reading has no share"
+    assert source.read() == {"cpu_count": 2, "cpu_busy": None, "cpu_nice": None}, "one reading has no share"
     (proc / "stat").write_text((proc / "stat.later").read_text())
     assert source.read()["cpu_busy"] == pytest.approx(0.5025, abs=1e-4)
 
@@ -35,6 +35,18 @@ def test_stolen_time_is_busy_and_waiting_for_a_disk_is_not(proc: Path) -> None:
     source.read()
     (proc / "stat").write_text(stat_of(0, 0, 0, 40, 20, 0, 0, 40, 0, 0))
     assert source.read()["cpu_busy"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(("niceness", "expected"), [(0, 0.3), (-5, 0.3), (5, None)])
+def test_those_that_make_way_are_told_apart_by_a_process_that_does_not(
+    proc: Path, niceness: int, expected: float | None
+) -> None:
+    source = ProcessorSource(FakeClock(), proc, niceness)
+    (proc / "stat").write_text(stat_of(0, 0, 0, 0, 0, 0, 0, 0))
+    source.read()
+    (proc / "stat").write_text(stat_of(20, 30, 0, 50, 0, 0, 0, 0))
+    shares = source.read()
+    assert (shares["cpu_busy"], shares["cpu_nice"]) == (pytest.approx(0.5), expected)
 
 
 def test_a_guest_is_not_counted_twice(proc: Path) -> None:

@@ -1,0 +1,141 @@
+"""What the control loop tells others: numbered events to listeners, answers to operators, messages to clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from blockprofiles.contention import Slowdown
+from blockstore.block import Model
+from schedulerd.clock import Clock
+from schedulerd.control.factors import promised
+from schedulerd.control.plan_report import Decision
+from schedulerd.plan import AppPlan, Plan, RouteChange
+from schedulerd.serving.apps import LiveApp
+from schedulerd.wire.codec import encode, encode_event
+from schedulerd.wire.messages import Answer, Failure, Ping, Registered, TensorHeader
+
+PROBE_S: Final = 1.0
+"""How often an app that sends nothing is asked whether it is still there."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """How decisions leave: answers to operators, messages to clients, events to listeners."""
+
+    answer: Callable[[bytes, Sequence[bytes | memoryview]], None]
+    reply: Callable[[bytes, Sequence[bytes | memoryview]], None]
+    publish: Callable[[Sequence[bytes | memoryview]], None]
+    wake: Callable[[], None]
+
+
+class Announcer:
+    """What has been told already, so that nothing is told twice."""
+
+    def __init__(self, outlets: Outlets, clock: Clock) -> None:
+        """An announcer that has told nothing yet."""
+        self._outlets = outlets
+        self._clock = clock
+        self._sequence = 0
+        """Events published so far: a gap tells a listener that it missed some."""
+        self._missed: dict[str, int] = {}
+        """By app, the missed deadlines that were told."""
+        self._probed_at_s = clock.now_s()
+
+    def publish(self, kind: str, body: Mapping[str, Any]) -> None:
+        """One event for whoever listens."""
+        self._sequence += 1
+        self._outlets.publish(encode_event(kind, body, seq=self._sequence, at=self._clock.wall_s()))
+
+    def answer(self, identity: bytes, message: Answer | Failure) -> None:
+        """To an operator who asked."""
+        self._outlets.answer(identity, encode(message))
+
+    def reply(self, app: LiveApp, message: Registered | Failure) -> None:
+        """To a client that wants to register."""
+        self._outlets.reply(app.identity, encode(message))
+
+    def flush(self) -> None:
+        """What was said goes out, though the gateway may be waiting for messages."""
+        self._outlets.wake()
+
+    def plan(self, plan: Plan, decision: Decision, body: Mapping[str, Any], changes: Sequence[RouteChange]) -> None:
+        """A plan is in place; `body`: as an operator sees it."""
+        changed = [{"app": c.app_id, "swapped_blocks": c.swapped_blocks} for c in changes]
+        self.publish("plan", {**body, "changes": changed})
+        log.info(
+            "plan",
+            number=plan.number,
+            cause=decision.cause,
+            did=decision.sentence,
+            status=plan.status,
+            solve_ms=round(plan.solve_ms, 2),
+            apply_ms=round(decision.apply_ms, 2),
+        )
+
+    def pressure(
+        self, causes: Sequence[str], board: Slowdown, cpu_others: float | None, memory_limit_bytes: int
+    ) -> None:
+        """The board gives reasons to plan anew, or none any more."""
+        self.publish(
+            "pressure",
+            {
+                "causes": list(causes),
+                "slowdown": board.median,
+                "slowdown_p95": promised(board.p95),
+                "cpu_others": cpu_others,
+                "memory_limit_bytes": memory_limit_bytes,
+            },
+        )
+
+    def misses(self, apps: Sequence[LiveApp]) -> None:
+        """One event per app for the deadlines that it missed since the last call."""
+        for app in apps:
+            name, missed = app.spec.app_id, app.meter.missed
+            if missed > self._missed.get(name, 0):
+                more = missed - self._missed.get(name, 0)
+                self.publish("miss", {"app": name, "missed": more, "missed_in_all": missed})
+            self._missed[name] = missed
+
+    def probe(self, apps: Sequence[LiveApp]) -> None:
+        """A client that died without a word is found by a message that cannot be delivered."""
+        now_s = self._clock.now_s()
+        if now_s - self._probed_at_s < PROBE_S:
+            return
+        self._probed_at_s = now_s
+        for app in apps:
+            if not app.meter.since(now_s - PROBE_S):
+                self._outlets.reply(app.identity, encode(Ping(0)))
+
+    def left(self, app: LiveApp, reason: str) -> None:
+        """An app has left; one that comes back under its name begins at none missed."""
+        spec = app.spec
+        self._missed.pop(spec.app_id, None)
+        self.publish("app", {"app": spec.app_id, "model": spec.model, "change": "left", "reason": reason})
+
+
+def registered(message_id: int, app: LiveApp, planned: AppPlan, plan: int, model: Model) -> Registered:
+    """What an app is told that has its first route: what it may send, and what it can expect."""
+    return Registered(
+        id=message_id,
+        app=app.spec.app_id,
+        model=model.name,
+        input=TensorHeader(app.input.dtype, app.input.shape),
+        output=TensorHeader(app.output.dtype, app.output.shape),
+        labels=model.labels,
+        route=planned.route.variants,
+        accuracy=planned.accuracy,
+        latency_ms=planned.latency_ms,
+        latency_p95_ms=planned.latency_p95_ms,
+        miss_ms=planned.miss_ms,
+        plan=plan,
+        outputs=tuple(TensorHeader(output.dtype, output.shape) for output in app.outputs),
+        policy=dict(planned.route.policy.steps),
+        exit_shares=planned.shares_by_exit(),
+        exits=tuple(e.name for e in model.exits),
+    )
