@@ -282,7 +282,7 @@ def test_a_gain_that_is_not_worth_a_change_is_weighed_once() -> None:
         stage.frames(app, run_ms=profiled_ms)
         stage.loop.turn([])
     assert route(app) == loaded
-    assert 1 <= stage.loop.decisions - before <= 5, "in a minute, in which the board is believed to be better and better"
+    assert 1 <= stage.loop.decisions - before <= 5, "in a minute, in which the board is believed to be better"
     stage.switcher.close()
 
 
