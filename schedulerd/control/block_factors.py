@@ -36,6 +36,8 @@ FORGET_S: Final = 300.0
 """After this time a blob that was slow, and has not run since, is taken at its row again."""
 DEAD_BAND: Final = 0.1
 """Relative difference from the board that is taken for none."""
+SMALL: Final = 0.075
+"""The same of the blocks that are not told apart, which share one difference: it is known better than that of one."""
 STEP: Final = 0.15
 """Relative change of a factor that is worth a new plan."""
 LEAST, MOST = 0.5, 4.0
@@ -57,8 +59,10 @@ class _Seen:
 
     expected: Expected
     ratios: deque[_Ratios] = field(default_factory=lambda: deque(maxlen=NEWEST))
+    certain: dict[int, float] = field(default_factory=dict)
+    """Factors by position in `expected`, of blocks whose ratios told them clearly."""
     factors: dict[int, float] = field(default_factory=dict)
-    """By position in `expected`, where there are enough ratios."""
+    """The same of all blocks: the others make up what is missing of the whole."""
     seen_at_s: float = 0.0
     """When the newest ratio was that is in the factors."""
 
@@ -142,14 +146,32 @@ def _look(seen: _Seen, now_s: float) -> None:
         weights = {n: seen.expected[n].median_ms for n in medians}
         whole = sum(medians[n] * weights[n] for n in medians) / sum(weights.values())
         route = statistics.median(r.route for r in ratios)
-        certain = (
+        clear = (
             n
             for n in medians
             if _uncertainty([r.route * r.blocks[n] for r in ratios if len(r.blocks) > n]) <= MOST_UNCERTAIN
         )
-        # Of the others nothing new is known.
-        seen.factors |= {n: _settled(route * medians[n] / whole) for n in certain}
+        seen.certain |= {n: _settled(route * medians[n] / whole) for n in clear}
+        if seen.certain:
+            seen.factors = _completed(seen.certain, weights, route)
         seen.seen_at_s = ratios[-1].at_s
+
+
+def _completed(certain: Mapping[int, float], weights: Mapping[int, float], route: float) -> dict[int, float]:
+    """`certain` factors, and for the blocks that are not clearly off the one with which the whole is what was seen.
+
+    A lane that is stopped now and then stops in some block or other: the short ones are clearly quicker than the whole
+    request is, and of the rest nothing can be told but that the time was spent there.
+    """
+    off = {n: factor for n, factor in certain.items() if factor != 1.0}
+    rest = sum(weight for n, weight in weights.items() if n not in off)
+    if not off or not rest:
+        return dict(certain)
+    missing = route * sum(weights.values()) - sum(factor * weights.get(n, 0.0) for n, factor in off.items())
+    others = _rounded(missing / rest) if abs(missing / rest - 1.0) >= SMALL else 1.0
+    # Of a block that clearly is as its row says the dead band is all that may be missing.
+    close = min(1.0 + DEAD_BAND, max(1.0 - DEAD_BAND, others))
+    return {n: off.get(n, close if n in certain else others) for n in {**weights, **off}}
 
 
 def _uncertainty(values: Sequence[float]) -> float:
@@ -163,8 +185,11 @@ def _uncertainty(values: Sequence[float]) -> float:
 
 def _settled(factor: float) -> float:
     """A factor in steps of 5%, 1 where it hardly differs."""
-    factor = min(MOST, max(LEAST, factor))
-    return 1.0 if abs(factor - 1.0) < DEAD_BAND else round(factor * 20) / 20
+    return 1.0 if abs(factor - 1.0) < DEAD_BAND else _rounded(factor)
+
+
+def _rounded(factor: float) -> float:
+    return round(min(MOST, max(LEAST, factor)) * 20) / 20
 
 
 def drifted(planned: Mapping[Place, float], now: Mapping[Place, float]) -> dict[Place, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from schedulerd.control.block_factors import FORGET_S, BlockFactors, drifted
 from schedulerd.serving.meter import Observation
 from schedulerd.serving.route import Expected, ExpectedBlock
@@ -75,6 +77,17 @@ def test_blocks_that_wait_for_a_core_now_and_then_are_not_told_apart_by_a_few_re
     assert set(run.blobs().values()) <= {1.0}
 
 
+def test_blocks_that_are_not_told_apart_make_up_what_is_missing_of_the_whole() -> None:
+    """The lane is stopped in each request, in the second block or in the third; the first is short and never hit."""
+    run = Run()
+    for _ in range(100):
+        run.frames(1, 1.0, 4.0, 1.0, board=2.0)
+        run.frames(1, 1.0, 1.0, 4.0, board=2.0)
+    blobs = run.blobs()
+    assert blobs["a"] == 0.5
+    assert sum(blobs.values()) == pytest.approx(3.0, abs=0.1), "the whole is what the board is: two seconds of six"
+
+
 def test_what_is_known_of_a_block_stays_when_its_requests_become_erratic() -> None:
     run = Run()
     run.frames(300, 1.0, 1.3, 1.0)
@@ -92,7 +105,9 @@ def test_frames_that_leave_early_tell_of_the_blocks_that_they_ran() -> None:
 def test_factors_are_bounded() -> None:
     run = Run()
     run.frames(100, 90.0, 0.01, 1.0)
-    assert run.blobs() == {"a": 4.0, "b": 0.5, "c": 1.0}
+    assert run.blobs() == {"a": 4.0, "b": 0.5, "c": 1.1}, (
+        "the last one clearly is as its row says, within the dead band"
+    )
 
 
 def test_what_was_learned_of_a_blob_stays_known_when_another_one_runs() -> None:
