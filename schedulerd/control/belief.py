@@ -23,17 +23,19 @@ class Belief:
     """`least_wait_s` at least."""
     better_since_s: float | None = None
     believed_at_s: float = -math.inf
-    """When a plan for a better board was last made."""
+    """When a plan for a better board was made that no worse one has followed yet; -inf where there is none."""
 
 
 def worse(planned: Slowdown, now: Slowdown, settings: CorrectionSettings) -> bool:
     """Whether the board runs slower than the running plan assumed by more than a step, typically or at its worst."""
-    return any(is_now > 1.0 + settings.step for is_now in _changes(planned, now))
+    median, p95 = _changes(planned, now)
+    return median > 1.0 + settings.step or p95 > 1.0 + settings.step_p95
 
 
 def watched(before: Belief, planned: Slowdown, now: Correction, settings: CorrectionSettings) -> Belief:
     """The belief after another look at the board."""
-    looks_better = min(_changes(planned, now.board)) * (1.0 + settings.step) < 1.0
+    median, p95 = _changes(planned, now.board)
+    looks_better = median * (1.0 + settings.step) < 1.0 or p95 * (1.0 + settings.step_p95) < 1.0
     if not looks_better or worse(planned, now.board, settings):
         return replace(before, better_since_s=None)
     return before if before.better_since_s is not None else replace(before, better_since_s=now.at_s)
@@ -61,9 +63,12 @@ def replanned(before: Belief, planned: Slowdown, board: Slowdown, now_s: float, 
     if not worse(planned, board, settings):
         is_better = min(_changes(planned, board)) < 1.0
         return replace(before, better_since_s=None, believed_at_s=now_s) if is_better else before
-    too_early = now_s - before.believed_at_s < settings.regret_s
-    wait_s = 2.0 * max(settings.least_wait_s, before.wait_s) if too_early else 0.0
-    return Belief(min(wait_s, settings.most_wait_s), None, before.believed_at_s)
+    wait_s = before.wait_s
+    # A load that comes in several steps is one disappointment.
+    if math.isfinite(before.believed_at_s):
+        too_early = now_s - before.believed_at_s < settings.regret_s
+        wait_s = 2.0 * max(settings.least_wait_s, before.wait_s) if too_early else 0.0
+    return Belief(min(wait_s, settings.most_wait_s))
 
 
 def _changes(planned: Slowdown, now: Slowdown) -> tuple[float, float]:

@@ -49,7 +49,10 @@ class CorrectionSettings:
     half_life_s: float = 2.0
     """What is promised in excess of the ratios halves in this time once they have fallen."""
     step: float = 0.2
-    """Relative change that is worth a new plan."""
+    """Relative change of typical times that is worth a new plan."""
+    step_p95: float = 0.35
+    """The same of what is promised: a high quantile of some twenty requests varies by a quarter on a steady board, and
+    each time that such a reading was believed, a better board would have to wait longer to be."""
     least_wait_s: float = 1.0
     """How long the board must look better before that is believed."""
     most_wait_s: float = 60.0
