@@ -67,7 +67,11 @@ class AccuracyModel:
         """Accuracy of `route`, which has one position for each block."""
         if len(route) != len(self.damages):
             raise ValueError(f"the route {tuple(route)} has {len(route)} positions for {len(self.damages)} blocks")
-        damage = self._joined([row[variant] for row, variant in zip(self.damages, route, strict=True)])
+        return self.left_by([row[variant] for row, variant in zip(self.damages, route, strict=True)])
+
+    def left_by(self, damages: Sequence[float]) -> float:
+        """Accuracy of a route whose blocks do these damages, one for each block."""
+        damage = self._joined(damages)
         if self.kind == LINEAR:
             return max(self.floor, self.original - damage)
         return self.floor + (self.original - self.floor) * _remaining(self.kind, damage, self.shape)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from blockprofiles.errors import BlockProfilesError
 from blockstore.errors import BlockStoreError
 from schedulerd import __version__
-from schedulerd.commands import build, demo, profile, recipe, run, store
+from schedulerd.commands import build, demo, profile, recipe, replay, run, store
 from schedulerd.errors import SchedulerdError
 
 
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_parser(subparsers)
     known = recipe.options_of(build.add_parser(subparsers))
     profile.add_parser(subparsers)
+    replay.add_parser(subparsers)
     try:
         chosen = parser.parse_args(recipe.expanded(sys.argv[1:] if arguments is None else arguments, known))
         return int(chosen.run(chosen))

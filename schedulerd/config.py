@@ -28,6 +28,7 @@ from schedulerd.kinds import (
     always_in_control,
     did_you_mean,
 )
+from schedulerd.optimizer.problem import MAX_ACCURACY, OBJECTIVES
 from schedulerd.wire import endpoints
 
 SYSTEM_FILE = Path("/etc/schedulerd/schedulerd.toml")
@@ -166,7 +167,7 @@ class LimitsConfig:
     memory_bytes: int | None = field(
         default=None,
         metadata=_about(
-            Size(auto=True),
+            Size("auto"),
             'Memory for blocks and their activations. "auto" takes `memory_share` of what the board has free.',
             key="memory",
             shown='`"auto"`',
@@ -189,6 +190,15 @@ class LimitsConfig:
         default=0.8,
         metadata=_about(Number(0.05, 1), "Share of the lanes' time that a plan may use; the rest absorbs bursts."),
     )
+    power_w: float | None = field(
+        default=None,
+        metadata=_about(
+            Number(0.01, 1000, "off"),
+            "Watts that the apps together may draw on average, above the idle board, for heat or a battery. A block "
+            "whose energy could not be measured is taken to draw 2 W while it runs.",
+            shown='`"off"`',
+        ),
+    )
     queue_length: int = field(
         default=64,
         metadata=_about(
@@ -204,11 +214,31 @@ class SolverConfig:
 
     name: str = field(
         default="highs",
-        metadata=_about(Choice(("highs", "cbc")), "The solver of the integer program; `cbc` runs as its own process."),
+        metadata=_about(
+            Choice(("highs", "cbc")),
+            "The solver of the integer program; `cbc` runs as its own process, and in place of a missing `highs`.",
+        ),
     )
     time_limit_s: float = field(
         default=0.5,
-        metadata=_about(Number(0.01, 60), "Seconds for one decision; then the best plan found so far stands."),
+        metadata=_about(Number(0.01, 2), "Seconds for one decision; then the best plan found so far stands."),
+    )
+    objective: str = field(
+        default=MAX_ACCURACY,
+        metadata=_about(
+            Choice(OBJECTIVES),
+            "What is best among the plans that keep the limits, until `schedctl objective` says otherwise.",
+        ),
+    )
+    record_bytes: int | None = field(
+        default=None,
+        metadata=_about(
+            Size("off"),
+            "Keep the latest decisions, up to this size in all, in `decisions.jsonl` of the state directory for "
+            "`schedulerd replay`. Ten apps of eight blocks and ten variants take 0.2 MB a decision.",
+            key="record",
+            shown='`"off"`',
+        ),
     )
 
 
@@ -232,7 +262,8 @@ class ControlConfig:
         default=0.005,
         metadata=_about(
             Number(0, 1),
-            "Accuracy (0.01 is one point) that a new plan must gain to replace a plan that holds.",
+            "What a new plan must gain, beyond what the swap costs, to replace a plan that holds: by the objective, as "
+            "a share of accuracy (0.01 is one point), of the budgets or of power.",
         ),
     )
 

@@ -1,4 +1,4 @@
-"""`schedctl`: ask a running daemon how things are, move budgets and limits, listen to events.
+"""`schedctl`: ask a running daemon how things are and why, move budgets and limits, listen to events.
 
 Exit codes: 0 done, 1 the daemon refused (the message says why), 2 wrong usage, 3 no daemon or no answer, 130
 interrupted. With `--json` an answer is printed as it came over the wire (clients/PROTOCOL.md), an event as one line.
@@ -9,19 +9,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
-from schedulerd import __version__, present
-from schedulerd.errors import ConfigError
+from schedulerd import __version__, present, present_advice
+from schedulerd.cells import plain
+from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, seconds, size
 from schedulerd.kinds import did_you_mean, parse_duration_ms, parse_size
-from schedulerd_client import EVENT_KINDS, ControlClient, Event, Refusal, TransportError, UnknownApp, Unreachable
+from schedulerd.optimizer.problem import OBJECTIVES
+from schedulerd_client import (
+    EVENT_KINDS,
+    Addition,
+    ControlClient,
+    Event,
+    Refusal,
+    TransportError,
+    UnknownApp,
+    Unreachable,
+)
 
 DONE, REFUSED, USAGE, UNANSWERED, INTERRUPTED = 0, 1, 2, 3, 130
+SHORT_S, LONG_S = 5.0, 65.0
+"""What to wait for an answer; the longer one where the daemon may have to decide many times for it."""
 
 
 class Events(AbstractContextManager[Any], Iterator[Event], Protocol):
@@ -55,6 +67,24 @@ class Control(AbstractContextManager[Any], Protocol):
         """Change a limit of all apps."""
         ...
 
+    def why(self, app: str) -> Mapping[str, Any]:
+        """Why an app runs what it runs."""
+        ...
+
+    def whatif(
+        self,
+        budgets_ms: Mapping[str, float],
+        memory_bytes: int | None,
+        add: Sequence[Addition],
+        objective: str | None,
+    ) -> Mapping[str, Any]:
+        """What such edits would lead to."""
+        ...
+
+    def objective(self, name: str | None) -> Mapping[str, Any]:
+        """Change the objective; None asks for it."""
+        ...
+
     def events(self, kinds: Sequence[str], timeout_s: float | None) -> Events:
         """What happens from now on; ends after `timeout_s` without an event."""
         ...
@@ -71,8 +101,10 @@ def _to_the_daemon(runtime: Path | None, timeout_s: float) -> Control:
 def main(arguments: Sequence[str] | None = None, connect: Connect = _to_the_daemon) -> int:
     """Run one sub-command and return the exit code; `connect` opens the control socket of a runtime directory."""
     args = _parser().parse_args(arguments)
+    if args.command is _whatif and not (args.budget or args.memory is not None or args.add or args.objective):
+        return _fail("whatif: nothing would be different; give --budget, --memory, --add or --objective", USAGE)
     try:
-        connection = connect(getattr(args, "runtime", None), getattr(args, "timeout", 5.0))
+        connection = connect(getattr(args, "runtime", None), getattr(args, "timeout", _patience_s(args.command)))
     except ValueError as error:  # a runtime directory that cannot be one
         return _fail(str(error), USAGE)
     command: Command = args.command
@@ -93,8 +125,13 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = _to_the_daem
     return DONE
 
 
+def _patience_s(command: Command) -> float:
+    """A daemon that works out an answer gives up a little earlier, and its refusal is to be heard."""
+    return LONG_S if command in (_why, _whatif, _budget) else SHORT_S
+
+
 def _fail(message: str, code: int) -> int:
-    print(f"schedctl: {present.plain(message)}", file=sys.stderr)
+    print(f"schedctl: {plain(message)}", file=sys.stderr)
     return code
 
 
@@ -118,11 +155,7 @@ def _models(control: Control, args: argparse.Namespace) -> None:
 
 
 def _budget(control: Control, args: argparse.Namespace) -> None:
-    try:
-        answer = control.set_budget(args.app, args.budget)
-    except UnknownApp as error:
-        live = [str(row.get("app")) for row in control.apps().get("apps") or []]
-        raise UnknownApp(f"{error}{did_you_mean(args.app, live)}", error.code) from error
+    answer = _about([args.app], control, lambda: control.set_budget(args.app, args.budget))
     _show(args, answer, present.budget)
 
 
@@ -130,9 +163,33 @@ def _limit(control: Control, args: argparse.Namespace) -> None:
     _show(args, control.set_limit(args.what, args.value), present.limit)
 
 
+def _why(control: Control, args: argparse.Namespace) -> None:
+    _show(args, _about([args.app], control, lambda: control.why(args.app)), present_advice.why)
+
+
+def _whatif(control: Control, args: argparse.Namespace) -> None:
+    budgets_ms = dict(args.budget)
+    answer = _about(budgets_ms, control, lambda: control.whatif(budgets_ms, args.memory, args.add, args.objective))
+    _show(args, answer, present_advice.whatif)
+
+
+def _objective(control: Control, args: argparse.Namespace) -> None:
+    _show(args, control.objective(args.name), present.objective if args.name else present.objectives)
+
+
+def _about(apps: Iterable[str], control: Control, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The answer to a question about `apps`; one that there is not is refused with the nearest name."""
+    try:
+        return ask()
+    except UnknownApp as error:
+        live = [str(row.get("app")) for row in control.apps().get("apps") or []]
+        absent = next((app for app in apps if app not in live), "")
+        raise UnknownApp(f"{error}{did_you_mean(absent, live)}", error.code) from error
+
+
 def _events(control: Control, args: argparse.Namespace) -> None:
     """The next event within the time-out, or all events until interrupted."""
-    timeout_s = None if args.follow else getattr(args, "timeout", 5.0)
+    timeout_s = None if args.follow else getattr(args, "timeout", SHORT_S)
     with control.events(args.kind or EVENT_KINDS, timeout_s) as events:
         for event in events:
             _show_event(args, event)
@@ -158,24 +215,17 @@ def _as_json(args: argparse.Namespace) -> bool:
 # Arguments.
 
 
-class _Parser(argparse.ArgumentParser):
-    """Names the nearest choice when a word is mistyped."""
-
-    def error(self, message: str) -> NoReturn:
-        mistyped = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
-        if mistyped:
-            message += did_you_mean(mistyped[1], re.findall(r"\w+", mistyped[2]))
-        super().error(message)
+_TIMEOUT_HELP = f"seconds to wait for an answer ({SHORT_S:g}; budget, why and whatif: {LONG_S:g})"
 
 
 def _parser() -> argparse.ArgumentParser:
     # Accepted before and after the sub-command; without SUPPRESS the later parser would undo the earlier one.
-    common = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--json", action="store_true", help="print the answer as JSON")
     common.add_argument("--runtime", type=Path, metavar="DIR", help="the daemon's runtime directory")
-    common.add_argument("--timeout", type=_seconds, metavar="S", help="seconds to wait for an answer (5)")
+    common.add_argument("--timeout", type=seconds, metavar="S", help=_TIMEOUT_HELP)
 
-    parser = _Parser(prog="schedctl", description=(__doc__ or "").split("\n\n")[0], parents=[common])
+    parser = Parser(prog="schedctl", description=(__doc__ or "").split("\n\n")[0], parents=[common])
     parser.epilog = "exit codes: 0 done, 1 refused, 2 wrong usage, 3 no daemon or no answer, 130 interrupted"
     parser.add_argument("--version", action="version", version=f"schedctl {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -191,37 +241,25 @@ def _parser() -> argparse.ArgumentParser:
     add("models", _models, "the models in the store")
     budget = add("budget", _budget, "change an app's latency budget")
     budget.add_argument("app", metavar="APP")
-    budget.add_argument("budget", type=_checked(parse_duration_ms), metavar="DURATION", help="such as 25ms or 0.5s")
+    budget.add_argument("budget", type=checked(parse_duration_ms), metavar="DURATION", help="such as 25ms or 0.5s")
     limit = add("limit", _limit, "change what all apps together may use")
     limit.add_argument("what", choices=("memory",))
-    limit.add_argument("value", type=_checked(_size), metavar="SIZE", help='such as 80MB; "auto" as configured')
+    limit.add_argument("value", type=checked(size), metavar="SIZE", help='such as 80MB; "auto" as configured')
+    add("why", _why, "why an app runs what it runs, and what more of a limit would buy").add_argument(
+        "app", metavar="APP"
+    )
+    whatif = add("whatif", _whatif, "the plan that edits would lead to, beside the present one; nothing is changed")
+    whatif.add_argument("--budget", type=checked(budget_of), action="append", default=[], metavar="APP=DURATION")
+    whatif.add_argument("--memory", type=checked(parse_size), metavar="SIZE", help="the limit, such as 300MB")
+    whatif.add_argument("--add", type=checked(addition), action="append", default=[], metavar="MODEL:BUDGET:RATE")
+    whatif.add_argument("--objective", choices=OBJECTIVES)
+    whatif.epilog = "such as: schedctl whatif --budget cam1=20ms --memory 300MB --add digits-residual:50ms:15Hz"
+    objective = add("objective", _objective, "what is best among the plans that keep the limits; with NAME change it")
+    objective.add_argument("name", nargs="?", choices=OBJECTIVES, metavar="NAME", help=", ".join(OBJECTIVES))
     events = add("events", _events, "the next event; with --follow all of them")
     events.add_argument("--follow", action="store_true", help="go on until interrupted")
     events.add_argument("--kind", action="append", choices=EVENT_KINDS, help="only this kind; may be repeated")
     return parser
-
-
-def _size(text: str) -> int | None:
-    return None if text == "auto" else parse_size(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        return parse_duration_ms(text + "s") / 1e3
-    except ConfigError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0") from None
-
-
-def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A parser whose refusal argparse shows in full."""
-
-    def checked(text: str) -> Any:
-        try:
-            return parse(text)
-        except ConfigError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return checked
 
 
 if __name__ == "__main__":

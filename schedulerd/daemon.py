@@ -31,20 +31,24 @@ from schedulerd.bar import Bar
 from schedulerd.clock import Clock, SystemClock
 from schedulerd.config import Config, service_manager
 from schedulerd.control.announcer import Outlets
+from schedulerd.control.aside_thread import AsideThread
 from schedulerd.control.background import Background
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.damping import DampingSettings
 from schedulerd.control.improver import Improver
 from schedulerd.control.loop import ControlLoop, LoopSettings
 from schedulerd.control.merger import Merger
 from schedulerd.control.monitor import Monitor
-from schedulerd.control.solvers import make_solver
+from schedulerd.control.planner import PlannerSettings
+from schedulerd.control.recorder import Recorder
 from schedulerd.control.switcher import Switcher
 from schedulerd.control.thread import ControlThread
 from schedulerd.errors import AlreadyServing, ConfigError, SchedulerdError
 from schedulerd.merging.cache import VerdictCache
 from schedulerd.merging.process import Trial
 from schedulerd.notify import Notifier, watchdog_interval_s
+from schedulerd.optimizer.damping import DampingSettings
+from schedulerd.optimizer.problem import MAX_APPS
+from schedulerd.optimizer.solvers import make_solver
 from schedulerd.plan import EMPTY_PLAN
 from schedulerd.profiling.background import going_on
 from schedulerd.profiling.profile import Subject, first_start, load_or_measure
@@ -129,8 +133,11 @@ class Daemon:
             subject = Subject(tuple(models.values()), engines, store.path, directory)
             manner = first_start(config.profile.seconds, config.profile.silence_s)
             table = load_or_measure(subject, manner, watch=watch)
-        solver = make_solver(config.solver.name, config.solver.time_limit_s)
-        self._registry = Registry()
+        recorded_bytes = config.solver.record_bytes
+        solver = make_solver(
+            config.solver.name, config.solver.time_limit_s, lambda reason: log.warning("solver_missing", reason=reason)
+        )
+        self._registry = Registry(MAX_APPS)
         self._queue = DeadlineQueue(config.limits.queue_length, max(1, config.limits.queue_length // 4))
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._front = Front(models, self._registry, self._queue, events.put, config.access.control_uids, clock)
@@ -153,6 +160,7 @@ class Daemon:
         self._background = Background(
             self._improver(table, subject), self._merger(table.device.fingerprint, engines, store)
         )
+        self._aside = AsideThread()
         self._loop = ControlLoop(
             Catalogue(models, table, engine.name, also=frozenset(config.engine.also)),
             self._registry,
@@ -171,12 +179,15 @@ class Daemon:
                 "threads_per_lane": threads,
             },
             background=self._background,
+            record=Recorder(config.paths.state, recorded_bytes, clock).record if recorded_bytes else None,
+            aside=self._aside,
         )
         self._control.attach(self._loop)
         # What lives as long as the process need not be looked at by every collection that a request sets off.
         gc.collect()
         gc.freeze()
         self._control.start()
+        self._aside.start()
         for lane in self._lanes:
             lane.start()
 
@@ -188,6 +199,7 @@ class Daemon:
             log.warning("stopped_with_requests_open", open=self._queue.open, waited_s=DRAIN_S)
         self._control.stop()
         self._control.join(timeout=DRAIN_S)
+        self._aside.close(DRAIN_S)
         self._background.close()
         self._front.refuse(self._control.left_over())
         for lane in self._lanes:
@@ -309,8 +321,5 @@ def _progress(seconds: float) -> Iterator[Callable[[float, float | None], None]]
 
 
 def _loop_settings(config: Config) -> LoopSettings:
-    return LoopSettings(
-        limits=config.limits,
-        lanes=config.engine.lanes,
-        damping=DampingSettings(config.control.min_dwell_s, config.control.min_gain),
-    )
+    damping = DampingSettings(config.control.min_dwell_s, config.control.min_gain)
+    return LoopSettings(PlannerSettings(config.limits, config.engine.lanes, damping, config.solver.objective))

@@ -11,7 +11,7 @@ SchedulerdError                     internal, unless the class says otherwise
         +-- NameTaken               name_taken           another live client has that app name
         +-- NotRegistered           not_registered       this connection has no app
         +-- UnknownApp              unknown_app          no live app of that name
-        +-- Overloaded              overloaded           a queue is full
+        +-- Overloaded              overloaded           a queue is full, or the daemon is
         +-- DeadlinePassed          deadline_passed      dropped late, as the app asked
         +-- ShuttingDown            shutting_down        the daemon is stopping
         +-- NotPermitted            not_permitted        this user may not do that
@@ -90,7 +90,7 @@ class UnknownApp(Refused):
 
 
 class Overloaded(Refused):
-    """A queue is full."""
+    """A queue is full, or as many apps are connected as can be planned together."""
 
     code = Code.OVERLOADED
 

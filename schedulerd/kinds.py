@@ -1,6 +1,6 @@
 """What values a setting takes: each kind parses a TOML value, and says in words what is legal.
 
-`parse_size` and `parse_duration_ms` also read what people type at `schedctl`.
+`parse_size`, `parse_duration_ms` and `parse_rate_hz` also read what people type at `schedctl`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from schedulerd.errors import ConfigError
 
 _SIZE_UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _DURATION_UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+_RATE_UNITS = {"Hz": 1.0, "kHz": 1e3}
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?nan|[-+]?inf)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -30,6 +31,11 @@ def parse_size(text: str) -> int:
 def parse_duration_ms(text: str) -> float:
     """Milliseconds of a duration such as `25ms` or `0.5s`; ConfigError without a unit or not above 0."""
     return _quantity(text, "duration", "25ms", _DURATION_UNITS_MS)
+
+
+def parse_rate_hz(text: str) -> float:
+    """Frames a second of a rate such as `15Hz`; ConfigError without a unit or not above 0."""
+    return _quantity(text, "rate", "15Hz", _RATE_UNITS)
 
 
 def _quantity(text: str, what: str, example: str, units: Mapping[str, float]) -> float:
@@ -79,13 +85,16 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A finite number within two limits, both included."""
+    """A finite number within two limits, both included; the word that stands for none, where there is one, is None."""
 
     minimum: float
     maximum: float
+    word: str = ""
 
-    def parse(self, value: object) -> float:
-        """TOML integers and floats; `nan` and `inf` are outside every range."""
+    def parse(self, value: object) -> float | None:
+        """TOML integers and floats; `nan` and `inf` are outside every range. None for the word."""
+        if self.word and value == self.word:
+            return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{value!r} is not {self.range()}")
         if not self.minimum <= value <= self.maximum:
@@ -94,7 +103,7 @@ class Number:
 
     def range(self) -> str:
         """The limits in words."""
-        return f"a number from {self.minimum:g} to {self.maximum:g}"
+        return f"a number from {self.minimum:g} to {self.maximum:g}" + (f', or "{self.word}"' if self.word else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +158,13 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A size with a unit; where `auto` is legal it becomes None."""
+    """A size with a unit; the word that stands for none, where there is one, becomes None."""
 
-    auto: bool = False
+    word: str = ""
 
     def parse(self, value: object) -> int | None:
-        """Bytes, or None for `auto`."""
-        if self.auto and value == "auto":
+        """Bytes, or None for the word."""
+        if self.word and value == self.word:
             return None
         if not isinstance(value, str):
             raise ConfigError(f"{value!r} is not {self.range()}")
@@ -163,7 +172,7 @@ class Size:
 
     def range(self) -> str:
         """How a size is written."""
-        return 'a size such as "80MB" or "64MiB"' + (', or "auto"' if self.auto else "")
+        return 'a size such as "80MB" or "64MiB"' + (f', or "{self.word}"' if self.word else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from blockstore.exits import NO_EXITS, ExitPolicy
 
+MIN_PRIORITY, MAX_PRIORITY = 1, 10
+MIN_PERCENTILE, MAX_PERCENTILE = 50.0, 99.9
 LATE_POLICIES = ("run", "drop", "exit")
 """What happens to a request that is late. `run`: it runs all the same. `drop`: it is refused where it can no longer be
 in time when it is to start. `exit`: it leaves at the last exit that still meets the deadline, at the first one where
@@ -29,12 +31,14 @@ class App:
     rate_hz: float
     """Frames a second that the app means to send, > 0."""
     priority: int = 5
-    """1 (least) to 10 (most); budgets are given up in order of priority, lowest first."""
+    """`MIN_PRIORITY` (least) to `MAX_PRIORITY` (most); budgets are given up in order of priority, lowest first."""
     accuracy_floor: float = 0.0
     """Least acceptable predicted accuracy, 0 to 1."""
     late: str = "run"
     exits: ExitPolicy | None = None
     """The exit policy that the client insists on; None leaves it to the optimizer."""
+    percentile: float = 95.0
+    """Of its latencies, which the budget is about: `MIN_PERCENTILE` to `MAX_PERCENTILE`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,13 @@ class AppPlan:
     block_ms: tuple[float, ...]
     """Predicted time of each block under the present load."""
     miss_ms: float = 0.0
-    """By how much the predicted p95 exceeds the budget; 0 when it is met."""
+    """By how much the predicted percentile that the budget is about exceeds it; 0 when it is met."""
     expected_ms: float = 0.0
     """Predicted mean over easy and hard frames; `latency_ms` where no frame leaves early."""
     exit_shares: tuple[float, ...] = (1.0,)
     """For each step of the route's exit policy, the share of the frames that is expected to leave there."""
+    energy_mj: float | None = None
+    """Predicted mean of a frame; None where it could not be measured."""
 
     def shares_by_exit(self) -> dict[str, float]:
         """`exit_shares` by the name of the exit."""
@@ -94,7 +100,7 @@ class Excess:
     share: float
     """By how much, as a share of the limit: 0.1 is a tenth too much."""
     rank: int
-    """Limits of a higher rank are given up first: floors, memory, utilisation, then budgets by falling priority."""
+    """Those of a higher rank are given up first: floors, memory, utilisation, power, budgets by falling priority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +118,17 @@ class Plan:
     binding: tuple[str, ...] = ()
     """Names of the limits that bind, e.g. `budget:cam1`, `memory`, `utilisation`."""
     status: str = "optimal"
-    """`optimal`, `time_limit` (incumbent, not proven) or `greedy` (no solver answer in time)."""
+    """`optimal` (no plan is better), `bounded` (proven to be within `gap` of the best), `unproven` (the best that was
+    found), `time_limit` (the same, cut short) or `greedy` (found without an answer of the solver; see `note`)."""
     gap: float | None = 0.0
-    """Proven relative gap to the optimum; None where the solver gave none."""
+    """By how much a plan could be better at most, as a share of what this one comes to; None: nothing is proven."""
     solve_ms: float = 0.0
     weighted_accuracy: float = 0.0
     """Mean of the apps' accuracies as shares of their models' full accuracies, weighted by priority."""
     broken: tuple[Excess, ...] = ()
     """The binding limits that are exceeded, in order of rank."""
+    objective: str = "max-accuracy"
+    """What was optimised, one of the optimizer's objectives."""
     note: str = ""
     """What kept the solver from finishing, or its answer from being used; empty when nothing did."""
 

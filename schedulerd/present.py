@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
 
 from blockprofiles.record import MEASURED
 from blockstore.exits import FINAL
-from schedulerd.commands.tables import count_text, size_text, table
-
-Answer = Mapping[str, Any]
-Column = tuple[str, Callable[[Answer], str]]
-"""Heading, and the text of a row's cell."""
-
-MISSING = "-"
+from schedulerd.cells import (
+    MISSING,
+    Answer,
+    Column,
+    duration,
+    excess,
+    lined_up,
+    listed,
+    met,
+    number,
+    pair,
+    plain,
+    policy,
+    route,
+    share,
+    size,
+    text,
+    time_limit,
+)
+from schedulerd.commands.tables import count_text
+from schedulerd.wire.messages import DEFAULT_PERCENTILE
 
 
 def status(answer: Answer) -> str:
     """A block of labelled lines."""
     states = answer.get("states") or {}
     lines = [
-        ("schedulerd", f"{text(answer, 'version')}, {_ready(answer)}, pid {text(answer, 'pid')}, up {_uptime(answer)}"),
+        (
+            "schedulerd",
+            f"{text(answer, 'version')}, {_ready(answer)}, pid {text(answer, 'pid')}, "
+            f"up {duration(answer, 'uptime_s')}",
+        ),
         ("engine", f"{text(answer, 'engine')}, {_lanes(answer)}"),
         ("plan", f"{text(answer, 'plan')} for {_counted(answer.get('apps'), 'app')}"),
         (
@@ -49,7 +66,7 @@ def apps(answer: Answer) -> str:
     rows = answer.get("apps")
     if not rows:
         return "no apps; a client joins with register()"
-    return "\n".join([_table(_APPS, rows), *(line for row in rows if (line := _history(row)))])
+    return "\n".join([lined_up(_APPS, rows), *(line for row in rows if (line := _history(row)))])
 
 
 def plan(answer: Answer) -> str:
@@ -58,22 +75,36 @@ def plan(answer: Answer) -> str:
     why = [
         f"plan {text(answer, 'number')}: {text(answer, 'sentence')}",
         f"cause     {text(answer, 'cause')}",
-        f"decided   {text(answer, 'status')}, gap {share(answer, 'gap')}, "
+        f"decided   {_proof(answer)}; "
         f"{number(answer, 'solve_ms')} ms to solve, {number(answer, 'apply_ms')} ms to apply",
+        *([f"note      {text(answer, 'note')}"] if answer.get("note") else []),
+        f"best is   {text(answer, 'objective')}; weighted accuracy {share(answer, 'weighted_accuracy', 1)}",
         f"memory    {size(answer, 'memory_bytes')} of {size(answer, 'memory_limit_bytes')}",
         f"lanes     {share(answer, 'utilisation')} used",
-        f"binding   {_listed(answer.get('binding'))}",
-        *(f"exceeded  {text(broken, 'limit')} by {share(broken, 'share')}" for broken in answer.get("broken") or []),
+        f"binding   {listed(answer.get('binding'))}",
+        *(f"exceeded  {text(broken, 'limit')} by {excess(broken)}" for broken in answer.get("broken") or []),
     ]
     blocks = [f"{text(row, 'app')}: " + ", ".join(map(_block, row.get("blocks") or [])) for row in rows]
-    tables = ["", _table(_PLAN, rows), "", *blocks] if rows else []
+    tables = ["", lined_up(_PLAN, rows), "", *blocks] if rows else []
     return "\n".join(why + tables)
+
+
+def _proof(answer: Answer) -> str:
+    """How good the plan is known to be, after the word for it (clients/PROTOCOL.md)."""
+    status, gap = text(answer, "status"), answer.get("gap")
+    if status == "optimal":
+        return "optimal: no plan is better"
+    if not isinstance(gap, int | float):
+        return f"{status}: how far from the best is not known"
+    return f"{status}: at most {100 * gap:.2g}% from the best"
 
 
 def models(answer: Answer) -> str:
     """One line per model."""
     rows = answer.get("models")
-    return _table(_MODELS, rows) if rows else "the store is empty; see `schedulerd build` and `schedulerd store import`"
+    return (
+        lined_up(_MODELS, rows) if rows else "the store is empty; see `schedulerd build` and `schedulerd store import`"
+    )
 
 
 def budget(answer: Answer) -> str:
@@ -81,9 +112,16 @@ def budget(answer: Answer) -> str:
     return (
         f"{text(answer, 'app')}: budget {plain(answer.get('budget_ms'))} ms, plan {text(answer, 'plan')} "
         f"in {number(answer, 'apply_ms')} ms\n{text(answer, 'sentence')}\n"
-        f"predicted p95 {number(answer, 'latency_p95_ms')} ms ({_met(answer)}), "
-        f"accuracy {share(answer, 'accuracy', 1)}"
+        f"predicted p95 {number(answer, 'latency_p95_ms')} ms ({met(answer)}), "
+        f"accuracy {share(answer, 'accuracy', 1)}{_nearest(answer)}"
     )
+
+
+def _nearest(answer: Answer) -> str:
+    """Where the budget cannot be met: one that can."""
+    if answer.get("nearest_budget_ms") is None:
+        return ""
+    return f"\nthe least budget that can be met: {number(answer, 'nearest_budget_ms')} ms"
 
 
 def limit(answer: Answer) -> str:
@@ -94,46 +132,26 @@ def limit(answer: Answer) -> str:
     )
 
 
+def objective(answer: Answer) -> str:
+    """What another objective led to."""
+    return (
+        f"objective {text(answer, 'objective')}, plan {text(answer, 'plan')} in {number(answer, 'apply_ms')} ms\n"
+        f"{text(answer, 'sentence')}\nweighted accuracy {share(answer, 'weighted_accuracy', 1)}"
+    )
+
+
+def objectives(answer: Answer) -> str:
+    """The objective in force, and what else there is."""
+    return f"objective {text(answer, 'objective')}; there are {listed(answer.get('choices'))}"
+
+
 def event(kind: str, at: float, body: Answer) -> str:
-    """One line: local time, kind, and the sentence or the values."""
-    said = text(body, "sentence") if "sentence" in body else " ".join(f"{plain(k)}={_value(k, body)}" for k in body)
+    """One line: local time, kind, and the sentence with what there is to note, or the values."""
+    if "sentence" in body:
+        said = text(body, "sentence") + (f" (note: {text(body, 'note')})" if body.get("note") else "")
+    else:
+        said = " ".join(f"{plain(k)}={_value(k, body)}" for k in body)
     return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S.%f}  {plain(kind):<8}  {said}"
-
-
-def _table(columns: Sequence[Column], rows: Iterable[Answer]) -> str:
-    """The first column and the last to the left, because they are words; the others to the right."""
-    headings = [heading for heading, _ in columns]
-    return "\n".join(table(headings, [[cell(row) for _, cell in columns] for row in rows], headings[1:-1]))
-
-
-def text(row: Answer, key: str) -> str:
-    """A value as it is."""
-    return plain(row.get(key))
-
-
-def number(row: Answer, key: str, digits: int = 1) -> str:
-    """A number with a fixed count of decimals."""
-    value = row.get(key)
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else MISSING
-
-
-def share(row: Answer, key: str, digits: int = 0) -> str:
-    """A fraction in per cent."""
-    value = row.get(key)
-    return f"{value:.{digits}%}" if isinstance(value, int | float) else MISSING
-
-
-def size(row: Answer, key: str) -> str:
-    """Bytes in decimal units, as `schedctl limit` takes them."""
-    value = row.get(key)
-    return size_text(int(value)) if isinstance(value, int | float) else MISSING
-
-
-def plain(value: object) -> str:
-    """Any value as printable text: names come from clients, and must not steer a terminal."""
-    if value is None:
-        return MISSING
-    return "".join(c if c.isprintable() else "?" for c in str(value))
 
 
 def _value(key: str, body: Answer) -> str:
@@ -143,11 +161,7 @@ def _value(key: str, body: Answer) -> str:
         return size(body, key)
     if isinstance(value, float):
         return f"{value:.4g}"
-    return _listed(value) if isinstance(value, list | tuple) else plain(value)
-
-
-def _listed(values: Iterable[object] | None) -> str:
-    return ", ".join(map(plain, values or [])) or MISSING
+    return listed(value) if isinstance(value, list | tuple) else plain(value)
 
 
 def _counted(count: object, noun: str) -> str:
@@ -159,15 +173,6 @@ def _ready(answer: Answer) -> str:
     return MISSING if ready is None else "ready" if ready else "not ready"
 
 
-def _uptime(answer: Answer) -> str:
-    seconds = answer.get("uptime_s")
-    if not isinstance(seconds, int | float):
-        return MISSING
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def _lanes(answer: Answer) -> str:
     return f"{_counted(answer.get('lanes'), 'lane')} of {_counted(answer.get('threads_per_lane'), 'thread')}"
 
@@ -176,24 +181,15 @@ def _states(states: Mapping[str, int]) -> str:
     return "".join(f", {plain(count)} {plain(state)}" for state, count in sorted(states.items()) if count)
 
 
-def _pair(row: Answer, first: str, second: str) -> str:
-    return f"{number(row, first)} / {number(row, second)}"
-
-
-def _met(row: Answer) -> str:
-    miss_ms = row.get("miss_ms")
-    if miss_ms is None:
-        return MISSING
-    return f"late by {miss_ms:.1f} ms" if miss_ms > 0 else "in time"
+def _budget(row: Answer) -> str:
+    """With the percentile that it is about, where that is not the usual one."""
+    of = row.get("percentile", DEFAULT_PERCENTILE)
+    return time_limit(row, "budget_ms") + ("" if of == DEFAULT_PERCENTILE else f" at p{of:g}")
 
 
 def _refused(row: Answer) -> str:
     refused = row.get("refused")
     return plain(sum(refused.values()) if isinstance(refused, Mapping) else refused)
-
-
-def _route(row: Answer) -> str:
-    return "|".join(map(plain, row.get("route") or [])) or MISSING
 
 
 def _history(row: Answer) -> str:
@@ -211,17 +207,6 @@ def _exits(row: Answer) -> str:
     return ", ".join(f"{plain(name)} {share(seen, name)} ({share(expected, name)})" for name in {**expected, **seen})
 
 
-def _policy(row: Answer) -> str:
-    """Enabled exits with their thresholds and the share of frames expected to leave there; `-` where there is none."""
-    steps, shares = row.get("policy") or {}, row.get("exit_shares") or {}
-    if len(steps) < 2 and set(steps) <= {FINAL}:
-        return MISSING
-    return ", ".join(
-        f"{plain(name)}{f'>={threshold:g}' if threshold else ''} {share(shares, name)}"
-        for name, threshold in steps.items()
-    )
-
-
 def _block(block: Answer) -> str:
     """Predicted and measured time, and where the row behind the prediction comes from, if not from timing it here."""
     notes = [f"measured {number(block, 'measured_ms', 2)}"] if block.get("measured_ms") is not None else []
@@ -234,31 +219,31 @@ def _block(block: Answer) -> str:
 _APPS: tuple[Column, ...] = (
     ("APP", lambda row: text(row, "app")),
     ("MODEL", lambda row: text(row, "model")),
-    ("BUDGET ms", lambda row: number(row, "budget_ms")),
+    ("BUDGET ms", _budget),
     ("RATE Hz", lambda row: number(row, "rate_hz")),
     ("PRIORITY", lambda row: text(row, "priority")),
-    ("PREDICTED p50 / p95", lambda row: _pair(row, "latency_ms", "latency_p95_ms")),
-    ("MEASURED p50 / p95", lambda row: _pair(row, "measured_p50_ms", "measured_p95_ms")),
-    ("BUDGET IS MET", _met),
+    ("PREDICTED p50 / p95", lambda row: pair(row, "latency_ms", "latency_p95_ms")),
+    ("MEASURED p50 / p95", lambda row: pair(row, "measured_p50_ms", "measured_p95_ms")),
+    ("BUDGET IS MET", met),
     ("ACCURACY", lambda row: share(row, "accuracy", 1)),
     ("LEAVE AT (expected)", _exits),
     ("REQUESTS", lambda row: text(row, "requests")),
     ("LATE", lambda row: text(row, "misses")),
     ("REFUSED", _refused),
     ("SWAPS", lambda row: text(row, "swaps")),
-    ("ROUTE", _route),
+    ("ROUTE", route),
 )
 
 _PLAN: tuple[Column, ...] = (
     ("APP", lambda row: text(row, "app")),
-    ("PREDICTED p50 / p95 ms", lambda row: _pair(row, "latency_ms", "latency_p95_ms")),
-    ("MEASURED p50 / p95 ms", lambda row: _pair(row, "measured_p50_ms", "measured_p95_ms")),
-    ("BUDGET IS MET", _met),
+    ("PREDICTED p50 / p95 ms", lambda row: pair(row, "latency_ms", "latency_p95_ms")),
+    ("MEASURED p50 / p95 ms", lambda row: pair(row, "measured_p50_ms", "measured_p95_ms")),
+    ("BUDGET IS MET", met),
     ("ACCURACY", lambda row: share(row, "accuracy", 1)),
     ("MEMORY", lambda row: size(row, "memory_bytes")),
     ("ON AVERAGE (MEASURED) ms", lambda row: f"{number(row, 'expected_ms')} ({number(row, 'measured_mean_ms')})"),
-    ("EXITS", _policy),
-    ("ROUTE", _route),
+    ("EXITS", policy),
+    ("ROUTE", route),
 )
 
 _MODELS: tuple[Column, ...] = (

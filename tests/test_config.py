@@ -23,7 +23,7 @@ from schedulerd.config import (
     settings,
 )
 from schedulerd.errors import ConfigError
-from schedulerd.kinds import parse_duration_ms, parse_size
+from schedulerd.kinds import parse_duration_ms, parse_rate_hz, parse_size
 
 FULL = """
 [paths]
@@ -40,10 +40,13 @@ memory = "80MB"
 memory_share = 0.25
 memory_reserve = "32MiB"
 utilisation = 1
+power_w = 6.5
 queue_length = 8
 [solver]
 name = "cbc"
 time_limit_s = 0.25
+objective = "min-latency"
+record = "4MB"
 [control]
 tick_s = 0.1
 min_dwell_s = 0
@@ -74,8 +77,11 @@ def test_every_key_reaches_its_field() -> None:
     assert (config.engine.lanes, config.engine.threads_per_lane, config.engine.merge) == (2, 3, False)
     assert (config.limits.memory_bytes, config.limits.memory_reserve_bytes) == (80_000_000, 32 * 2**20)
     assert (config.limits.memory_share, config.limits.utilisation) == (0.25, 1.0)
+    assert config.limits.power_w == 6.5
     assert config.limits.queue_length == 8
     assert (config.solver.name, config.solver.time_limit_s) == ("cbc", 0.25)
+    assert config.solver.objective == "min-latency"
+    assert config.solver.record_bytes == 4_000_000
     assert (config.control.tick_s, config.control.min_dwell_s, config.control.min_gain) == (0.1, 0, 0.01)
     assert (config.profile.seconds, config.profile.background, config.profile.silence_s) == (3, False, 5)
     assert (config.log.level, config.log.format) == ("debug", "json")
@@ -97,6 +103,11 @@ def test_memory_is_auto_unless_it_is_given() -> None:
     assert parse('[limits]\nmemory = "auto"', "board.toml").limits.memory_bytes is None
 
 
+def test_decisions_are_recorded_only_where_a_size_is_given() -> None:
+    assert Config().solver.record_bytes is None
+    assert parse('[solver]\nrecord = "off"', "board.toml").solver.record_bytes is None
+
+
 def test_a_store_may_be_placed_apart_from_its_state() -> None:
     config = parse('[paths]\nstate = "/srv/state"\nstore = "/ssd/store"', "board.toml")
     assert config.paths.store == Path("/ssd/store")
@@ -109,7 +120,7 @@ def test_home_is_expanded_in_paths() -> None:
 def test_an_unknown_key_is_refused_with_the_nearest_one_and_all_of_them() -> None:
     message = refusal("[limits]\nutilization = 0.5")
     assert message.startswith("board.toml: [limits] has no key 'utilization'; did you mean \"utilisation\"?")
-    assert "memory, memory_share, memory_reserve, utilisation, queue_length" in message
+    assert "memory, memory_share, memory_reserve, utilisation, power_w, queue_length" in message
 
 
 def test_an_unknown_section_is_refused_with_the_nearest_one() -> None:
@@ -130,11 +141,16 @@ def test_an_unknown_section_is_refused_with_the_nearest_one() -> None:
         ("[engine]\nmerge = 1", "[engine] merge: 1 is not true or false"),
         ("[limits]\nutilisation = 1.5", "1.5 is out of range: it takes a number from 0.05 to 1"),
         ("[limits]\nutilisation = nan", "nan is out of range"),
+        ("[limits]\npower_w = 0", '0 is out of range: it takes a number from 0.01 to 1000, or "off"'),
+        ('[limits]\npower_w = "of"', "'of' is not a number from 0.01 to 1000, or \"off\""),
         ("[control]\ntick_s = inf", "inf is out of range"),
         ("[control]\ntick_s = true", "True is not a number from 0.02 to 10"),
         ("[limits]\nmemory = 80", '80 is not a size such as "80MB"'),
         ('[limits]\nmemory = "80"', "needs one of the units B, KB, MB"),
         ('[limits]\nmemory_reserve = "auto"', "'auto' is not a number with a unit"),
+        ('[solver]\nobjective = "max-latency"', 'did you mean "min-latency"?'),
+        ('[solver]\nrecord = "auto"', "'auto' is not a number with a unit"),
+        ("[solver]\nrecord = true", 'True is not a size such as "80MB" or "64MiB", or "off"'),
         ('[paths]\nstate = "state"', "'state' is not an absolute path"),
         ('[paths]\nstate = ""', "'' is not an absolute path"),
         ('[paths]\nstate = "/a\\u0000b"', "is not an absolute path"),
@@ -224,6 +240,11 @@ def test_sizes(text: str, bytes_: int) -> None:
 )
 def test_durations(text: str, milliseconds: float) -> None:
     assert parse_duration_ms(text) == pytest.approx(milliseconds)
+
+
+@pytest.mark.parametrize(("text", "rate_hz"), [("15Hz", 15.0), ("0.5 hz", 0.5), ("1kHz", 1000.0)])
+def test_rates(text: str, rate_hz: float) -> None:
+    assert parse_rate_hz(text) == pytest.approx(rate_hz)
 
 
 @pytest.mark.parametrize(

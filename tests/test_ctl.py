@@ -12,8 +12,9 @@ from typing import Any, Self
 
 import pytest
 
-from schedulerd.ctl import Control, main
-from schedulerd_client import Code, Event, NotPermitted, TimedOut, UnknownApp, Unreachable
+from schedulerd.control.advisor import PATIENCE_S
+from schedulerd.ctl import LONG_S, Control, main
+from schedulerd_client import Addition, Code, Event, NotPermitted, TimedOut, UnknownApp, Unreachable
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,6 +48,7 @@ APPS = {
             "app": "cam1",
             "model": "digits-residual",
             "budget_ms": 25.0,
+            "percentile": 95.0,
             "rate_hz": 30.0,
             "priority": 8,
             "route": ["original", "w50"],
@@ -61,7 +63,7 @@ APPS = {
             "refused": {"overloaded": 1, "deadline_passed": 2},
             "swaps": 4,
         },
-        {"app": "a-camera-with-a-long-name", "miss_ms": 3.14},
+        {"app": "a-camera-with-a-long-name", "miss_ms": 3.14, "budget_ms": 40.0, "percentile": 99.0},
     ]
 }
 PLAN = {
@@ -118,6 +120,17 @@ BUDGET = {
     "accuracy": 0.972,
     "apply_ms": 1.1,
 }
+MISSED = {**BUDGET, "latency_p95_ms": 11.2, "budget_ms": 5.0, "miss_ms": 6.2, "nearest_budget_ms": 11.2}
+OBJECTIVE = {
+    "objective": "min-latency",
+    "choices": ["max-accuracy", "min-latency"],
+    "plan": 9,
+    "sentence": "cam1 moves to 2 smaller blocks",
+    "weighted_accuracy": 0.971,
+    "apply_ms": 0.9,
+}
+WHY = {"app": "cam1", "since_s": 75.0}
+WHATIF = {"edits": ["budget of cam1 25 -> 20 ms"]}
 LIMIT = {"memory_limit_bytes": 80_000_000, "plan": 9, "sentence": "nothing changes", "apply_ms": 0.9}
 EVENTS = [
     Event("plan", 1, 1_700_000_000.5, {"number": 8, "sentence": "cam1 gives up 0.8 points"}),
@@ -181,6 +194,21 @@ class _FakeControl:
     def set_limit(self, what: str, value_bytes: int | None) -> Mapping[str, Any]:
         return self._answer(LIMIT, "limit", what, value_bytes)
 
+    def why(self, app: str) -> Mapping[str, Any]:
+        return self._answer(WHY, "why", app)
+
+    def whatif(
+        self,
+        budgets_ms: Mapping[str, float],
+        memory_bytes: int | None,
+        add: Sequence[Addition],
+        objective: str | None,
+    ) -> Mapping[str, Any]:
+        return self._answer(WHATIF, "whatif", dict(budgets_ms), memory_bytes, tuple(add), objective)
+
+    def objective(self, name: str | None) -> Mapping[str, Any]:
+        return self._answer(OBJECTIVE, "objective", name)
+
     def events(self, kinds: Sequence[str], timeout_s: float | None) -> _FakeEvents:
         self.asked.append(("events", tuple(kinds), timeout_s))
         return self.stream
@@ -220,6 +248,20 @@ def typed(value: object) -> str:
         (["budget", "cam1", "0.5s"], ("budget", "cam1", 500.0), BUDGET),
         (["limit", "memory", "80MB"], ("limit", "memory", 80_000_000), LIMIT),
         (["limit", "memory", "auto"], ("limit", "memory", None), LIMIT),
+        (["why", "cam1"], ("why", "cam1"), WHY),
+        (["whatif", "--budget", "a=b=20ms"], ("whatif", {"a=b": 20.0}, None, (), None), WHATIF),
+        (["whatif", "--memory", "300MB"], ("whatif", {}, 300_000_000, (), None), WHATIF),
+        (["whatif", "--objective", "min-energy"], ("whatif", {}, None, (), "min-energy"), WHATIF),
+        (
+            ["whatif", "--add", "digits:50ms:15Hz", "--budget", "a=20ms", "--add", "a:b:1s:0.5kHz", "--budget", "b=1s"],
+            (
+                *("whatif", {"a": 20.0, "b": 1000.0}, None),
+                *((Addition("digits", 50.0, 15.0), Addition("a:b", 1000.0, 500.0)), None),
+            ),
+            WHATIF,
+        ),
+        (["objective"], ("objective", None), OBJECTIVE),
+        (["objective", "min-latency"], ("objective", "min-latency"), OBJECTIVE),
     ],
     ids=typed,
 )
@@ -261,6 +303,8 @@ def test_apps_line_up_and_absent_values_are_dashes(capsys: pytest.CaptureFixture
     assert first.split()[-3:-1] == ["3", "4"], "three refused of two kinds, four swaps"
     assert second.startswith("a-camera-with-a-long-name")
     assert "late by 3.1 ms" in second
+    assert "40.0 at p99" in second, "the percentile only where it is not the usual one"
+    assert "p95 " not in first
     for text in (first, second):
         assert text[heading.index("ROUTE") - 1] == " "
         assert len(text) >= heading.index("ROUTE")
@@ -273,6 +317,44 @@ def test_plan_says_why_and_what_binds(capsys: pytest.CaptureFixture[str]) -> Non
     assert "cause     budget of cam1 50 -> 25 ms" in out
     assert "binding   budget:cam1, memory" in out
     assert "cam1: stem original 2.50 ms (measured 2.61), stage1 w50 5.54 ms (predicted row, +-12%)" in out
+
+
+def test_plan_and_its_event_show_what_kept_the_solver_from_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    class _Noted(_FakeControl):
+        def plan(self) -> Mapping[str, Any]:
+            return {**PLAN, "note": "CBC crashed with SIGSEGV"}
+
+    control = _Noted()
+    assert run(control, "plan") == 0
+    assert "note      CBC crashed with SIGSEGV\n" in capsys.readouterr().out
+    assert run(_FakeControl(), "plan") == 0
+    assert "note" not in capsys.readouterr().out
+    body = {"number": 8, "sentence": "cam1 joins", "note": "CBC crashed with SIGSEGV"}
+    control.stream = _FakeEvents([Event("plan", 1, 1_700_000_000.0, body)])
+    assert run(control, "events") == 0
+    assert capsys.readouterr().out.endswith("plan      cam1 joins (note: CBC crashed with SIGSEGV)\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "gap", "said"),
+    [
+        ("optimal", 0.0, "optimal: no plan is better;"),
+        ("bounded", 0.0031, "bounded: at most 0.31% from the best;"),
+        ("bounded", 4e-6, "bounded: at most 0.0004% from the best;"),
+        ("time_limit", 0.123, "time_limit: at most 12% from the best;"),
+        ("unproven", None, "unproven: how far from the best is not known;"),
+        ("greedy", None, "greedy: how far from the best is not known;"),
+    ],
+)
+def test_plan_says_how_far_from_the_best_it_may_be(
+    capsys: pytest.CaptureFixture[str], status: str, gap: float | None, said: str
+) -> None:
+    class _Proven(_FakeControl):
+        def plan(self) -> Mapping[str, Any]:
+            return {**PLAN, "status": status, "gap": gap}
+
+    assert run(_Proven(), "plan") == 0
+    assert f"decided   {said} 3.2 ms to solve" in capsys.readouterr().out
 
 
 def test_plan_shows_what_is_predicted_beside_what_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,7 +376,36 @@ def test_an_edited_budget_is_answered_with_what_it_cost(capsys: pytest.CaptureFi
     )
 
 
-@pytest.mark.parametrize("command", ["status", "apps", "plan", "models"])
+def test_a_budget_that_is_missed_is_answered_with_the_nearest_that_can_be_met(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class _Missing(_FakeControl):
+        def set_budget(self, app: str, budget_ms: float) -> Mapping[str, Any]:
+            return MISSED
+
+    assert run(_Missing(), "budget", "cam1", "5ms") == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "predicted p95 11.2 ms (late by 6.2 ms), accuracy 97.2%",
+        "the least budget that can be met: 11.2 ms",
+    ]
+
+
+def test_another_objective_is_answered_with_what_it_led_to(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(_FakeControl(), "objective", "min-latency") == 0
+    assert capsys.readouterr().out == (
+        "objective min-latency, plan 9 in 0.9 ms\ncam1 moves to 2 smaller blocks\nweighted accuracy 97.1%\n"
+    )
+
+
+def test_the_objective_in_force_is_told_with_what_else_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(_FakeControl(), "objective") == 0
+    assert capsys.readouterr().out == "objective min-latency; there are max-accuracy, min-latency\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["status", "apps", "plan", "models", "why x", "whatif --memory 1MB", "objective", "objective min-latency"],
+)
 def test_an_answer_with_nothing_in_it_still_prints(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     class _Empty(_FakeControl):
         def _answer(self, answer: Mapping[str, Any], *asked: object) -> Mapping[str, Any]:
@@ -303,7 +414,7 @@ def test_an_answer_with_nothing_in_it_still_prints(command: str, capsys: pytest.
         def apps(self) -> Mapping[str, Any]:
             return {}
 
-    assert run(_Empty(), command) == 0
+    assert run(_Empty(), *command.split()) == 0
     assert capsys.readouterr().out.strip()
 
 
@@ -369,9 +480,16 @@ def test_failures_have_their_exit_codes(
     assert said in capsys.readouterr().err
 
 
-def test_a_mistyped_app_is_answered_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["budget", "cam", "25ms"], ["why", "cam"], ["whatif", "--budget", "cam1=9ms", "--budget", "cam=9ms"]],
+    ids=typed,
+)
+def test_a_mistyped_app_is_answered_with_the_nearest_one(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     control = _FakeControl(UnknownApp("no live app is called 'cam'", Code.UNKNOWN_APP))
-    assert run(control, "budget", "cam", "25ms") == 1
+    assert run(control, *arguments) == 1
     assert capsys.readouterr().err == ("schedctl: no live app is called 'cam'; did you mean \"cam1\"? (unknown_app)\n")
 
 
@@ -385,6 +503,15 @@ def test_a_mistyped_app_is_answered_with_the_nearest_one(capsys: pytest.CaptureF
         (["budget", "cam1", "0ms"], "must be finite and above 0"),
         (["budget", "cam1", "nanms"], "must be finite and above 0"),
         (["limit", "memory", "lots"], "is not a number with a unit; write for example 80MB"),
+        (["objective", "max-acuracy"], 'did you mean "max-accuracy"?'),
+        (["whatif", "--objective", "speed"], "choose from 'max-accuracy'"),
+        (["whatif", "--budget", "20ms"], "is not an app and a budget; write for example cam1=20ms"),
+        (["whatif", "--budget", "cam1=20"], "needs one of the units us, ms, s; write for example 25ms"),
+        (["whatif", "--memory", "auto"], "is not a number with a unit; write for example 80MB"),
+        (["whatif", "--add", "digits:50ms"], "write for example digits-residual:50ms:15Hz"),
+        (["whatif", "--add", "digits:50ms:15"], "needs one of the units Hz, kHz; write for example 15Hz"),
+        (["whatif", "--add", "digits:0ms:15Hz"], "must be finite and above 0"),
+        (["whatif"], "schedctl: whatif: nothing would be different; give --budget, --memory, --add or --objective"),
         (["status", "--timeout", "0"], "'0' is not a number of seconds above 0"),
         ([], "COMMAND"),
     ],
@@ -397,6 +524,33 @@ def test_wrong_usage_is_2_and_says_what_is_right(
     assert run(control, *arguments) == 2
     assert said in capsys.readouterr().err
     assert control.asked == []
+
+
+@pytest.mark.parametrize(
+    ("command", "waits_s"),
+    [
+        ("status", 5.0),
+        ("limit memory auto", 5.0),
+        ("budget cam1 5ms", 65.0),
+        ("why cam1", 65.0),
+        ("whatif --memory 1MB", 65.0),
+        ("why cam1 --timeout 2", 2.0),
+        ("--timeout 2 whatif --memory 1MB", 2.0),
+    ],
+)
+def test_an_answer_that_takes_many_decisions_is_waited_for(command: str, waits_s: float) -> None:
+    waited_s = []
+
+    def connect(_: Path | None, timeout_s: float) -> Control:
+        waited_s.append(timeout_s)
+        return _FakeControl()
+
+    assert main(command.split(), connect) == 0
+    assert waited_s == [waits_s]
+
+
+def test_schedctl_waits_longer_than_the_daemon_tries() -> None:
+    assert LONG_S > PATIENCE_S
 
 
 def schedctl(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -23,6 +23,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "blockprofiles": ("blockprofiles", "blockstore"),
     "schedulerd": ("schedulerd", "blockprofiles", "blockstore"),
     "schedulerd.wire": ("schedulerd.wire",),
+    # Values in, values out: a decision can be made again anywhere, from a file.
+    "schedulerd.optimizer": (
+        "schedulerd.optimizer",
+        "schedulerd.errors",
+        "schedulerd.plan",
+        "schedulerd.sizes",
+        "blockstore",
+    ),
     # The request path knows nothing of who decides: it tells by events, and is told by `app.route`.
     "schedulerd.serving": (
         "schedulerd.serving",
@@ -38,6 +46,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "schedulerd.demo": ("schedulerd", "schedulerd_client", "blockprofiles", "blockstore"),
 }
 ZMQ_USERS = ("schedulerd.serving.gateway", "schedulerd_client")
+# Neither a clock, nor a socket, a log or a device: equal problems have equal plans, whenever and wherever.
+SURROUNDINGS = (
+    *("time", "datetime", "sched", "asyncio", "selectors", "socket", "ssl", "http", "urllib", "zmq", "msgpack"),
+    *("logging", "structlog", "syslog", "psutil", "resource", "platform", "os", "sys", "pynvml", "jtop"),
+    *("onnxruntime", "torch", "secrets", "random"),
+)
 # What importing must stay cheap, and where the heavy packages may be named at the top of a file.
 TORCH_USERS = ("blockstore.build", "blockstore.zoo", "blockstore.torchform", "schedulerd.serving.engines.torch")
 
@@ -74,6 +88,14 @@ def test_imports_follow_the_arrows(module: str, path: Path) -> None:
     for imported in imports_of(path):
         if within(imported, OURS):
             assert within(imported, ALLOWED[rule]), f"{module} may not import {imported}"
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_the_optimizer_reads_no_clock_socket_log_or_device(module: str, path: Path) -> None:
+    """A solver in its hands may: it is a process or native code, and keeps a time limit."""
+    if within(module, ("schedulerd.optimizer",)):
+        for imported in imports_of(path):
+            assert not within(imported, SURROUNDINGS), f"{module} imports {imported}"
 
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")

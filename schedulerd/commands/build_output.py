@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockstore.build.exits.expected import cost_share, policy_multiply_adds, shares_text
-from schedulerd.commands.tables import RESTART_NOTE, size_text, table
+from schedulerd.commands.tables import RESTART_NOTE, table
+from schedulerd.sizes import size_text
 
 if TYPE_CHECKING:
     from blockstore.block import Exit, Model, Variant

@@ -11,8 +11,9 @@ from blockprofiles.foreign import origin
 from blockprofiles.record import FOREIGN, MEASURED, Row
 from blockprofiles.table import Table
 from blockstore.block import Artifact
-from schedulerd.commands.tables import size_text, table
+from schedulerd.commands.tables import table
 from schedulerd.profiling.profile import Subject, busy_share
+from schedulerd.sizes import size_text
 
 HEADER: Final = ("MODEL", "BLOCK", "VARIANT", "MS", "+-", "COLD MS", "P95", "MEMORY", "ON", "SOURCE")
 NUMBERS: Final = ("BLOCK", "MS", "+-", "COLD MS", "P95", "MEMORY")

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedulerd.commands.tables import RESTART_NOTE, count_text, size_text, table
+from schedulerd.commands.tables import RESTART_NOTE, count_text, table
+from schedulerd.sizes import size_text
 
 if TYPE_CHECKING:
     from blockstore.block import Artifact, Model

@@ -1,4 +1,4 @@
-"""Plain text for people: aligned tables and sizes in decimal units."""
+"""Plain text for people: aligned tables and counts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequenc
         ).rstrip()
         for row in (header, *rows)
     ]
-
-
-def size_text(size_bytes: int) -> str:
-    """A size as `812 B`, `4.1 kB`, `5.2 MB` or `1.3 GB` (powers of 1000)."""
-    if size_bytes < 1000:
-        return f"{size_bytes} B"
-    size = float(size_bytes)
-    for unit in ("kB", "MB"):
-        size /= 1000
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-    return f"{size / 1000:.1f} GB"
 
 
 def count_text(count: int, noun: str) -> str:

@@ -46,6 +46,8 @@ class Announcer:
         self._missed: dict[str, int] = {}
         """By app, the missed deadlines that were told."""
         self._probed_at_s = clock.now_s()
+        self._noted = ""
+        """The remark on a decision that was told last."""
 
     def publish(self, kind: str, body: Mapping[str, Any]) -> None:
         """One event for whoever listens."""
@@ -66,6 +68,7 @@ class Announcer:
 
     def plan(self, plan: Plan, decision: Decision, body: Mapping[str, Any], changes: Sequence[RouteChange]) -> None:
         """A plan is in place; `body`: as an operator sees it."""
+        self._noted = plan.note
         changed = [{"app": c.app_id, "swapped_blocks": c.swapped_blocks} for c in changes]
         self.publish("plan", {**body, "changes": changed})
         log.info(
@@ -74,9 +77,21 @@ class Announcer:
             cause=decision.cause,
             did=decision.sentence,
             status=plan.status,
+            **({"note": plan.note} if plan.note else {}),
             solve_ms=round(plan.solve_ms, 2),
             apply_ms=round(decision.apply_ms, 2),
         )
+
+    def fault(self, cause: str, reason: str, retry_s: float) -> None:
+        """No plan could be made or put in place; every app keeps its route."""
+        self.publish("fault", {"what": "plan", "cause": cause, "reason": reason, "retry_s": retry_s})
+
+    def note(self, cause: str, note: str) -> None:
+        """A plan was found that changes no route; where there is a remark on it that has not been told, it is now."""
+        if note and note != self._noted:
+            self.publish("fault", {"what": "note", "cause": cause, "reason": note, "retry_s": None})
+            log.warning("decided_with_remark", cause=cause, note=note)
+        self._noted = note
 
     def pressure(
         self, causes: Sequence[str], board: Slowdown, cpu_others: float | None, memory_limit_bytes: int

@@ -5,16 +5,17 @@ Here, and nowhere else, the profile's times become what they are expected to be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from blockprofiles.record import FOREIGN, Row
 from blockprofiles.table import Table
+from blockstore.accuracy_model import AccuracyModel
 from blockstore.block import Artifact, Block, Model, Variant
 from schedulerd.control.factors import Factors
 from schedulerd.control.policies import Observed, policy_options
-from schedulerd.control.problem import AppOptions, Option
 from schedulerd.errors import StoreFault
+from schedulerd.optimizer.problem import AppOptions, Option
 from schedulerd.plan import App
 
 
@@ -44,11 +45,16 @@ class Catalogue:
             StoreFault: no variant of some block is usable, or no head of an exit that the app's own policy enables.
         """
         model = self.models[app.model]
+        forms = [self._forms(model, block) for block in model.blocks]
         return AppOptions(
             app=app,
             full_accuracy=model.accuracy,
-            blocks=tuple(self._of_block(model, block, app.app_id, factors) for block in model.blocks),
+            blocks=tuple(
+                tuple(_option(block.variants[place], row, block.index, app.app_id, factors) for place, row in of_block)
+                for block, of_block in zip(model.blocks, forms, strict=True)
+            ),
             policies=policy_options(model, self._heads_now(model, factors), app, observed),
+            accuracy=_accuracy_of(model, [[place for place, _ in of_block] for of_block in forms]),
         )
 
     def heads(self, model: Model) -> dict[str, Row]:
@@ -85,18 +91,26 @@ class Catalogue:
         now = ((name, row, factors.head_ms(row)) for name, row in self.heads(model).items())
         return {name: replace(row, latency_ms=ms, latency_p95_ms=p95_ms) for name, row, (ms, p95_ms) in now}
 
-    def _of_block(self, model: Model, block: Block, app_id: str, factors: Factors) -> tuple[Option, ...]:
-        found = tuple(
-            min((_option(variant, row, block.index, app_id, factors) for row in rows), key=lambda o: o.latency_ms)
-            for variant in block.variants
-            if (rows := self._rows_of(variant))
-        )
+    def _forms(self, model: Model, block: Block) -> list[tuple[int, Row]]:
+        """What can be run of a block: the place of each variant, once for each of its blobs, with the blob's row."""
+        found = [
+            (place, row)
+            for place, variant in enumerate(block.variants)
+            for row in {row.digest: row for row in self._rows_of(variant)}.values()
+        ]
         if not found:
             raise StoreFault(
                 f"block {block.index} ({block.name}) of {model.name!r} has no usable variant for {self.engine}; run "
                 f"`schedulerd store verify`, then import or build the model again"
             )
         return found
+
+
+def _accuracy_of(model: Model, kept: Sequence[Sequence[int]]) -> AccuracyModel | None:
+    """The model's accuracy model with one damage for each option; `kept`: for each block, the places of variants."""
+    known = model.accuracy_model
+    # What it was fitted to is not needed to predict, and takes more room than all else.
+    return None if known is None else replace(known, evidence=()).keeping(kept)
 
 
 def _option(variant: Variant, row: Row, block: int, app_id: str, factors: Factors) -> Option:
@@ -110,4 +124,6 @@ def _option(variant: Variant, row: Row, block: int, app_id: str, factors: Factor
         memory_bytes=row.memory_bytes,
         arena_bytes=row.arena_bytes,
         accuracy_drop=variant.accuracy_drop,
+        energy_mj=row.energy_mj,
+        engine=row.engine,
     )

@@ -150,9 +150,17 @@ def _told(board: Slowdown) -> str:
 
 
 def _told_of_blocks(app_id: str, by_block: dict[int, float]) -> str:
-    one = len(by_block) == 1
-    numbers, factors = ", ".join(map(str, by_block)), ", ".join(f"{factor:g}" for factor in by_block.values())
+    """Of those that do not run as predicted, then of those that do so again."""
+    off = {block: factor for block, factor in by_block.items() if factor != 1}
+    back = [block for block in by_block if block not in off]
+    factors = ", ".join(f"{factor:g}" for factor in off.values())
+    said = [_told_of(app_id, list(off), f"{factors} times what")] if off else []
+    return "; ".join([*said, *([_told_of(app_id, back, "again what")] if back else [])])
+
+
+def _told_of(app_id: str, blocks: Sequence[int], how_much: str) -> str:
+    one, numbers = len(blocks) == 1, ", ".join(map(str, blocks))
     return (
-        f"block{'' if one else 's'} {numbers} of {app_id} take{'s' if one else ''} {factors} times what "
+        f"block{'' if one else 's'} {numbers} of {app_id} take{'s' if one else ''} {how_much} "
         f"{'its' if one else 'their'} profile and the board's load come to"
     )

@@ -92,6 +92,12 @@ class Holdings:
         loaded = (form for form, held in self._held.items() if held.loaded is not None and held.extra_bytes is None)
         return max((need_bytes(form.digest) for form in loaded), default=0)
 
+    def digests(self) -> frozenset[str]:
+        """Every blob that is loaded, whoever runs it; merged sessions are none."""
+        return frozenset(
+            form.digest for form, held in self._held.items() if held.loaded is not None and held.extra_bytes is None
+        )
+
     def states(self) -> dict[str, int]:
         """How many are in each state."""
         return dict(Counter(held.state.value for held in self._held.values()))

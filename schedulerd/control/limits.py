@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schedulerd.config import LimitsConfig
-from schedulerd.control.problem import Limits
 from schedulerd.control.snapshot import Snapshot
+from schedulerd.optimizer.problem import Limits
 
 UNREADABLE_BOARD_BYTES = 256 * 10**6
 """Memory limit where free memory cannot be read and nothing is configured."""
@@ -30,7 +30,7 @@ def limits_now(
     *,
     lanes: int = 1,
 ) -> LimitsNow:
-    """The least of all memory limits that are known; utilisation and lanes as configured.
+    """The least of all memory limits that are known; utilisation, power and lanes as configured.
 
     Args:
         snapshot: the present readings.
@@ -48,7 +48,12 @@ def limits_now(
     if not candidates:
         candidates = {"a fallback, because free memory cannot be read": UNREADABLE_BOARD_BYTES}
     reason = min(candidates, key=candidates.__getitem__)
-    limits = Limits(memory_bytes=candidates[reason], utilisation_cap=configured.utilisation, lanes=lanes)
+    limits = Limits(
+        memory_bytes=candidates[reason],
+        utilisation_cap=configured.utilisation,
+        lanes=lanes,
+        power_cap_w=configured.power_w,
+    )
     return LimitsNow(limits, reason)
 
 

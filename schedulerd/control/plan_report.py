@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from blockstore.block import Model
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.plan import AppPlan, Plan
+from schedulerd.plan import EMPTY_PLAN, AppPlan, Plan
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.meter import Observation, percentile
 from schedulerd.serving.route import LoadedRoute
@@ -26,6 +26,8 @@ class Decision:
     sentence: str
     apply_ms: float
     at_s: float
+    plan: Plan = EMPTY_PLAN
+    """As it was predicted then, which is what `sentence` speaks of."""
 
 
 def plan_map(
@@ -45,6 +47,7 @@ def plan_map(
         "status": plan.status,
         "gap": plan.gap,
         "note": plan.note,
+        "objective": plan.objective,
         "weighted_accuracy": plan.weighted_accuracy,
         "solve_ms": plan.solve_ms,
         "memory_bytes": plan.memory_bytes,
@@ -73,6 +76,7 @@ def _app_map(planned: AppPlan, catalogue: Catalogue, app: LiveApp | None, since_
         "policy": dict(planned.route.policy.steps),
         "exit_shares": planned.shares_by_exit(),
         "expected_ms": planned.expected_ms,
+        "energy_mj": planned.energy_mj,
         **_measured(seen),
     }
 

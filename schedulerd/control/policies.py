@@ -21,8 +21,8 @@ from typing import Final
 from blockprofiles.record import Row
 from blockstore.block import Model
 from blockstore.exits import FINAL, NO_EXITS, Curve, ExitPolicy, Forecast, OfferedPolicy
-from schedulerd.control.problem import Head, PolicyOption
 from schedulerd.errors import StoreFault
+from schedulerd.optimizer.problem import Head, PolicyOption
 from schedulerd.plan import App
 
 LEAST_REACH: Final = 1e-6
@@ -101,7 +101,14 @@ def _option(model: Model, heads: Mapping[str, Row], offered: OfferedPolicy) -> P
         heads_p95_ms=tuple(row.latency_p95_ms if row else 0.0 for row in rows),
         heads=tuple(Head(row.digest, row.memory_bytes, row.arena_bytes) for row in loaded),
         accuracy_drop=offered.forecast.accuracy_drop,
+        heads_mj=_energies_mj(rows),
     )
+
+
+def _energies_mj(rows: Sequence[Row | None]) -> tuple[float, ...]:
+    """For each block, the energy of the enabled head behind it; nothing where that of one could not be measured."""
+    energies = [row.energy_mj if row else 0.0 for row in rows]
+    return tuple(mj for mj in energies if mj is not None) if None not in energies else ()
 
 
 def _reach(model: Model, policy: ExitPolicy, shares: Sequence[float], depth: int) -> tuple[float, ...]:

@@ -18,34 +18,13 @@ from schedulerd.control.factors import promised
 from schedulerd.control.limits import LimitsNow
 from schedulerd.control.plan_report import MEASURED_S, Decision, plan_map
 from schedulerd.control.snapshot import Snapshot
+from schedulerd.control.tally import Totals
 from schedulerd.errors import BadValue, InternalError
+from schedulerd.optimizer.problem import OBJECTIVES
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.meter import percentile
-from schedulerd.wire.messages import Apps, ControlRequest, Models, SetBudget, SetLimit, ShowPlan, Status
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Counts over the life of the daemon."""
-
-    requests: int = 0
-    misses: int = 0
-    refused: int = 0
-    swaps: int = 0
-
-    @staticmethod
-    def of(app: LiveApp, swaps: int) -> Totals:
-        """The counts of one app."""
-        return Totals(app.meter.answered, app.meter.missed, sum(app.meter.refused.values()), swaps)
-
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(
-            self.requests + other.requests,
-            self.misses + other.misses,
-            self.refused + other.refused,
-            self.swaps + other.swaps,
-        )
+from schedulerd.wire.messages import Apps, ControlRequest, Models, Objective, SetBudget, SetLimit, ShowPlan, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +45,11 @@ class Now:
     apps: Sequence[LiveApp]
     swaps: Mapping[str, int]
     """Route changes of each live app since it joined."""
-    departed: Totals
-    """Counts of apps that have left."""
+    totals: Totals
+    """Of these apps and of all that have left."""
     catalogue: Catalogue
+    objective: str
+    """What the next plan is to be best at."""
     exit_history: Mapping[str, History] = field(default_factory=dict)
     """Of each app whose model has exits."""
 
@@ -88,18 +69,19 @@ def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
     if isinstance(request, SetLimit):
         return {
             "memory_limit_bytes": now.limits.limits.memory_bytes,
-            "memory_bytes": now.plan.memory_bytes,
-            "plan": now.plan.number,
+            "memory_bytes": now.decision.plan.memory_bytes,
+            "plan": now.decision.plan.number,
             "sentence": now.decision.sentence,
             "apply_ms": now.decision.apply_ms,
         }
+    if isinstance(request, Objective):
+        return objective_map(now)
     raise BadValue(f"{type(request).__name__} is not for the control loop")
 
 
 def status_map(now: Now) -> dict[str, Any]:
     """The answer to `status`."""
     snapshot = now.snapshot
-    totals = sum((Totals.of(app, now.swaps.get(app.spec.app_id, 0)) for app in now.apps), now.departed)
     facts = {key: value for key, value in now.facts.items() if key != "started_s"}
     return {
         **facts,
@@ -107,10 +89,10 @@ def status_map(now: Now) -> dict[str, Any]:
         "ready": True,
         "plan": now.plan.number,
         "apps": len(now.apps),
-        "requests": totals.requests,
-        "misses": totals.misses,
-        "refused": totals.refused,
-        "swaps": totals.swaps,
+        "requests": now.totals.requests,
+        "misses": now.totals.misses,
+        "refused": now.totals.refused,
+        "swaps": now.totals.swaps,
         "resident_bytes": now.resident_bytes,
         "memory_limit_bytes": now.limits.limits.memory_bytes,
         "memory_limit_reason": now.limits.memory_reason,
@@ -125,18 +107,35 @@ def status_map(now: Now) -> dict[str, Any]:
 
 
 def budget_map(request: SetBudget, now: Now) -> dict[str, Any]:
-    """The answer to `budget`: what the edit costs, or by how much it cannot be met."""
-    planned = now.plan.app(request.app)
+    """The answer to `set_budget`: what the edit costs, or by how much it cannot be met.
+
+    All of it is as the decision saw the board: newer predictions would contradict its sentence. What budget could be
+    met takes further decisions: that is the advisor's to add.
+    """
+    planned = now.decision.plan.app(request.app)
     if planned is None:
         raise InternalError(f"{request.app!r} has no plan; see the daemon's log")
     return {
         "app": request.app,
         "budget_ms": request.budget_ms,
-        "plan": now.plan.number,
+        "plan": now.decision.plan.number,
         "sentence": now.decision.sentence,
         "latency_p95_ms": planned.latency_p95_ms,
         "miss_ms": planned.miss_ms,
+        "nearest_budget_ms": None,
         "accuracy": planned.accuracy,
+        "apply_ms": now.decision.apply_ms,
+    }
+
+
+def objective_map(now: Now) -> dict[str, Any]:
+    """The answer to `objective`: what is best at present, and what came of it."""
+    return {
+        "objective": now.objective,
+        "choices": list(OBJECTIVES),
+        "plan": now.decision.plan.number,
+        "sentence": now.decision.sentence,
+        "weighted_accuracy": now.decision.plan.weighted_accuracy,
         "apply_ms": now.decision.apply_ms,
     }
 
@@ -151,6 +150,7 @@ def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
         "app": spec.app_id,
         "model": spec.model,
         "budget_ms": spec.budget_ms,
+        "percentile": spec.percentile,
         "rate_hz": spec.rate_hz,
         "priority": spec.priority,
         "accuracy_floor": spec.accuracy_floor,

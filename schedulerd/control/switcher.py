@@ -118,6 +118,10 @@ class Switcher:
         """
         return self._held.arena_bytes(need_bytes)
 
+    def resident(self) -> frozenset[str]:
+        """Blobs, by digest, that need not be loaded."""
+        return self._held.digests()
+
     def states(self) -> dict[str, int]:
         """How many variants, heads and merged sessions are in each state."""
         return self._held.states()

@@ -16,7 +16,7 @@ from schedulerd.serving.events import Event
 log = structlog.get_logger(__name__)
 
 
-def _preempt_nobody() -> None:
+def preempt_nobody() -> None:
     """Let this thread, and those that it starts, wait for a core when they wake instead of taking it from a frame.
 
     SCHED_BATCH (sched(7)) keeps the thread's share of the processor. A lower priority would take from that as well, and
@@ -50,7 +50,7 @@ class ControlThread(threading.Thread):
     def run(self) -> None:
         """Turn until stopped. A turn that fails is logged, and the next one comes."""
         assert self._loop is not None
-        _preempt_nobody()
+        preempt_nobody()
         while not self._stopped.is_set():
             self.beat()
             try:

@@ -36,8 +36,6 @@ class Role:
     rate_hz: float
     priority: int
     accuracy_floor: float
-    least_memory_bytes: int
-    """Least that any route of its model takes."""
     seed: int
     exits: Mapping[str, float] = field(default_factory=dict)
     """The exit policy that it insists on; empty where its model has none."""
@@ -64,7 +62,6 @@ def cast(models: Sequence[Mapping[str, Any]]) -> tuple[Role, ...]:
             rate_hz=max(1.0, min(camera_hz, round(LANE_SHARE * 1e3 / model["lossless_p95_ms"]))),
             priority=priority,
             accuracy_floor=round(max(0.0, model["accuracy"] - FLOOR_BELOW_FULL), 2),
-            least_memory_bytes=model["least_memory_bytes"],
             seed=number,
             exits=_early(model),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from schedulerd.demo.cast import HURRIED, Role
 from schedulerd.demo.processes import Hog, schedctl
 
 SQUEEZE = 0.4
-"""How far the memory limit goes from what was used before the hog down to the least that the models can run in."""
+"""How far the memory limit goes from what the plan takes down to the least that the apps can run in."""
+IMPOSSIBLE = 0.1
+"""Share of what the plan takes that no routes fit into: the plan that comes nearest takes the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,8 @@ class Scene:
         self._runtime = runtime
         self._hog: Hog | None = None
         self._cores = os.cpu_count() or 1
-        self._used_bytes = 0
-        """Memory of the plan before the hog came."""
+        self._used_bytes = 0.0
+        """Memory of the plan before the hog came: after it has left, the board would go back to that."""
 
     def phases(self) -> tuple[Phase, ...]:
         """In order of play."""
@@ -70,21 +73,42 @@ class Scene:
         return _said(schedctl(self._runtime, "budget", app, f"{budget_ms:g}ms"))
 
     def _start_hog(self) -> tuple[str, ...]:
-        self._used_bytes = schedctl(self._runtime, "plan")["memory_bytes"]
+        self._used_bytes = self._plan_bytes()
         self._hog = Hog(self._cores)
         return ()
 
     def _squeeze(self) -> tuple[str, ...]:
+        """Cut so that neither the plan that runs under the hog nor the one before it fits, and some plan does."""
         self.close()
-        to_give_bytes = max(0, self._used_bytes - sum(role.least_memory_bytes for role in self._roles))
-        limit_bytes = self._used_bytes - SQUEEZE * to_give_bytes
-        return _said(schedctl(self._runtime, "limit", "memory", f"{limit_bytes / 1e3:.0f}KB"))
+        limit_bytes = squeezed_bytes(min(self._used_bytes, self._plan_bytes()), self._least_bytes())
+        return _said(schedctl(self._runtime, "limit", "memory", _size(limit_bytes)))
+
+    def _plan_bytes(self) -> float:
+        return float(schedctl(self._runtime, "plan")["memory_bytes"])
+
+    def _least_bytes(self) -> float:
+        """What the smallest routes take together that keep the apps' floors.
+
+        They share activations, and perhaps blobs, so only the daemon can say.
+        """
+        nearest = schedctl(self._runtime, "whatif", "--memory", _size(IMPOSSIBLE * self._used_bytes))
+        return float(nearest["after"]["memory_bytes"])
 
     def _relax(self, hurried: Role) -> tuple[str, ...]:
         return (
             *_said(schedctl(self._runtime, "limit", "memory", "auto")),
             *self._budget(hurried.app, hurried.budget_ms),
         )
+
+
+def squeezed_bytes(used_bytes: float, least_bytes: float) -> float:
+    """A memory limit under what is used, and over the least that is possible; the two are equal where nothing gives."""
+    return used_bytes - SQUEEZE * max(0.0, used_bytes - least_bytes)
+
+
+def _size(size_bytes: float) -> str:
+    """As `schedctl` takes it."""
+    return f"{math.ceil(size_bytes / 1e3)}KB"
 
 
 def _said(answer: dict[str, Any]) -> tuple[str, ...]:

@@ -12,14 +12,13 @@ from blockstore.block import Model
 from blockstore.errors import BadPolicy
 from blockstore.exits import FINAL, ExitPolicy, policy_of
 from schedulerd.errors import BadTensor, BadValue, NotRegistered, UnknownModel
-from schedulerd.plan import LATE_POLICIES, App
+from schedulerd.plan import LATE_POLICIES, MAX_PERCENTILE, MAX_PRIORITY, MIN_PERCENTILE, MIN_PRIORITY, App
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.route import LoadedRoute
 from schedulerd.wire.messages import MAX_REPLY_TENSORS, Infer, Register
 
-MAX_BUDGET_MS = 60_000.0
-MAX_RATE_HZ = 1_000.0
-MIN_PRIORITY, MAX_PRIORITY = 1, 10
+MIN_BUDGET_MS, MAX_BUDGET_MS = 0.001, 60_000.0
+MIN_RATE_HZ, MAX_RATE_HZ = 0.001, 1_000.0
 
 
 def admit_app(request: Register, app_id: str, models: Mapping[str, Model]) -> App:
@@ -28,14 +27,18 @@ def admit_app(request: Register, app_id: str, models: Mapping[str, Model]) -> Ap
     if model is None:
         raise UnknownModel(_unknown_model(request.model, models))
     check_budget_ms(request.budget_ms)
-    if not 0 < request.rate_hz <= MAX_RATE_HZ:
-        raise BadValue(f"rate_hz is {request.rate_hz:g}; it must be above 0 and at most {MAX_RATE_HZ:g}")
+    if not MIN_RATE_HZ <= request.rate_hz <= MAX_RATE_HZ:
+        raise BadValue(f"rate_hz is {request.rate_hz:g}; it must be {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}")
     if not MIN_PRIORITY <= request.priority <= MAX_PRIORITY:
         raise BadValue(f"priority is {request.priority}; it must be {MIN_PRIORITY} to {MAX_PRIORITY} (most urgent)")
     if not 0.0 <= request.accuracy_floor <= model.accuracy:
         raise BadValue(
             f"accuracy_floor is {request.accuracy_floor:g}; {request.model!r} reaches {model.accuracy:.4f} at its "
             f"best, so ask for 0 to {model.accuracy:.4f}"
+        )
+    if not MIN_PERCENTILE <= request.percentile <= MAX_PERCENTILE:
+        raise BadValue(
+            f"percentile is {request.percentile:g}; it must be {MIN_PERCENTILE:g} (the median) to {MAX_PERCENTILE:g}"
         )
     if request.late not in LATE_POLICIES:
         raise BadValue(f"late is {request.late!r}; it must be one of {', '.join(LATE_POLICIES)}")
@@ -50,6 +53,7 @@ def admit_app(request: Register, app_id: str, models: Mapping[str, Model]) -> Ap
         accuracy_floor=request.accuracy_floor,
         late=request.late,
         exits=_admit_policy(request, model),
+        percentile=request.percentile,
     )
 
 
@@ -66,9 +70,9 @@ def _admit_policy(request: Register, model: Model) -> ExitPolicy | None:
 
 
 def check_budget_ms(budget_ms: float) -> None:
-    """`BadValue` unless above 0 and at most a minute (NaN fails both comparisons)."""
-    if not 0 < budget_ms <= MAX_BUDGET_MS:
-        raise BadValue(f"budget_ms is {budget_ms:g}; it must be above 0 and at most {MAX_BUDGET_MS:g}")
+    """`BadValue` unless it is from a microsecond to a minute (NaN fails both comparisons)."""
+    if not MIN_BUDGET_MS <= budget_ms <= MAX_BUDGET_MS:
+        raise BadValue(f"budget_ms is {budget_ms:g}; it must be {MIN_BUDGET_MS:g} to {MAX_BUDGET_MS:g}")
 
 
 def admit_frame(app: LiveApp | None, request: Infer) -> LiveApp:

@@ -7,9 +7,11 @@ and `route` (single references: a reader sees the old value or the new one); the
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
+from itertools import chain, count
 
 from blockstore.block import TensorSpec
-from schedulerd.errors import AlreadyRegistered, NameTaken, UnknownApp
+from schedulerd.errors import AlreadyRegistered, NameTaken, Overloaded, UnknownApp
 from schedulerd.plan import App
 from schedulerd.serving.meter import Meter
 from schedulerd.serving.route import LoadedRoute
@@ -49,13 +51,21 @@ class LiveApp:
 class Registry:
     """Live apps by connection and by name; every method is atomic."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """No app yet, and room for `most`."""
+        self._most = most
         self._lock = threading.Lock()
         self._by_identity: dict[bytes, LiveApp] = {}
         self._by_name: dict[str, LiveApp] = {}
 
     def add(self, app: LiveApp) -> None:
-        """Raises `AlreadyRegistered` for a second registration on one connection, `NameTaken` for a name in use."""
+        """Let an app in.
+
+        Raises:
+            AlreadyRegistered: a second registration on one connection.
+            NameTaken: a live app has that name.
+            Overloaded: there are as many apps as there may be.
+        """
         with self._lock:
             present = self._by_identity.get(app.identity)
             if present is not None:
@@ -66,18 +76,23 @@ class Registry:
                 raise NameTaken(
                     f"app name {app.spec.app_id!r} is in use by a live client; choose another, or let it leave first"
                 )
+            if len(self._by_name) >= self._most:
+                raise Overloaded(
+                    f"{len(self._by_name)} apps are connected, and {self._most} can be planned together; register when "
+                    f"one has left"
+                )
             self._by_identity[app.identity] = app
             self._by_name[app.spec.app_id] = app
 
-    def free_name(self, model: str) -> str:
-        """The model's name, or the name with the lowest number that is free: `digits`, `digits-2`, `digits-3`."""
+    def free_name(self, model: str, reserved: Collection[str] = ()) -> str:
+        """The model's name, or the name with the lowest number that is free: `digits`, `digits-2`, `digits-3`.
+
+        `reserved` are names that are as good as taken.
+        """
         with self._lock:
-            if model not in self._by_name:
-                return model
-            number = 2
-            while f"{model}-{number}" in self._by_name:
-                number += 1
-            return f"{model}-{number}"
+            taken = {*self._by_name, *reserved}
+        numbered = (f"{model}-{number}" for number in count(2))
+        return next(name for name in chain((model,), numbered) if name not in taken)
 
     def remove(self, app: LiveApp) -> bool:
         """Forget an app and mark it gone; False when it was forgotten already."""

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schedulerd.wire.messages import (
+    DEFAULT_PERCENTILE,
     DTYPES,
     FINAL,
     MAX_ARRAY_LENGTH,
@@ -30,6 +31,7 @@ from schedulerd.wire.messages import (
     MAX_TENSOR_BYTES,
     MAX_TENSORS,
     PROTOCOL_VERSION,
+    Addition,
     Code,
     Event,
     Infer,
@@ -63,6 +65,8 @@ Frame = bytes | memoryview
 _NAMES = {np.dtype(name).newbyteorder("<"): name for name in DTYPES}
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 _OPS = {schema.message: op for table in (REQUESTS, REPLIES) for op, schema in table.items()}
+_SILENT = (("exits", None), ("percentile", DEFAULT_PERCENTILE))
+"""Keys of a registration that came later, with what they mean when they are absent."""
 _KEYS = {message: tuple(f.name for f in fields(message) if f.name != "id") for message in _OPS}
 
 
@@ -142,9 +146,9 @@ def encode(message: Message, arrays: Sequence[Array] = ()) -> list[Frame]:
         kind = type(message)
         header = {"v": PROTOCOL_VERSION, "op": _OPS[kind], "id": message.id}
         header.update((key, getattr(message, key)) for key in _KEYS[kind])
-        if kind is Register and header["exits"] is None:
-            # A daemon from before there were exits refuses the key.
-            del header["exits"]
+        if kind is Register:
+            # A daemon from before there were such keys refuses them, so they travel only where they say something.
+            header = {key: value for key, value in header.items() if (key, value) not in _SILENT}
         return [msgpack.packb(header, default=_plain)]
     return [msgpack.packb(header), *(np.ascontiguousarray(array).data.cast("B") for array in arrays)]
 
@@ -153,6 +157,8 @@ def _plain(value: object) -> Any:
     """What msgpack does not know how to write."""
     if type(value) is TensorHeader:
         return {"dtype": value.dtype, "shape": value.shape}
+    if type(value) is Addition:
+        return {"model": value.model, "budget_ms": value.budget_ms, "rate_hz": value.rate_hz}
     raise TypeError(f"{type(value).__name__} {shown(value)} has no form on the wire")
 
 

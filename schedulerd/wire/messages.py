@@ -37,6 +37,9 @@ MAX_EXITS = 17
 MAX_REPLY_LENGTH = 65_536
 """Entries of a map or an array, and bytes of a string, in a reply or an event."""
 
+DEFAULT_PERCENTILE = 95.0
+"""Of an app's latencies, which its budget is about where it does not say."""
+
 DTYPES: Mapping[str, int] = {
     "uint8": 1,
     "int8": 1,
@@ -108,6 +111,8 @@ class Register:
     """The name wanted; None lets the daemon make one from the model's."""
     exits: Mapping[str, float] | None = None
     """The exit policy wanted, exit -> confidence from which a frame leaves there; None lets the daemon choose."""
+    percentile: float = DEFAULT_PERCENTILE
+    """Of its latencies, which the budget is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +190,49 @@ class SetLimit:
     """None goes back to the configuration."""
 
 
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why an app runs what it runs, and what more of a limit would buy."""
+
+    id: int
+    app: str
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """An app that `WhatIf` imagines: a client of these wishes, with everything else as `Register` has it."""
+
+    model: str
+    budget_ms: float
+    rate_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """The plan that would follow from these edits, beside the present one; nothing is changed."""
+
+    id: int
+    budgets_ms: Mapping[str, float] = field(default_factory=dict)
+    """By app."""
+    memory_bytes: int | None = None
+    """None leaves the limit as it is."""
+    add: tuple[Addition, ...] = ()
+    """Apps that would join."""
+    objective: str | None = None
+    """None leaves it as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """Change what is best among the plans that keep the limits, or ask for it."""
+
+    id: int
+    objective: str | None = None
+    """None only asks."""
+
+
 InferRequest = Register | Infer | Unregister | Ping
-ControlRequest = Status | Apps | ShowPlan | Models | SetBudget | SetLimit | Ping
+ControlRequest = Status | Apps | ShowPlan | Models | SetBudget | SetLimit | Why | WhatIf | Objective | Ping
 Request = InferRequest | ControlRequest
 
 
@@ -213,7 +259,7 @@ class Registered:
     """Predicted median."""
     latency_p95_ms: float
     miss_ms: float
-    """By how much the predicted p95 exceeds the budget; 0 when it is met."""
+    """By how much the predicted percentile that the budget is about exceeds it; 0 when it is met."""
     plan: int
     outputs: tuple[TensorHeader, ...] = ()
     """Of a network with several outputs: the tensors that come back in place of `output`, which holds them all."""
@@ -296,7 +342,7 @@ Message = Request | Reply
 
 # Events on events.sock.
 
-EVENT_KINDS = ("plan", "app", "budget", "limit", "pressure", "miss", "exits", "merged")
+EVENT_KINDS = ("plan", "app", "budget", "limit", "objective", "pressure", "miss", "exits", "merged", "fault")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,13 @@ from schedulerd.wire.messages import (
     MAX_NAME_CHARACTERS,
     MAX_RANK,
     MAX_TENSOR_BYTES,
+    Addition,
     Answer,
     Apps,
     Code,
     Failure,
     Models,
+    Objective,
     Ping,
     Pong,
     Register,
@@ -34,6 +36,8 @@ from schedulerd.wire.messages import (
     TensorHeader,
     Unregister,
     Unregistered,
+    WhatIf,
+    Why,
 )
 
 Check = Callable[[Any], Any]
@@ -191,6 +195,22 @@ def tensors(value: Any) -> tuple[TensorHeader, ...]:
     return tuple(tensor(item) for item in value)
 
 
+def additions(value: Any) -> tuple[Addition, ...]:
+    """An array of apps that are imagined to join."""
+    if type(value) is not list:
+        raise Unfit(Code.BAD_MESSAGE, f"is {shown(value)}; it must be an array of maps")
+    return tuple(map(_addition, value))
+
+
+def _addition(value: Any) -> Addition:
+    if type(value) is not dict or value.keys() != _ADDITION.keys():
+        raise Unfit(Code.BAD_MESSAGE, f"has {shown(value)}; an app to add has the keys {', '.join(_ADDITION)}")
+    return Addition(**{key: _checked(key, check, value[key]) for key, check in _ADDITION.items()})
+
+
+_ADDITION: Mapping[str, Check] = {"model": name, "budget_ms": number, "rate_hz": number}
+
+
 def code(value: Any) -> Code:
     """A refusal's code. One that a later daemon invented is `internal` to us: not ours to act on."""
     try:
@@ -216,6 +236,7 @@ REQUESTS: Mapping[str, Schema] = {
             "late": text,
             "app": nullable(name),
             "exits": nullable(thresholds),
+            "percentile": number,
         },
     ),
     "unregister": Schema(Unregister),
@@ -226,6 +247,18 @@ REQUESTS: Mapping[str, Schema] = {
     "models": Schema(Models),
     "set_budget": Schema(SetBudget, {"app": name, "budget_ms": number}),
     "set_limit": Schema(SetLimit, {"what": text, "value_bytes": nullable(integer)}),
+    "why": Schema(Why, {"app": name}),
+    "whatif": Schema(
+        WhatIf,
+        {},
+        {
+            "budgets_ms": numbers,
+            "memory_bytes": nullable(integer),
+            "add": additions,
+            "objective": nullable(text),
+        },
+    ),
+    "objective": Schema(Objective, {}, {"objective": nullable(text)}),
 }
 
 REPLIES: Mapping[str, Schema] = {

@@ -65,9 +65,9 @@ def test_an_app_registers_and_gets_outputs_with_what_they_cost(runtime: Path) ->
 
 def test_what_the_app_asks_for_reaches_the_daemon(runtime: Path) -> None:
     with FakeDaemon(runtime) as daemon, Client(runtime) as client:
-        client.register("digits", 25, 30, priority=9, accuracy_floor=0.8, late="drop", app="front")
+        client.register("digits", 25, 30, priority=9, accuracy_floor=0.8, late="drop", app="front", percentile=99)
         asked = daemon.requests[0]
-    assert asked == Register(1, "digits", 25.0, 30.0, 9, 0.8, "drop", "front")
+    assert asked == Register(1, "digits", 25.0, 30.0, 9, 0.8, "drop", "front", percentile=99.0)
 
 
 def test_closing_tells_the_daemon_that_the_app_leaves(runtime: Path) -> None:

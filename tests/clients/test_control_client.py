@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import schedulerd_client
-from schedulerd.wire.messages import Code, SetBudget, SetLimit, Status
-from schedulerd_client import EVENT_KINDS, ControlClient
+from schedulerd.wire.messages import Code, Objective, SetBudget, SetLimit, Status, WhatIf, Why
+from schedulerd_client import EVENT_KINDS, Addition, ControlClient
 from tests.clients.fakedaemon import FakeDaemon, Twist
 
 SHORT_S = 0.4
@@ -23,6 +23,8 @@ SHORT_S = 0.4
         (ControlClient.apps, "Apps"),
         (ControlClient.plan, "ShowPlan"),
         (ControlClient.models, "Models"),
+        (ControlClient.objective, "Objective"),
+        (ControlClient.whatif, "WhatIf"),
     ],
 )
 def test_each_question_reaches_the_daemon(runtime: Path, ask: Callable[[ControlClient], Any], asked: str) -> None:
@@ -38,6 +40,20 @@ def test_edits_reach_the_daemon(runtime: Path) -> None:
         control.ping()
         asked = daemon.requests[:3]
     assert asked == [SetBudget(1, "front", 12.5), SetLimit(2, "memory", 80_000_000), SetLimit(3, "memory", None)]
+
+
+def test_questions_reach_the_daemon_as_they_were_asked(runtime: Path) -> None:
+    join = Addition("digits", 50.0, 15.0)
+    with FakeDaemon(runtime) as daemon, ControlClient(runtime) as control:
+        control.why("front")
+        control.whatif({"front": 20.0}, 300_000_000, [join, join], "min-latency")
+        control.objective("min-energy")
+        asked = daemon.requests
+    assert asked == [
+        Why(1, "front"),
+        WhatIf(2, {"front": 20.0}, 300_000_000, (join, join), "min-latency"),
+        Objective(3, "min-energy"),
+    ]
 
 
 def test_a_refusal_is_raised_as_its_class(runtime: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from blockstore.errors import BadArchive, MissingModel, NotAStore
 from blockstore.store import Store
 from schedulerd.commands import store as command
-from schedulerd.commands.tables import RESTART_NOTE, count_text, size_text, table
+from schedulerd.commands.tables import RESTART_NOTE, count_text, table
+from schedulerd.sizes import size_text
 from tests.blockstore.samples import blob_file, flip_byte, put_sample, put_sample_with_exits, quick_folder
 
 

@@ -12,15 +12,18 @@ from blockprofiles.record import Row
 from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
 from schedulerd.config import LimitsConfig
 from schedulerd.control.announcer import Outlets
+from schedulerd.control.aside import Aside
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.damping import DampingSettings
 from schedulerd.control.holdings import LOAD_TIMEOUT_S
 from schedulerd.control.loop import ControlLoop, LoopSettings
 from schedulerd.control.monitor import Monitor
-from schedulerd.control.solvers import Answer as SolverAnswer
-from schedulerd.control.solvers import make_solver
+from schedulerd.control.planner import PlannerSettings, Record
 from schedulerd.control.sources.base import Source
 from schedulerd.control.switcher import Switcher
+from schedulerd.optimizer.damping import DampingSettings
+from schedulerd.optimizer.problem import MAX_APPS
+from schedulerd.optimizer.solvers import Answer as SolverAnswer
+from schedulerd.optimizer.solvers import make_solver
 from schedulerd.plan import App
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.events import Asked, Joined
@@ -67,9 +70,16 @@ class FickleSolver:
 class Stage:
     """A control loop whose answers, replies and events are kept."""
 
-    def __init__(self, model: Model = MODEL, rows: Sequence[Row] = ROWS, sources: Sequence[Source] = ()) -> None:
+    def __init__(
+        self,
+        model: Model = MODEL,
+        rows: Sequence[Row] = ROWS,
+        sources: Sequence[Source] = (),
+        record: Record | None = None,
+        aside: Aside | None = None,
+    ) -> None:
         self.clock = FakeClock()
-        self.registry = Registry()
+        self.registry = Registry(MAX_APPS)
         self.solver = FickleSolver()
         self.damaged: set[str] = set()
         self.stuck = False
@@ -86,7 +96,7 @@ class Stage:
             self.switcher,
             Monitor(sources, self.clock),
             self.solver,
-            LoopSettings(LimitsConfig(memory_bytes=100 * MB), lanes=1, damping=DampingSettings()),
+            LoopSettings(PlannerSettings(LimitsConfig(memory_bytes=100 * MB), lanes=1, damping=DampingSettings())),
             Outlets(
                 answer=lambda identity, frames: self.answers.append(decode_reply(frames)[0]),
                 reply=lambda identity, frames: self.replies.append((identity, decode_reply(frames)[0])),
@@ -95,6 +105,8 @@ class Stage:
             ),
             self.clock,
             facts={"version": "0", "pid": 1, "started_s": self.clock.now_s()},
+            record=record,
+            aside=aside,
         )
 
     def _load(self, digest: str) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from schedulerd.control.announcer import PROBE_S, Announcer, Outlets
+from schedulerd.control.plan_report import Decision
+from schedulerd.plan import EMPTY_PLAN
 from schedulerd.serving.meter import Observation
 from schedulerd.wire.codec import decode_event, decode_reply
 from schedulerd.wire.messages import Ping
@@ -54,6 +57,22 @@ def test_an_app_that_comes_back_under_its_name_begins_at_none_missed() -> None:
     told.announcer.misses([after])
     assert [event.kind for event in told.events] == ["miss", "app", "miss"]
     assert told.events[-1].body["missed"] == 1
+
+
+def test_a_remark_on_decisions_that_change_no_route_is_told_once() -> None:
+    told = Told()
+    for note in ("", "CBC crashed", "CBC crashed", "", "CBC crashed"):
+        told.announcer.note("more memory", note)
+    body = {"what": "note", "cause": "more memory", "reason": "CBC crashed", "retry_s": None}
+    assert [(event.kind, event.body) for event in told.events] == [("fault", body)] * 2
+
+
+def test_a_remark_that_a_plan_event_tells_is_not_told_again() -> None:
+    told = Told()
+    plan = replace(EMPTY_PLAN, note="CBC crashed")
+    told.announcer.plan(plan, Decision("cam joins", "cam runs", 1.0, 0.0), {"note": plan.note}, ())
+    told.announcer.note("more memory", "CBC crashed")
+    assert [(event.kind, event.body["note"]) for event in told.events] == [("plan", "CBC crashed")]
 
 
 def test_an_app_is_asked_whether_it_is_there_when_it_sends_nothing() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from blockprofiles.contention import Slowdown
 from blockprofiles.record import FOREIGN, Row
-from blockstore.block import Artifact
+from blockstore.accuracy_model import WEIBULL, AccuracyModel, Evidence
+from blockstore.block import Artifact, Variant
 from blockstore.exits import NO_EXITS
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.factors import Factors
@@ -82,27 +83,83 @@ def with_torch(table_rows: list[Row], **fields: Any) -> Catalogue:
 TORCH = Row("t0", "torch", 1, 1.5, 3.0, 20_000)
 
 
-def chosen(catalogue: Catalogue, factors: Factors = Factors()) -> str:  # noqa: B008 - frozen
-    (option,) = catalogue.options(CAM, None, factors).blocks[0]
-    return option.digest
+def forms(catalogue: Catalogue) -> list[tuple[str, str]]:
+    """Blob and engine of each option of the first block."""
+    return [(o.digest, o.engine) for o in catalogue.options(CAM).blocks[0]]
 
 
-def test_of_two_engines_the_quicker_one_runs_a_block() -> None:
-    assert chosen(with_torch([TORCH])) == "t0"
-    assert chosen(with_torch([replace(TORCH, latency_ms=2.5)])) == "b0"
-    assert [row.digest for _, row in with_torch([TORCH]).measured(with_torch([TORCH]).models["m"].blocks[0])] == ["t0"]
+def test_a_variant_that_two_engines_can_run_is_two_options() -> None:
+    both = with_torch([TORCH])
+    assert forms(both) == [("b0", "onnxruntime"), ("t0", "torch")]
+    assert {o.variant for o in both.options(CAM).blocks[0]} == {"original"}
 
 
-def test_an_engine_that_live_timings_show_to_be_slower_gives_way() -> None:
-    assert chosen(with_torch([TORCH]), Factors(engines={("cam", 0, "torch"): 1.5})) == "b0"
+def test_of_two_forms_the_quicker_one_is_shown_to_an_operator() -> None:
+    catalogue = with_torch([TORCH])
+    assert [row.digest for _, row in catalogue.measured(catalogue.models["m"].blocks[0])] == ["t0"]
+
+
+def test_live_timings_of_an_engine_are_in_its_form_alone() -> None:
+    first = with_torch([TORCH]).options(CAM, None, Factors(engines={("cam", 0, "torch"): 1.5})).blocks[0]
+    assert [o.latency_ms for o in first] == [2.0, 2.25]
 
 
 def test_an_engine_that_is_not_there_or_was_timed_elsewhere_runs_nothing() -> None:
-    assert chosen(with_torch([TORCH], also=frozenset())) == "b0"
-    assert chosen(with_torch([TORCH], broken=frozenset({"t0"}))) == "b0"
-    assert chosen(with_torch([])) == "b0"
-    assert chosen(with_torch([replace(TORCH, source=FOREIGN)])) == "b0"
-    assert chosen(with_torch([TORCH], broken=frozenset({"b0"}))) == "t0"
+    onnxruntime = [("b0", "onnxruntime")]
+    assert forms(with_torch([TORCH], also=frozenset())) == onnxruntime
+    assert forms(with_torch([TORCH], broken=frozenset({"t0"}))) == onnxruntime
+    assert forms(with_torch([])) == onnxruntime
+    assert forms(with_torch([replace(TORCH, source=FOREIGN)])) == onnxruntime
+    assert forms(with_torch([TORCH], broken=frozenset({"b0"}))) == [("t0", "torch")]
+
+
+def test_energies_are_the_profiles_where_it_has_them() -> None:
+    rows = [replace(BLOCKS[0], energy_mj=4.0), *BLOCKS[1:]]
+    heads = [replace(row, energy_mj=0.5) for row in HEADS.values()]
+    options = replace(CATALOGUE, table=table_of(*rows, *heads)).options(CAM)
+    assert [block[0].energy_mj for block in options.blocks] == [4.0, None, None, None]
+    assert options.policies[1].heads_mj == (0.5, 0.5, 0.0, 0.0)
+
+
+def with_accuracy_model(catalogue: Catalogue) -> Catalogue:
+    """Where the first block's original does no damage, a second variant `s0` 0.2, and every other block none."""
+    model = catalogue.models["m"]
+    first = model.blocks[0]
+    small = Variant("small", "prune", (Artifact("onnxruntime", "s0", 1),), 0.02, 1, 1)
+    known = AccuracyModel(
+        kind=WEIBULL,
+        original=0.9,
+        floor=0.1,
+        shape=1.5,
+        damages=((0.0, 0.2), (0.0,), (0.0,), (0.0,)),
+        cosines=(),
+        error=0.01,
+        evidence=(Evidence((1, 0, 0, 0), 0.8, checked=True),),
+    )
+    blocks = (replace(first, variants=(*first.variants, small)), *model.blocks[1:])
+    table = replace(catalogue.table, rows=(*catalogue.table.rows, Row("s0", "onnxruntime", 1, 1.0, 1.5, 5_000)))
+    return replace(catalogue, models={"m": replace(model, blocks=blocks, accuracy_model=known)}, table=table)
+
+
+def damages(catalogue: Catalogue) -> tuple[float, ...]:
+    """Of the first block's options, in their order."""
+    accuracy = catalogue.options(CAM).accuracy
+    assert accuracy is not None
+    return accuracy.damages[0]
+
+
+def test_the_accuracy_model_has_one_damage_for_each_option() -> None:
+    known = with_accuracy_model(CATALOGUE)
+    assert damages(known) == (0.0, 0.2)
+    assert damages(with_accuracy_model(with_torch([TORCH]))) == (0.0, 0.0, 0.2)
+    assert damages(replace(known, broken=frozenset({"b0"}))) == (0.2,)
+    assert CATALOGUE.options(CAM).accuracy is None
+
+
+def test_what_the_accuracy_model_was_fitted_to_stays_in_the_store() -> None:
+    accuracy = with_accuracy_model(CATALOGUE).options(CAM).accuracy
+    assert accuracy is not None
+    assert (accuracy.evidence, accuracy.error) == ((), 0.01)
 
 
 def test_a_block_without_a_usable_variant_is_a_store_fault() -> None:

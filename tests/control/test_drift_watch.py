@@ -105,6 +105,15 @@ def test_a_block_that_is_persistently_off_is_found_and_the_others_stay() -> None
     ]
 
 
+def test_a_block_that_runs_as_predicted_again_is_said_to() -> None:
+    board = Drifting()
+    board.add("cam", 15.0, lambda at_s: (1.0, 1.0, 1.5 if at_s < 20.0 else 1.0, 1.0, 1.0, 1.0, 1.0, 1.0), blocks=8)
+    board.until(60.0)
+    texts = [text for _, text in board.causes]
+    assert texts[-1] == "block 2 of cam takes again what its profile and the board's load come to"
+    assert not any(" 1 times" in text for text in texts)
+
+
 def test_a_load_does_not_hide_the_block_and_the_block_not_the_load() -> None:
     board = Drifting()
     board.add(

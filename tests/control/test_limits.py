@@ -22,6 +22,11 @@ def test_auto_takes_its_share_of_what_is_free() -> None:
     assert now.memory_reason == "50% of the board's free memory"
 
 
+def test_power_is_capped_as_configured() -> None:
+    assert limits_now(board(800 * MB), AUTO, None, 0).limits.power_cap_w is None
+    assert limits_now(board(800 * MB), LimitsConfig(power_w=3.5), None, 0).limits.power_cap_w == 3.5
+
+
 def test_what_our_blocks_hold_counts_as_ours() -> None:
     assert limits_now(board(700 * MB), AUTO, None, 100 * MB).limits.memory_bytes == 400 * MB
 

@@ -10,8 +10,8 @@ from blockprofiles.record import Row
 from blockstore.block import ORIGINAL, Artifact, Block, Exit, Model, Variant
 from blockstore.exits import FINAL, NO_EXITS, Curve, CurvePoint, CurveSet, ExitPolicy, Forecast, OfferedPolicy
 from schedulerd.control.policies import LEAST_REACH, Observed, forecast_of, leave_rates, policy_options
-from schedulerd.control.problem import Head, PolicyOption
 from schedulerd.errors import StoreFault
+from schedulerd.optimizer.problem import Head, PolicyOption
 from schedulerd.plan import App
 from tests.serving.parts import FRAME, LOGITS
 
@@ -82,7 +82,16 @@ def test_running_every_frame_to_the_end_comes_first_and_loads_every_head_without
         heads_p95_ms=(0.0, 0.0, 0.0, 0.0),
         heads=(Head("head0", 1000, 300), Head("head1", 2000, 200)),
         accuracy_drop=0.0,
+        heads_mj=(0.0, 0.0, 0.0, 0.0),
     )
+
+
+def test_energies_of_heads_are_known_where_those_of_all_that_run_are() -> None:
+    heads = {**HEADS, "exit0": replace(HEADS["exit0"], energy_mj=0.4)}
+    offered = {o.policy.name: o.heads_mj for o in policy_options(MODEL, heads, CAM)}
+    assert offered == {"none": (0.0, 0.0, 0.0, 0.0), "early": (), "capped": (), "late": ()}
+    whole = {**heads, "exit1": replace(HEADS["exit1"], energy_mj=0.3)}
+    assert option("late", policy_options(MODEL, whole, CAM)).heads_mj == (0.0, 0.3, 0.0, 0.0)
 
 
 def test_a_block_is_reached_by_those_that_have_not_left_before_it() -> None:

@@ -155,6 +155,15 @@ def test_the_arena_is_as_large_as_the_most_that_anything_loaded_needs(stage: Sta
     assert stage.switcher.arena_bytes(needs.__getitem__) == 5
 
 
+def test_resident_is_what_need_not_be_loaded_whether_or_not_it_is_on_a_route(stage: Stage) -> None:
+    assert stage.switcher.resident() == frozenset()
+    stage.go(plan_of(1, cam="ab"))
+    stage.go(plan_of(2, cam="ac"))
+    assert stage.switcher.resident() == {"a", "b", "c"}
+    stage.switcher.tidy(2 * MB, stage.catalogue.size_bytes)
+    assert stage.switcher.resident() == {"a", "c"}
+
+
 def test_swapping_back_loads_nothing(stage: Stage) -> None:
     stage.go(plan_of(1, cam="ab"))
     stage.go(plan_of(2, cam="cd"))

@@ -10,7 +10,7 @@ from schedulerd.demo.cast import CAMERA_HZ, HURRIED, cast
 
 
 def model(name: str, lossless_p95_ms: float = 5.0) -> dict[str, Any]:
-    return {"model": name, "lossless_p95_ms": lossless_p95_ms, "accuracy": 0.95, "least_memory_bytes": 1000}
+    return {"model": name, "lossless_p95_ms": lossless_p95_ms, "accuracy": 0.95}
 
 
 def test_each_of_three_models_gets_an_app_of_its_own_priority() -> None:

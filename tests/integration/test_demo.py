@@ -39,5 +39,7 @@ def test_the_scene_is_played_and_nothing_is_lost(tmp_path: Path) -> None:
     assert rates["final"] < 1.0
     edited = happened["phases"][1]
     assert any("budget" in sentence for sentence in edited["did"])
+    (cut,) = (said for said in happened["phases"][3]["did"] if "memory limit set to" in said)
+    assert " over its limit of" not in cut
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "0 lost" in done.stdout

@@ -37,7 +37,7 @@ class Board:
         self, directory: Path, lanes: int = 1, models: Mapping[str, Model] = MODELS, engine: Engine | None = None
     ) -> None:
         clock = SystemClock()
-        self.registry = Registry()
+        self.registry = Registry(most=8)
         self.queue = DeadlineQueue(length=4, per_app=4)
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.front = Front(models, self.registry, self.queue, self.events.put, frozenset({0, os.geteuid()}), clock)

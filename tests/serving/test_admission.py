@@ -28,8 +28,10 @@ EXITING = replace(REQUEST, model="exiting")
 
 
 def test_a_sensible_registration_becomes_an_app() -> None:
-    app = admit_app(replace(REQUEST, priority=7, accuracy_floor=0.9, late="drop"), "cam", {"digits": MODEL})
+    wishes = replace(REQUEST, priority=7, accuracy_floor=0.9, late="drop", percentile=99.0)
+    app = admit_app(wishes, "cam", {"digits": MODEL})
     assert (app.app_id, app.priority, app.accuracy_floor, app.late) == ("cam", 7, 0.9, "drop")
+    assert app.percentile == 99.0
 
 
 @pytest.mark.parametrize(
@@ -38,7 +40,9 @@ def test_a_sensible_registration_becomes_an_app() -> None:
         ({"budget_ms": 0.0}, "budget_ms is 0"),
         ({"budget_ms": -3.0}, "budget_ms is -3"),
         ({"budget_ms": math.nan}, "budget_ms is nan"),
-        ({"budget_ms": 1e9}, "at most 60000"),
+        ({"budget_ms": 1e9}, "must be 0.001 to 60000"),
+        ({"budget_ms": 1e-300}, "must be 0.001 to 60000"),
+        ({"rate_hz": 1e-300}, "must be 0.001 to 1000"),
         ({"rate_hz": 0.0}, "rate_hz is 0"),
         ({"rate_hz": math.nan}, "rate_hz is nan"),
         ({"rate_hz": math.inf}, "rate_hz is inf"),
@@ -47,6 +51,9 @@ def test_a_sensible_registration_becomes_an_app() -> None:
         ({"accuracy_floor": 0.96}, "reaches 0.9500"),
         ({"accuracy_floor": math.nan}, "accuracy_floor is nan"),
         ({"late": "later"}, "run, drop"),
+        ({"percentile": 49.9}, "percentile is 49.9"),
+        ({"percentile": 100.0}, "to 99.9"),
+        ({"percentile": math.nan}, "percentile is nan"),
     ],
 )
 def test_a_senseless_value_is_refused_by_name(change: dict[str, object], names: str) -> None:

@@ -30,6 +30,7 @@ from schedulerd.wire.messages import (
     MAX_HEADER_BYTES,
     MAX_TENSOR_BYTES,
     MAX_TENSORS,
+    Addition,
     Answer,
     Apps,
     Code,
@@ -37,6 +38,7 @@ from schedulerd.wire.messages import (
     Failure,
     Infer,
     Models,
+    Objective,
     Ping,
     Pong,
     Register,
@@ -49,6 +51,8 @@ from schedulerd.wire.messages import (
     TensorHeader,
     Unregister,
     Unregistered,
+    WhatIf,
+    Why,
 )
 
 # Strategies.
@@ -69,9 +73,21 @@ maps = st.dictionaries(words, trees, max_size=5)
 policies = st.dictionaries(words, finite, max_size=MAX_EXITS)
 
 requests = st.one_of(
-    st.builds(Register, ids, names, finite, finite, whole, finite, words, st.none() | names, st.none() | policies),
+    st.builds(
+        Register, ids, names, finite, finite, whole, finite, words, st.none() | names, st.none() | policies, finite
+    ),
     st.builds(SetBudget, ids, names, finite),
     st.builds(SetLimit, ids, words, st.none() | whole),
+    st.builds(Why, ids, names),
+    st.builds(Objective, ids, st.none() | words),
+    st.builds(
+        WhatIf,
+        ids,
+        st.dictionaries(words, finite, max_size=5),
+        st.none() | whole,
+        st.lists(st.builds(Addition, names, finite, finite), max_size=3).map(tuple),
+        st.none() | words,
+    ),
     *(st.builds(kind, ids) for kind in (Unregister, Ping, Status, Apps, ShowPlan, Models)),
 )
 replies = st.one_of(
@@ -205,12 +221,21 @@ def register_header(**changes: Any) -> dict[str, Any]:
     return {"v": 1, "op": "register", "id": 9, "model": "digits", "budget_ms": 25.0, "rate_hz": 30.0, **changes}
 
 
+def whatif_header(**changes: Any) -> dict[str, Any]:
+    return {"v": 1, "op": "whatif", "id": 9, **changes}
+
+
+def with_addition(addition: Any) -> dict[str, Any]:
+    return whatif_header(add=[addition])
+
+
 def without(header: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in header.items() if name != key}
 
 
 TENSOR = {"dtype": "uint8", "shape": [2, 2]}
 FOUR = b"\x00" * 4
+ADDITION = {"model": "digits", "budget_ms": 50.0, "rate_hz": 15.0}
 
 BAD_REQUESTS: dict[str, tuple[list[bytes], Code, int]] = {
     "no frames": ([], Code.BAD_MESSAGE, 0),
@@ -291,6 +316,34 @@ BAD_REQUESTS: dict[str, tuple[list[bytes], Code, int]] = {
         Code.TOO_LARGE,
         9,
     ),
+    "percentile a string": ([msgpack.packb(register_header(percentile="99"))], Code.BAD_MESSAGE, 9),
+    "percentile NaN": ([msgpack.packb(register_header(percentile=math.nan))], Code.BAD_VALUE, 9),
+    "imagined budgets a list": ([msgpack.packb(whatif_header(budgets_ms=[20.0]))], Code.BAD_MESSAGE, 9),
+    "imagined budget infinite": ([msgpack.packb(whatif_header(budgets_ms={"cam": math.inf}))], Code.BAD_VALUE, 9),
+    "imagined memory a float": ([msgpack.packb(whatif_header(memory_bytes=1.5))], Code.BAD_MESSAGE, 9),
+    "additions a map": ([msgpack.packb(whatif_header(add=ADDITION))], Code.BAD_MESSAGE, 9),
+    "addition a string": ([msgpack.packb(with_addition("digits"))], Code.BAD_MESSAGE, 9),
+    "addition without a rate": (
+        [msgpack.packb(with_addition(without(ADDITION, "rate_hz")))],
+        Code.BAD_MESSAGE,
+        9,
+    ),
+    "addition with an unknown key": (
+        [msgpack.packb(with_addition({**ADDITION, "app": "x"}))],
+        Code.BAD_MESSAGE,
+        9,
+    ),
+    "addition with a rate NaN": (
+        [msgpack.packb(with_addition({**ADDITION, "rate_hz": math.nan}))],
+        Code.BAD_VALUE,
+        9,
+    ),
+    "why without an app": ([msgpack.packb({"v": 1, "op": "why", "id": 9})], Code.BAD_MESSAGE, 9),
+    "objective a number": (
+        [msgpack.packb({"v": 1, "op": "objective", "id": 9, "objective": 1})],
+        Code.BAD_MESSAGE,
+        9,
+    ),
     "asked exits a map": ([msgpack.packb(infer_header(exits={"exit1": 0})), FOUR], Code.BAD_MESSAGE, 9),
     "asked exit a number": ([msgpack.packb(infer_header(exits=[1])), FOUR], Code.BAD_MESSAGE, 9),
     "asked for none": ([msgpack.packb(infer_header(exits=[])), FOUR], Code.BAD_VALUE, 9),
@@ -359,8 +412,8 @@ def test_a_result_of_a_daemon_from_before_there_were_exits_ran_to_the_end() -> N
     assert decode_reply([msgpack.packb(header), LOGITS.tobytes()])[0] == RESULT
 
 
-def test_a_registration_without_a_policy_is_one_that_an_older_daemon_takes() -> None:
-    assert "exits" not in msgpack.unpackb(encode(Register(1, "digits", 25.0, 30.0))[0])
+def test_a_registration_without_a_policy_or_a_percentile_is_one_that_an_older_daemon_takes() -> None:
+    assert not {"exits", "percentile"} & msgpack.unpackb(encode(Register(1, "digits", 25.0, 30.0))[0]).keys()
     assert "exits" not in msgpack.unpackb(encode(Infer(1, (header_of(FRAME),)), (FRAME,))[0])
 
 

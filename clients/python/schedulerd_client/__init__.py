@@ -8,7 +8,7 @@
 for tests of apps without a daemon. Needs only pyzmq, msgpack and numpy.
 """
 
-from schedulerd.wire.messages import EVENT_KINDS, Code, Event, TensorHeader
+from schedulerd.wire.messages import EVENT_KINDS, Addition, Code, Event, TensorHeader
 from schedulerd_client._async_client import AsyncClient
 from schedulerd_client._client import Client
 from schedulerd_client._control import ControlClient
@@ -42,6 +42,7 @@ from schedulerd_client._values import Registration, Reply
 
 __all__ = [
     "EVENT_KINDS",
+    "Addition",
     "AlreadyRegistered",
     "AsyncClient",
     "BadMessage",

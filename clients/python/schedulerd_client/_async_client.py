@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from schedulerd.wire.messages import Register
+from schedulerd.wire.messages import DEFAULT_PERCENTILE, Register
 from schedulerd_client._client import GOODBYE_S, checked_timeout_s, expect
 from schedulerd_client._errors import Closed, SchedulerdClientError
 from schedulerd_client._session import Outcome, Session, Step
@@ -65,10 +65,11 @@ class AsyncClient:
         late: str = "run",
         app: str | None = None,
         exits: Mapping[str, float] | None = None,
+        percentile: float = DEFAULT_PERCENTILE,
     ) -> Registration:
         """Become an app; see `Client.register`."""
         self._check_open()
-        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits)
+        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits, percentile)
         registration = await self._finish(*self._session.register(request, time.monotonic()), self._timeout_s)
         return expect(registration, Registration)
 

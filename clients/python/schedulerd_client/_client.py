@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from schedulerd.wire.messages import Register
+from schedulerd.wire.messages import DEFAULT_PERCENTILE, Register
 from schedulerd_client._errors import Closed, SchedulerdClientError
 from schedulerd_client._session import NOTHING, Outcome, Session, Step
 from schedulerd_client._transport import Silence, Transport, ZmqTransport
@@ -69,6 +69,7 @@ class Client:
         late: str = "run",
         app: str | None = None,
         exits: Mapping[str, float] | None = None,
+        percentile: float = DEFAULT_PERCENTILE,
     ) -> Registration:
         """Become an app: frames of `model`, `rate_hz` a second, each answered within `budget_ms`.
 
@@ -83,12 +84,14 @@ class Client:
             app: Name for operators to see, unique among live apps; None has one made.
             exits: The exit policy, exit -> confidence from which a frame leaves there, 0 for the last, as in
                 `{"exit1": 0.8, "final": 0}`; None lets the daemon choose.
+            percentile: Of the latencies, which the budget is about, 50 to 99.9: at 99 one frame in a hundred may be
+                late.
 
         Raises:
             Refusal: `UnknownModel`, `BadValue`, `AlreadyRegistered`, `NameTaken`, ...
             TransportError: `Unreachable`, `TimedOut`.
         """
-        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits)
+        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits, percentile)
         with self._lock:
             self._check_open()
             registration = self._finish(*self._session.register(request, time.monotonic()), self._timeout_s)

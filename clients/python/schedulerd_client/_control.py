@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,16 +12,20 @@ from typing import Any, Self
 from schedulerd.wire.codec import WireError, decode_reply, encode
 from schedulerd.wire.messages import (
     EVENT_KINDS,
+    Addition,
     Answer,
     Apps,
     Failure,
     Message,
     Models,
+    Objective,
     Ping,
     SetBudget,
     SetLimit,
     ShowPlan,
     Status,
+    WhatIf,
+    Why,
 )
 from schedulerd_client._client import checked_timeout_s
 from schedulerd_client._errors import Closed, ProtocolError, TimedOut, Unreachable, refusal
@@ -69,6 +73,28 @@ class ControlClient:
     def set_limit(self, what: str, value_bytes: int | None) -> dict[str, Any]:
         """Change what all apps together may use (`memory`); None goes back to the configuration."""
         return self._ask(lambda request_id: SetLimit(request_id, what, value_bytes))
+
+    def why(self, app: str) -> dict[str, Any]:
+        """Why an app runs what it runs, and what more of a limit would buy."""
+        return self._ask(lambda request_id: Why(request_id, app))
+
+    def whatif(
+        self,
+        budgets_ms: Mapping[str, float] | None = None,
+        memory_bytes: int | None = None,
+        add: Sequence[Addition] = (),
+        objective: str | None = None,
+    ) -> dict[str, Any]:
+        """The plan that would follow from such edits, beside the present one; nothing is changed.
+
+        Args: budgets_ms: by app; memory_bytes: the limit; add: apps that would join; objective: see `objective`.
+        """
+        budgets = dict(budgets_ms or {})
+        return self._ask(lambda request_id: WhatIf(request_id, budgets, memory_bytes, tuple(add), objective))
+
+    def objective(self, name: str | None = None) -> dict[str, Any]:
+        """Change what is best among the plans that keep the limits, as `max-accuracy`; None only asks what it is."""
+        return self._ask(lambda request_id: Objective(request_id, name))
 
     def ping(self) -> None:
         """Return when the daemon answers."""

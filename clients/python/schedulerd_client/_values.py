@@ -30,7 +30,7 @@ class Registration:
     """Predicted median."""
     latency_p95_ms: float
     miss_ms: float
-    """By how much the predicted p95 exceeds the budget; 0 when it is met."""
+    """By how much the predicted percentile that the budget is about exceeds it; 0 when it is met."""
     plan: int
     outputs: tuple[TensorHeader, ...] = ()
     """Of a model with several outputs, each of them; else empty."""

@@ -1,0 +1,65 @@
+"""What people type at `schedctl`: budgets, sizes and apps to be, refused with an example of what is right."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from schedulerd.errors import ConfigError
+from schedulerd.kinds import did_you_mean, parse_duration_ms, parse_rate_hz, parse_size
+from schedulerd.wire.messages import Addition
+
+
+class Parser(argparse.ArgumentParser):
+    """Names the nearest choice when a word is mistyped."""
+
+    def error(self, message: str) -> NoReturn:
+        """As the base class; what there is to choose from is in its message."""
+        mistyped = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if mistyped:
+            message += did_you_mean(mistyped[1], re.findall(r"[\w-]+", mistyped[2]))
+        super().error(message)
+
+
+def size(text: str) -> int | None:
+    """Bytes; None for `auto`."""
+    return None if text == "auto" else parse_size(text)
+
+
+def budget_of(text: str) -> tuple[str, float]:
+    """An app and its budget: the name may have a `=` of its own."""
+    app, separator, budget = text.rpartition("=")
+    if not app or not separator:
+        raise ConfigError(f"{text!r} is not an app and a budget; write for example cam1=20ms")
+    return app, parse_duration_ms(budget)
+
+
+def addition(text: str) -> Addition:
+    """A model, a budget and a rate: the model's name may have a `:` of its own."""
+    parts = text.rsplit(":", 2)
+    if len(parts) < 3 or not parts[0]:
+        raise ConfigError(f"{text!r} is not a model, a budget and a rate; write for example digits-residual:50ms:15Hz")
+    model, budget, rate = parts
+    return Addition(model, parse_duration_ms(budget), parse_rate_hz(rate))
+
+
+def seconds(text: str) -> float:
+    """A time-out."""
+    try:
+        return parse_duration_ms(text + "s") / 1e3
+    except ConfigError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0") from None
+
+
+def checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A parser whose refusal argparse shows in full."""
+
+    def checked(text: str) -> Any:
+        try:
+            return parse(text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return checked
