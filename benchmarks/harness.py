@@ -57,20 +57,27 @@ class Options:
 
     only: tuple[str, ...]
     quick: bool
+    stores: tuple[Path, ...] = ()
+    """That were given, for benchmarks that take some."""
 
     def wants(self, *figures: str) -> bool:
         """Whether any of these figures was asked for."""
         return not self.only or any(f in self.only for f in figures)
 
 
-def main(name: str, known: Sequence[str], measure: Callable[[Options], Mapping[str, Figure]]) -> int:
-    """Parse the command line, measure, print, write."""
+def main(
+    name: str, known: Sequence[str], measure: Callable[[Options], Mapping[str, Figure]], *, stores: bool = False
+) -> int:
+    """Parse the command line, measure, print, write; with `stores` it takes directories of block stores too."""
     parser = argparse.ArgumentParser(prog=f"benchmarks.{name}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures, samples, machine and versions")
     parser.add_argument("--only", nargs="+", choices=known, default=(), metavar="FIGURE", help=", ".join(known))
     parser.add_argument("--quick", action="store_true", help="fewer samples: does it run?")
+    if stores:
+        parser.add_argument("--store", type=Path, action="append", metavar="DIR", help="a further store; repeatable")
     args = parser.parse_args()
-    figures = measure(Options(tuple(args.only), args.quick))
+    given = (args.store or []) if stores else []
+    figures = measure(Options(tuple(args.only), args.quick, tuple(path.absolute() for path in given)))
     for figure_name, figure in figures.items():
         print(figure.line(figure_name), flush=True)
     if args.json:
