@@ -15,6 +15,7 @@ from blockprofiles.resident import BYTES_PER_BLOCK, arena_bytes, grown_bytes
 from blockprofiles.touched import touched_bytes
 from blockstore.block import Model, TensorSpec
 from schedulerd.serving.engines.onnx import OnnxEngine
+from tests.alone import alone
 from tests.profiles import tiny
 
 UNTOLD = touched_bytes(lambda: None) is None
@@ -57,6 +58,11 @@ def bench_of(folder: Path, side: int) -> Bench:
     return set_up_here(tiny.model_of("net", {"only": (spec, spec, [artifact])}), files)
 
 
+def needs_of_one(folder: Path, side: int) -> list[int]:
+    """What the only block of `bench_of` needs while it runs."""
+    return [*arena_bytes(bench_of(folder, side), Silent()).values()]
+
+
 def set_up_here(model: Model, files: tiny.Files) -> Bench:
     """All of a model, loaded."""
     setting = Setting((OnnxEngine(),), files.path, lambda key: True, lambda digest: False, Silent())
@@ -67,8 +73,8 @@ def set_up_here(model: Model, files: tiny.Files) -> Bench:
 
 def test_what_a_block_needs_while_it_runs_grows_with_its_tensors(tmp_path: Path) -> None:
     """At least what it takes and gives: 8 channels of 16 and of 256 pixels a side, 4 bytes each."""
-    (small,) = arena_bytes(bench_of(tmp_path / "small", 16), Silent()).values()
-    (large,) = arena_bytes(bench_of(tmp_path / "large", 256), Silent()).values()
+    (small,) = alone(needs_of_one, tmp_path / "small", 16)
+    (large,) = alone(needs_of_one, tmp_path / "large", 256)
     assert 2 * 8 * 16 * 16 * 4 <= small < 0.5 * MB
     assert 2 * 8 * 256 * 256 * 4 <= large < 8 * MB
 
