@@ -1,4 +1,4 @@
-"""Where the daemon's sockets are: one runtime directory, three files in it.
+"""Where the daemon's sockets are: one runtime directory, four files in it.
 
 The same rule on both sides, so that a client that is told nothing finds the daemon that was told
 nothing.
@@ -21,11 +21,13 @@ class EndpointError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """ZeroMQ addresses of the three sockets."""
+    """ZeroMQ addresses of three sockets, and the path of the local one."""
 
     infer: str
     control: str
     events: str
+    local: Path
+    """AF_UNIX, SOCK_SEQPACKET: for apps on this machine, what `infer` is for all (see `wire.local`)."""
 
     @staticmethod
     def within(directory: Path) -> Endpoints:
@@ -34,6 +36,7 @@ class Endpoints:
             infer=_ipc(directory / "infer.sock"),
             control=_ipc(directory / "control.sock"),
             events=_ipc(directory / "events.sock"),
+            local=directory / "local.sock",
         )
 
 
