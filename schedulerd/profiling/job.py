@@ -39,6 +39,8 @@ class Job:
     """Whether every run is announced, because a worker has ended in one that was not. Then no company is measured."""
     batches: tuple[int, ...] = (1,)
     """Frames in one run; exits are only run on one."""
+    device: str = "cpu"
+    """Of the main engine; see `engines_for`."""
 
     def to_json(self) -> bytes:
         """UTF-8 JSON for `from_json`."""
@@ -57,6 +59,7 @@ class Job:
             "background": self.background,
             "careful": self.careful,
             "batches": self.batches,
+            "device": self.device,
         }
         return json.dumps(document, allow_nan=False).encode()
 
@@ -79,4 +82,5 @@ class Job:
             background=bool(d["background"]),
             careful=bool(d["careful"]),
             batches=tuple(map(int, d["batches"])),
+            device=str(d["device"]),
         )

@@ -33,7 +33,7 @@ def carry_out(
     """
     began_s = now()
     reporter.begin(None)
-    engines: Sequence[Engine] = engines_for(job.engine, job.threads, job.also)
+    engines: Sequence[Engine] = engines_for(job.engine, job.threads, job.also, job.device)
     if job.careful:
         digests = {path: digest for digest, path in job.paths.items()}
         engines = [AnnouncedEngine(engine, digests, reporter) for engine in engines]

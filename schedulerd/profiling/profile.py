@@ -46,6 +46,8 @@ class Subject:
     """The verified file of a blob; raises `BlockStoreError` for one that is damaged or absent."""
     directory: Path
     """Of the cached tables."""
+    runs_on: str = "cpu"
+    """The device that the main engine was made for."""
 
     @property
     def device(self) -> Device:
@@ -74,9 +76,12 @@ class Manner:
     """Of the worker; None for ours."""
 
 
-def first_start(seconds: float, silence_s: float) -> Manner:
-    """How a daemon measures before it serves: quickly, whatever hangs. The rest is measured while it is idle."""
-    return Manner(QUICK, seconds, limit_s=seconds + MISHAPS_S, silence_s=silence_s)
+def first_start(seconds: float, silence_s: float, turns: int = 1) -> Manner:
+    """How a daemon measures before it serves: quickly, whatever hangs. The rest is measured while it is idle.
+
+    `turns`: how often it does so, with other engines; mishaps take no longer for it.
+    """
+    return Manner(QUICK, seconds, limit_s=seconds + MISHAPS_S / turns, silence_s=silence_s)
 
 
 class Profile:
@@ -176,6 +181,7 @@ class Profile:
             background=manner.background,
             batches=manner.batches,
             careful=careful,
+            device=subject.runs_on,
         )
         return job.to_json()
 

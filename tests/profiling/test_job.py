@@ -31,6 +31,7 @@ JOB = Job(
     contention=True,
     background=True,
     careful=True,
+    device="cuda:1",
 )
 
 

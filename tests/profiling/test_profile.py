@@ -335,3 +335,9 @@ def test_stopping_keeps_what_there_is(tmp_path: Path) -> None:
     table = profile.run()
     assert 0 < len(table.rows) < len(LETTERS)
     assert table == kept(these)
+
+
+def test_the_worker_measures_on_the_device_of_the_main_engine(tmp_path: Path) -> None:
+    """Which the engine itself does not tell."""
+    load_or_measure(replace(subject(tmp_path, "a"), runs_on="cuda:1"), manner(tmp_path))
+    assert job(tmp_path)["device"] == "cuda:1"

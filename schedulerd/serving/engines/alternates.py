@@ -9,20 +9,22 @@ from collections.abc import Collection, Iterator, Sequence
 
 from schedulerd.errors import ConfigError, EngineError
 from schedulerd.serving.engines.base import Engine
-from schedulerd.serving.engines.factory import make_engine, make_torch_on_arrays
+from schedulerd.serving.engines.factory import CPU, make_engine, make_torch_on_arrays
 
 
-def engines_for(name: str, threads: int, also: Collection[str] = ()) -> tuple[Engine, ...]:
+def engines_for(name: str, threads: int, also: Collection[str] = (), device: str = CPU) -> tuple[Engine, ...]:
     """The engine called `name` with `threads`, which is the main one, and its alternates.
 
-    Args: name; threads: of a lane; also: other engines that are to be tried, of which there is `torch`.
+    Args: name; threads: of a lane; also: other engines that are to be tried, of which there is `torch`; device: of the
+    main one, where that is torch.
 
     Raises:
         ConfigError: an engine is unknown or not installed, or cannot stand beside the main one.
+        EngineError: torch has no such device.
     """
     if "torch" in also and name == "torch":
         raise ConfigError("torch is the main engine, so it cannot also be an alternate: leave it out of [engine] also")
-    main = make_engine(name, threads)
+    main = make_engine(name, threads, device)
     beside = (make_torch_on_arrays(threads),) if "torch" in also else ()
     return (main, *_with_fewer_threads(name, threads), *beside)
 

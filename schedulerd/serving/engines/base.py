@@ -7,6 +7,7 @@ leave its device between blocks; `Engine.feed` and `Engine.fetch` convert at the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,6 +53,10 @@ class Engine(Protocol):
 
     def fetch(self, tensor: Any) -> Array:
         """This engine's tensor as an array in ordinary memory."""
+        ...
+
+    def join(self, tensors: Sequence[Any]) -> Any:
+        """Tensors `[1, ...]` of one shape and dtype as one batch `[n, ...]` of this engine, a copy of them."""
         ...
 
 

@@ -9,10 +9,18 @@ from schedulerd.errors import ConfigError
 from schedulerd.serving.engines.base import Engine
 
 ENGINES = ("onnxruntime", "torch")
+CPU = "cpu"
 
 
-def make_engine(name: str, threads: int = 1) -> Engine:
-    """The engine called `name`. `ConfigError` for another name, or an engine not installed."""
+def make_engine(name: str, threads: int = 1, device: str = CPU) -> Engine:
+    """The engine called `name`, on `device` where that is torch's.
+
+    Raises `ConfigError` for another name, an engine that is not installed or a device that it has not.
+    """
+    if name != "torch" and device != CPU:
+        raise ConfigError(
+            f'{name} runs on the CPU, not on {device!r}: set [engine] device to "cpu", or name to "torch"'
+        )
     if name == "onnxruntime":
         from schedulerd.serving.engines.onnx import OnnxEngine
 
@@ -20,7 +28,7 @@ def make_engine(name: str, threads: int = 1) -> Engine:
     if name == "torch":
         with _told_how_to_get_it():
             from schedulerd.serving.engines.torch import TorchEngine
-        return TorchEngine(threads)
+        return TorchEngine(threads, device)
     raise ConfigError(f"engine {name!r} is unknown; choose one of {', '.join(ENGINES)}")
 
 

@@ -20,6 +20,7 @@ from blockstore import torchform
 from schedulerd.errors import EngineError
 from schedulerd.serving.engines.base import HEAD_INPUTS, HEAD_OUTPUTS, Array
 from schedulerd.serving.engines.heap import keep_tensors_on_heap, return_freed_memory
+from schedulerd.serving.engines.torch_graph import optimised
 
 
 class _Graph:
@@ -127,9 +128,13 @@ class TorchEngine:
         array: Array = tensor.cpu().contiguous().numpy()
         return array
 
+    def join(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """One tensor on their device."""
+        return torch.cat(tuple(tensors))
+
     def _module(self, path: Path) -> fx.GraphModule:
         try:
-            module = torchform.load(path.read_bytes()).to(self.device)
+            module = optimised(torchform.load(path.read_bytes())).to(self.device)
         except Exception as error:  # a damaged file fails in many ways
             raise EngineError(f"torch {self.version()} cannot load {path}: {error}") from error
         return_freed_memory()
@@ -174,6 +179,10 @@ class TorchOnArrays:
         """The array in the order of its dimensions."""
         return np.ascontiguousarray(tensor)
 
+    def join(self, tensors: Sequence[Array]) -> Array:
+        """One array."""
+        return np.concatenate(tensors)
+
 
 @dataclass(frozen=True, slots=True)
 class _ArrayBlock:
@@ -213,5 +222,5 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise EngineError(f"torch has no device {name!r} here: {error}; use `cpu`") from error
+        raise EngineError(f'torch has no device {name!r} here: {error}; set [engine] device to "cpu"') from error
     return device

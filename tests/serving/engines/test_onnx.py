@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import mmap
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,6 +62,30 @@ def test_takes_arrays_that_are_read_only_or_strided(engine: OnnxEngine, tmp_path
     strided = np.arange(8, dtype=np.float32).reshape(1, 8)[:, ::2]
     assert engine.fetch(block.run(engine.feed(read_only))).tolist() == [[0, 1, 2, 3]]
     assert engine.fetch(block.run(engine.feed(strided))).tolist() == [[0, 2, 4, 6]]
+
+
+def test_a_frame_in_mapped_memory_is_read_where_it_is(engine: OnnxEngine, tmp_path: Path) -> None:
+    """Of a graph that takes the first rows only, no other pages are touched: nothing copies the frame before."""
+    side = 1024
+    helper, numbers = tiny.onnx.helper, tiny.onnx.TensorProto
+    ends = [tiny.onnx.numpy_helper.from_array(np.array([n]), name) for name, n in (("from", 0), ("to", 4), ("axis", 1))]
+    graph = helper.make_graph(
+        [helper.make_node("Slice", ["input", "from", "to", "axis"], ["output"])],
+        "rows",
+        [helper.make_tensor_value_info("input", numbers.UINT8, ["batch", side, side])],
+        [helper.make_tensor_value_info("output", numbers.UINT8, ["batch", 4, side])],
+        ends,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    block = load(engine, tmp_path, model.SerializeToString())
+    file = os.memfd_create("frame")
+    try:
+        os.truncate(file, side * side)
+        frame = np.frombuffer(mmap.mmap(file, 0, prot=mmap.PROT_READ), np.uint8).reshape(1, side, side)
+        assert engine.fetch(block.run(engine.feed(frame))).shape == (1, 4, side)
+        assert 0 < os.fstat(file).st_blocks * 512 < side * side / 4
+    finally:
+        os.close(file)
 
 
 def test_an_output_outlives_the_block_that_made_it(engine: OnnxEngine, tmp_path: Path) -> None:
