@@ -22,6 +22,7 @@ from schedulerd.kinds import (
     Flag,
     Kind,
     Number,
+    Processor,
     Size,
     Users,
     Whole,
@@ -132,9 +133,17 @@ class EngineConfig:
             shown="`[]`",
         ),
     )
-    lanes: int = field(
+    device: str = field(
+        default="cpu",
+        metadata=_about(Processor(), "What the torch engine computes on; with onnxruntime it is the CPU."),
+    )
+    lanes: int | None = field(
         default=1,
-        metadata=_about(Whole(1, 64), "Executor threads. More lanes run more apps at once, each with fewer cores."),
+        metadata=_about(
+            Whole(1, 64, "auto"),
+            "Executor threads. More lanes run more apps at once, each with fewer cores. "
+            '"auto" measures the store with several numbers of threads and takes what serves most frames on all cores.',
+        ),
     )
     threads_per_lane: int = field(
         default=0,
@@ -149,15 +158,25 @@ class EngineConfig:
             shown="`true`",
         ),
     )
+    preempt: bool = field(
+        default=True,
+        metadata=_about(
+            Flag(),
+            "Ask at every block boundary who is most urgent; `false` runs a request to its end once it has started.",
+            shown="`true`",
+        ),
+    )
 
     def threads(self, cores: int) -> int:
-        """Threads per lane on a board of `cores`.
+        """Threads per lane on a board of `cores`; where lanes are chosen by the profile, the most there may be.
 
         One core is left to the clients and the control loop, because more threads than free cores are
         ruinous: four processes of two threads on two cores made 5 inferences a second, with one thread each
         21 to 46.
         """
-        return self.threads_per_lane or max(1, (cores - 1) // self.lanes)
+        if self.threads_per_lane:
+            return self.threads_per_lane
+        return cores if self.lanes is None else max(1, (cores - 1) // self.lanes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +283,14 @@ class ControlConfig:
             Number(0, 1),
             "What a new plan must gain, beyond what the swap costs, to replace a plan that holds: by the objective, as "
             "a share of accuracy (0.01 is one point), of the budgets or of power.",
+        ),
+    )
+    prefetch: bool = field(
+        default=True,
+        metadata=_about(
+            Flag(),
+            "Load what the next plans are likely to want before they are made, where memory is left.",
+            shown="`true`",
         ),
     )
 

@@ -13,8 +13,7 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,7 +26,6 @@ from blockprofiles.events import Progress
 from blockprofiles.table import Table
 from blockstore.store import Store
 from schedulerd import __version__
-from schedulerd.bar import Bar
 from schedulerd.clock import Clock, SystemClock
 from schedulerd.config import Config, service_manager
 from schedulerd.control.announcer import Outlets
@@ -39,6 +37,7 @@ from schedulerd.control.loop import ControlLoop, LoopSettings
 from schedulerd.control.merger import Merger
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.planner import PlannerSettings
+from schedulerd.control.prefetcher import Prefetcher
 from schedulerd.control.recorder import Recorder
 from schedulerd.control.switcher import Switcher
 from schedulerd.control.thread import ControlThread
@@ -52,15 +51,18 @@ from schedulerd.optimizer.solvers import make_solver
 from schedulerd.plan import EMPTY_PLAN
 from schedulerd.profiling.background import going_on
 from schedulerd.profiling.profile import Subject, first_start, load_or_measure
+from schedulerd.profiling.shown import shown
+from schedulerd.profiling.sizing import Sized, sized, threads_measured
 from schedulerd.profiling.work import work_left
 from schedulerd.serving.apps import Registry
-from schedulerd.serving.engines.alternates import engine_of, engines_for
+from schedulerd.serving.engines.alternates import engine_of
 from schedulerd.serving.engines.base import Engine
 from schedulerd.serving.events import Event
 from schedulerd.serving.executor import Executor
 from schedulerd.serving.front import Front
-from schedulerd.serving.gateway import Gateway, Handlers
+from schedulerd.serving.gateway import Gateway
 from schedulerd.serving.lane import Lane
+from schedulerd.serving.prefix import Prefixes
 from schedulerd.serving.queue import DeadlineQueue
 from schedulerd.wire.endpoints import EndpointError, Endpoints
 
@@ -116,40 +118,34 @@ class Daemon:
     def start(self, store: Store) -> None:
         """Build the parts and let them run."""
         config, clock = self._config, self._clock
-        threads = config.engine.threads(usable_cores())
-        engines = engines_for(config.engine.name, threads, config.engine.also)
-        engine = engines[0]
         models = self._models = store.whole_models(
             lambda name, error: log.error("model_unusable", model=name, reason=str(error))
         )
-        with _progress(config.profile.seconds) as shown:
-
-            def watch(progress: Progress) -> None:
-                if not self._ends.empty():
-                    raise _EndedEarly
-                shown(progress.share, progress.left_s)
-
-            directory = config.paths.state / "profiles"
-            subject = Subject(tuple(models.values()), engines, store.path, directory)
-            manner = first_start(config.profile.seconds, config.profile.silence_s)
-            table = load_or_measure(subject, manner, watch=watch)
+        size = self._sized(store)
+        engines, table, layout = size.engines, size.table, size.layout
+        engine, subject = engines[0], self._subject(engines, store)
         recorded_bytes = config.solver.record_bytes
         solver = make_solver(
             config.solver.name, config.solver.time_limit_s, lambda reason: log.warning("solver_missing", reason=reason)
         )
         self._registry = Registry(MAX_APPS)
-        self._queue = DeadlineQueue(config.limits.queue_length, max(1, config.limits.queue_length // 4))
+        self._queue = DeadlineQueue(config.limits.queue_length, max(1, config.limits.queue_length // 4), clock)
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._front = Front(models, self._registry, self._queue, events.put, config.access.control_uids, clock)
+        prefixes = Prefixes()
+        control_uids = config.access.control_uids
+        self._front = Front(models, self._registry, self._queue, events.put, control_uids, clock, prefixes)
         self._gateway = Gateway(
             self._endpoints,
-            Handlers(self._front.on_infer, self._front.on_control, self._front.on_gone),
+            self._front.handlers(),
             clock,
-            may_spin=config.engine.lanes == 1 and usable_cores() > 1,
+            may_spin=layout.lanes == 1 and usable_cores() > 1,
         )
         self._front.attach(self._gateway)
-        executor = Executor(engine, clock)
-        self._lanes = [Lane(n, self._gateway, self._queue, executor, clock) for n in range(config.engine.lanes)]
+        executor = Executor(engine, clock, events.put, prefixes)
+        self._lanes = [
+            Lane(n, self._gateway, self._queue, executor, clock, preempt=config.engine.preempt)
+            for n in range(layout.lanes)
+        ]
         self._control = ControlThread(events, config.control.tick_s, clock)
         self._switcher = Switcher(
             lambda digest, row: engine_of(engines, row.engine, row.threads).load(store.path(digest)),
@@ -157,17 +153,19 @@ class Daemon:
             clock,
             self._control.beat,
         )
-        self._background = Background(
-            self._improver(table, subject), self._merger(table.device.fingerprint, engines, store)
-        )
         self._aside = AsideThread()
+        self._background = Background(
+            self._improver(table, subject),
+            self._merger(table.device.fingerprint, engines, store),
+            Prefetcher(self._switcher, solver, self._aside, clock) if config.control.prefetch else None,
+        )
         self._loop = ControlLoop(
             Catalogue(models, table, engine.name, also=frozenset(config.engine.also)),
             self._registry,
             self._switcher,
             Monitor.of_this_machine(clock),
             solver,
-            _loop_settings(config),
+            _loop_settings(config, layout.lanes),
             Outlets(self._gateway.answer, self._gateway.reply, self._gateway.publish, self._gateway.wake),
             clock,
             facts={
@@ -175,12 +173,14 @@ class Daemon:
                 "pid": os.getpid(),
                 "started_s": clock.now_s(),
                 "engine": engine.name,
-                "lanes": config.engine.lanes,
-                "threads_per_lane": threads,
+                "lanes": layout.lanes,
+                "threads_per_lane": layout.threads,
+                "lanes_reason": size.why,
             },
             background=self._background,
             record=Recorder(config.paths.state, recorded_bytes, clock).record if recorded_bytes else None,
             aside=self._aside,
+            dropped=lambda: self._gateway.counters()._asdict(),
         )
         self._control.attach(self._loop)
         # What lives as long as the process need not be looked at by every collection that a request sets off.
@@ -209,6 +209,32 @@ class Daemon:
         self._switcher.close()
         self._gateway.close(DRAIN_S)
         log.info("stopped")
+
+    def _sized(self, store: Store) -> Sized:
+        """Engines, their profile, measured as far as it is lacking, and how many lanes there are to be."""
+        settings, profile = self._config.engine, self._config.profile
+        turns = len(threads_measured(settings, usable_cores()))
+
+        def profiled(engines: Sequence[Engine]) -> Table:
+            with shown(profile.seconds) as show:
+
+                def watch(progress: Progress) -> None:
+                    if not self._ends.empty():
+                        raise _EndedEarly
+                    show(progress.share, progress.left_s)
+
+                manner = first_start(profile.seconds, profile.silence_s, turns)
+                return load_or_measure(self._subject(engines, store), manner, watch=watch)
+
+        size = sized(settings, usable_cores(), tuple(self._models.values()), profiled)
+        if size.why is not None:
+            log.info("lanes_chosen", lanes=size.layout.lanes, threads_per_lane=size.layout.threads, reason=size.why)
+        return size
+
+    def _subject(self, engines: Sequence[Engine], store: Store) -> Subject:
+        directory = self._config.paths.state / "profiles"
+        models = tuple(self._models.values())
+        return Subject(models, engines, store.path, directory, self._config.engine.device)
 
     def _improver(self, table: Table, subject: Subject) -> Improver | None:
         """Measures what `table` lacks while the board is idle; None where the configuration does not want that."""
@@ -302,24 +328,6 @@ class Lock:
         os.close(self._file)
 
 
-@contextmanager
-def _progress(seconds: float) -> Iterator[Callable[[float, float | None], None]]:
-    """How the measuring of a first start shows: a bar to a person at a terminal, log events to everybody else."""
-    if sys.stderr.isatty():
-        with Bar(f"measuring this board, at most about {seconds:g} s", sys.stderr) as bar:
-            yield bar
-        return
-    told: set[int] = set()
-
-    def tell(share: float, _left_s: float | None) -> None:
-        quarter = int(4 * share) * 25
-        if quarter not in told:
-            told.add(quarter)
-            log.info("measuring", percent=quarter, seconds=seconds)
-
-    yield tell
-
-
-def _loop_settings(config: Config) -> LoopSettings:
+def _loop_settings(config: Config, lanes: int) -> LoopSettings:
     damping = DampingSettings(config.control.min_dwell_s, config.control.min_gain)
-    return LoopSettings(PlannerSettings(config.limits, config.engine.lanes, damping, config.solver.objective))
+    return LoopSettings(PlannerSettings(config.limits, lanes, damping, config.solver.objective))

@@ -16,6 +16,7 @@ SchedulerdError                     internal, unless the class says otherwise
         +-- ShuttingDown            shutting_down        the daemon is stopping
         +-- NotPermitted            not_permitted        this user may not do that
         +-- StoreFault              store_fault          a blob of the route is missing or damaged
+        +-- EngineFault             engine_fault         a block failed while it ran
         +-- InternalError           internal             a fault of ours
               +-- EngineError       internal             an engine cannot load or run a block
 """
@@ -117,6 +118,12 @@ class StoreFault(Refused):
     """A blob that the route needs is missing or damaged."""
 
     code = Code.STORE_FAULT
+
+
+class EngineFault(Refused):
+    """A block failed while it ran or gave no numbers, or every variant of it has done so lately."""
+
+    code = Code.ENGINE_FAULT
 
 
 class InternalError(Refused):

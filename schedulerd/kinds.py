@@ -20,6 +20,7 @@ from schedulerd.errors import ConfigError
 _SIZE_UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _DURATION_UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _RATE_UNITS = {"Hz": 1.0, "kHz": 1e3}
+_PROCESSOR = re.compile(r"cpu|cuda(:\d{1,3})?", re.ASCII)
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|[-+]?nan|[-+]?inf)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -65,13 +66,16 @@ class Kind(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An integer within two limits, both included."""
+    """An integer within two limits, both included; the word that stands for none, where there is one, is None."""
 
     minimum: int
     maximum: int
+    word: str = ""
 
-    def parse(self, value: object) -> int:
-        """TOML integers only: 2.0 and true are refused."""
+    def parse(self, value: object) -> int | None:
+        """TOML integers only: 2.0 and true are refused. None for the word."""
+        if self.word and value == self.word:
+            return None
         if isinstance(value, bool) or not isinstance(value, int):
             raise ConfigError(f"{value!r} is not {self.range()}")
         if not self.minimum <= value <= self.maximum:
@@ -80,7 +84,7 @@ class Whole:
 
     def range(self) -> str:
         """The limits in words."""
-        return f"a whole number from {self.minimum} to {self.maximum}"
+        return f"a whole number from {self.minimum} to {self.maximum}" + (f', or "{self.word}"' if self.word else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,21 @@ class Choice:
     def range(self) -> str:
         """The words."""
         return "one of " + ", ".join(f'"{name}"' for name in self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What torch calls a device that runs blocks."""
+
+    def parse(self, value: object) -> str:
+        """The name itself; whether there is such a device, the engine says."""
+        if isinstance(value, str) and _PROCESSOR.fullmatch(value):
+            return value
+        raise ConfigError(f"{value!r} is not {self.range()}")
+
+    def range(self) -> str:
+        """The names."""
+        return '"cpu", "cuda", or one GPU of several, such as "cuda:1"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class App:
     """The exit policy that the client insists on; None leaves it to the optimizer."""
     percentile: float = 95.0
     """Of its latencies, which the budget is about: `MIN_PERCENTILE` to `MAX_PERCENTILE`."""
+    prepare_ms: float = 0.0
+    """What making the model's input of a camera's frame takes, before the first block and on its lane."""
 
 
 @dataclass(frozen=True, slots=True)

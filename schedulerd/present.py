@@ -40,11 +40,12 @@ def status(answer: Answer) -> str:
             f"up {duration(answer, 'uptime_s')}",
         ),
         ("engine", f"{text(answer, 'engine')}, {_lanes(answer)}"),
+        *_reasons(answer),
         ("plan", f"{text(answer, 'plan')} for {_counted(answer.get('apps'), 'app')}"),
         (
             "requests",
             f"{text(answer, 'requests')} answered, {text(answer, 'misses')} late, {text(answer, 'refused')} refused, "
-            f"{text(answer, 'swaps')} route changes",
+            f"{text(answer, 'swaps')} route changes{_loads(answer)}",
         ),
         (
             "blocks",
@@ -58,6 +59,9 @@ def status(answer: Answer) -> str:
             f"({number(answer, 'slowdown_p95', 2)} at the 95th percentile)",
         ),
     ]
+    dropped = [f"{what} {count}" for what, count in (answer.get("dropped") or {}).items() if count]
+    if dropped:
+        lines.append(("dropped", ", ".join(dropped)))
     return "\n".join(f"{label:<10}  {line}" for label, line in lines)
 
 
@@ -175,6 +179,19 @@ def _ready(answer: Answer) -> str:
 
 def _lanes(answer: Answer) -> str:
     return f"{_counted(answer.get('lanes'), 'lane')} of {_counted(answer.get('threads_per_lane'), 'thread')}"
+
+
+def _loads(answer: Answer) -> str:
+    """How many plans that changed routes had to wait for a load."""
+    warm, cold = answer.get("warm_swaps"), answer.get("cold_swaps")
+    if not isinstance(warm, int) or not isinstance(cold, int) or not warm + cold:
+        return ""
+    return f" ({cold} of {warm + cold} plans had to load)"
+
+
+def _reasons(answer: Answer) -> list[tuple[str, str]]:
+    """Why there are so many lanes, where that was not configured."""
+    return [("", f"chosen by {text(answer, 'lanes_reason')}")] if answer.get("lanes_reason") else []
 
 
 def _states(states: Mapping[str, int]) -> str:

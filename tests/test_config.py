@@ -32,9 +32,11 @@ runtime = "/srv/run"
 [engine]
 name = "onnxruntime"
 also = ["torch"]
+device = "cuda:1"
 lanes = 2
 threads_per_lane = 3
 merge = false
+preempt = false
 [limits]
 memory = "80MB"
 memory_share = 0.25
@@ -51,6 +53,7 @@ record = "4MB"
 tick_s = 0.1
 min_dwell_s = 0
 min_gain = 0.01
+prefetch = false
 [profile]
 seconds = 3
 background = false
@@ -75,6 +78,8 @@ def test_every_key_reaches_its_field() -> None:
     assert config.paths.runtime == Path("/srv/run")
     assert (config.engine.name, config.engine.also) == ("onnxruntime", ("torch",))
     assert (config.engine.lanes, config.engine.threads_per_lane, config.engine.merge) == (2, 3, False)
+    assert config.engine.device == "cuda:1"
+    assert not config.engine.preempt
     assert (config.limits.memory_bytes, config.limits.memory_reserve_bytes) == (80_000_000, 32 * 2**20)
     assert (config.limits.memory_share, config.limits.utilisation) == (0.25, 1.0)
     assert config.limits.power_w == 6.5
@@ -83,6 +88,7 @@ def test_every_key_reaches_its_field() -> None:
     assert config.solver.objective == "min-latency"
     assert config.solver.record_bytes == 4_000_000
     assert (config.control.tick_s, config.control.min_dwell_s, config.control.min_gain) == (0.1, 0, 0.01)
+    assert not config.control.prefetch
     assert (config.profile.seconds, config.profile.background, config.profile.silence_s) == (3, False, 5)
     assert (config.log.level, config.log.format) == ("debug", "json")
     assert config.access.control_uids == {0, 4242, os.geteuid()}
@@ -101,6 +107,11 @@ def test_an_empty_file_is_the_default() -> None:
 def test_memory_is_auto_unless_it_is_given() -> None:
     assert Config().limits.memory_bytes is None
     assert parse('[limits]\nmemory = "auto"', "board.toml").limits.memory_bytes is None
+
+
+def test_the_profile_chooses_lanes_only_where_it_is_to() -> None:
+    assert Config().engine.lanes == 1
+    assert parse('[engine]\nlanes = "auto"', "board.toml").engine.lanes is None
 
 
 def test_decisions_are_recorded_only_where_a_size_is_given() -> None:
@@ -134,6 +145,11 @@ def test_an_unknown_section_is_refused_with_the_nearest_one() -> None:
     [
         ("[engine]\nlanes = 0", "[engine] lanes: 0 is out of range: it takes a whole number from 1 to 64"),
         ("[engine]\nlanes = 2.0", "2.0 is not a whole number from 1 to 64"),
+        ('[engine]\nlanes = "many"', "'many' is not a whole number from 1 to 64, or \"auto\""),
+        ('[engine]\nthreads_per_lane = ""', "'' is not a whole number from 0 to 256"),
+        ('[engine]\ndevice = "gpu"', '[engine] device: \'gpu\' is not "cpu", "cuda", or one GPU of several'),
+        ('[engine]\ndevice = "cuda:x"', "'cuda:x' is not"),
+        ("[engine]\ndevice = 0", "0 is not"),
         ("[engine]\nlanes = true", "True is not a whole number"),
         ('[engine]\nname = "onnx"', 'is not one of "onnxruntime", "torch"'),
         ('[engine]\nalso = "torch"', "[engine] also: 'torch' is not a list of \"torch\""),
@@ -213,10 +229,19 @@ def test_root_and_the_daemons_own_user_always_control() -> None:
 
 @pytest.mark.parametrize(
     ("lanes", "threads_per_lane", "cores", "threads"),
-    [(1, 0, 1, 1), (1, 0, 2, 1), (1, 0, 4, 3), (2, 0, 8, 3), (4, 0, 2, 1), (1, 4, 2, 4)],
+    [
+        (1, 0, 1, 1),
+        (1, 0, 2, 1),
+        (1, 0, 4, 3),
+        (2, 0, 8, 3),
+        (4, 0, 2, 1),
+        (1, 4, 2, 4),
+        (None, 0, 4, 4),
+        (None, 2, 4, 2),
+    ],
 )
-def test_threads_leave_a_core_free_unless_they_are_given(
-    lanes: int, threads_per_lane: int, cores: int, threads: int
+def test_threads_leave_a_core_free_unless_they_are_given_or_chosen(
+    lanes: int | None, threads_per_lane: int, cores: int, threads: int
 ) -> None:
     assert EngineConfig(lanes=lanes, threads_per_lane=threads_per_lane).threads(cores) == threads
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pytest
 
+from schedulerd import present
 from schedulerd.control.advisor import PATIENCE_S
 from schedulerd.ctl import LONG_S, Control, main
 from schedulerd_client import Addition, Code, Event, NotPermitted, TimedOut, UnknownApp, Unreachable
@@ -291,6 +292,24 @@ def test_status_reads_as_a_block_of_lines(capsys: pytest.CaptureFixture[str]) ->
         "memory      103.0 MB daemon, 2.1 GB free on the board\n"
         "processor   63% busy, - by others; blocks take 1.12 times their profile (1.30 at the 95th percentile)\n"
     )
+
+
+def test_status_says_how_many_route_changes_had_to_load() -> None:
+    assert "6 route changes (1 of 4 plans had to load)" in present.status({**STATUS, "warm_swaps": 3, "cold_swaps": 1})
+    assert "had to load" not in present.status({**STATUS, "warm_swaps": 0, "cold_swaps": 0})
+
+
+def test_status_says_what_was_dropped_where_something_was() -> None:
+    dropped = {"replies": 3, "connections": 0, "rings": 0, "packets": 1}
+    assert present.status({**STATUS, "dropped": dropped}).splitlines()[-1] == "dropped     replies 3, packets 1"
+    assert "dropped" not in present.status({**STATUS, "dropped": dict.fromkeys(dropped, 0)})
+
+
+def test_status_says_why_there_are_so_many_lanes_where_the_profile_chose_them() -> None:
+    lines = present.status({**STATUS, "lanes_reason": "frames/s: 2 x 1: 36\x1b"}).splitlines()
+    assert lines[1] == "engine      onnxruntime, 1 lane of 2 threads"
+    assert lines[2].startswith("            chosen by frames/s: 2 x 1: 36")
+    assert "\x1b" not in lines[2]
 
 
 def test_apps_line_up_and_absent_values_are_dashes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,10 @@ SURROUNDINGS = (
     *("onnxruntime", "torch", "secrets", "random"),
 )
 # What importing must stay cheap, and where the heavy packages may be named at the top of a file.
-TORCH_USERS = ("blockstore.build", "blockstore.zoo", "blockstore.torchform", "schedulerd.serving.engines.torch")
+TORCH_USERS = (
+    *("blockstore.build", "blockstore.zoo", "blockstore.torchform"),
+    *("schedulerd.serving.engines.torch", "schedulerd.serving.engines.torch_graph"),
+)
 
 
 def modules() -> list[tuple[str, Path]]:

@@ -13,18 +13,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO
+from io import BufferedReader
 
 import numpy as np
 
 from schedulerd_client import Client, Reply, SchedulerdClientError
 
 
-def frames(stream: BinaryIO, shape: tuple[int, ...], dtype: str) -> Iterator[np.ndarray]:
-    """Whole frames of `stream` until it ends; a torn last one is left out."""
-    size_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    while len(data := stream.read(size_bytes)) == size_bytes:
-        yield np.frombuffer(data, dtype).reshape(shape)
+def frames(stream: BufferedReader, buffer: np.ndarray) -> Iterator[np.ndarray]:
+    """Whole frames of `stream`, one after the other in `buffer`, until it ends; a torn last one is left out."""
+    room = buffer.data.cast("B")
+    while stream.readinto(room) == len(room):
+        yield buffer
 
 
 def told(reply: Reply, labels: tuple[str, ...]) -> str:
@@ -48,7 +48,8 @@ def main() -> int:
     try:
         with Client(options.runtime) as client:
             app = client.register(options.model, options.budget_ms, options.rate_hz, late=options.late)
-            for frame in frames(sys.stdin.buffer, app.input.shape, app.input.dtype):
+            # Frames are read to where the daemon sees them; each is answered before the next one takes its place.
+            for frame in frames(sys.stdin.buffer, client.frame_buffer()):
                 print(told(client.infer(frame), app.labels), flush=True)
     except SchedulerdClientError as error:
         print(f"camera: {error}", file=sys.stderr)

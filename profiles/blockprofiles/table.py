@@ -61,6 +61,19 @@ class Table:
             )
         return row
 
+    @cached_property
+    def _batches(self) -> dict[tuple[str, str, int], dict[int, float]]:
+        """Of a blob, engine and threads: frames of each batch that was timed on this device -> median of a run."""
+        found: dict[tuple[str, str, int], dict[int, float]] = {}
+        for row in self.rows:
+            if row.batch > 1 and row.source == MEASURED:
+                found.setdefault((row.digest, row.engine, row.threads), {})[row.batch] = row.latency_ms
+        return found
+
+    def batches_ms(self, row: Row) -> tuple[tuple[int, float], ...]:
+        """What batches take of the blob of `row`, with its engine and threads: `(frames, ms)` by rising number."""
+        return tuple(sorted(self._batches.get((row.digest, row.engine, row.threads), {}).items()))
+
     def missing(self, digests: Iterable[str]) -> tuple[str, ...]:
         """Those of `digests` of which nothing is known, not even a prediction, each once, in the order given."""
         unusable = {u.digest for u in self.unusable}

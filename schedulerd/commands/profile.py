@@ -81,14 +81,19 @@ def _subject(args: argparse.Namespace, config: Config, store: Store) -> Subject:
     from schedulerd.serving.engines.alternates import engines_for
 
     name = args.engine or config.engine.name
+    device = config.engine.device if name == "torch" else "cpu"
     return Subject(
         models=tuple(store.whole_models(_left_out).values()),
         # The torch engine cannot stand beside itself.
         engines=engines_for(
-            name, args.threads or config.engine.threads(usable_cores()), set(config.engine.also) - {name}
+            name,
+            args.threads or config.engine.threads(usable_cores()),
+            set(config.engine.also) - {name},
+            device,
         ),
         path_of=store.path,
         directory=(args.state or config.paths.state).absolute() / "profiles",
+        runs_on=device,
     )
 
 

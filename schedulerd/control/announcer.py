@@ -86,6 +86,17 @@ class Announcer:
         """No plan could be made or put in place; every app keeps its route."""
         self.publish("fault", {"what": "plan", "cause": cause, "reason": reason, "retry_s": retry_s})
 
+    def failed(self, cause: str, reason: str, banned_s: float | None) -> None:
+        """A blob failed as it ran, and is left out of plans for so long, or not at all."""
+        self.publish("fault", {"what": "variant", "cause": cause, "reason": reason, "retry_s": banned_s})
+        log.error("variant_failed", cause=cause, reason=reason, left_out_s=banned_s)
+
+    def stranded(self, app_id: str, reason: str) -> None:
+        """Nothing is left that could be run for an app: its requests are answered with the reason."""
+        self.publish(
+            "fault", {"what": "app", "cause": f"nothing can be run for {app_id}", "reason": reason, "retry_s": None}
+        )
+
     def note(self, cause: str, note: str) -> None:
         """A plan was found that changes no route; where there is a remark on it that has not been told, it is now."""
         if note and note != self._noted:
@@ -153,4 +164,5 @@ def registered(message_id: int, app: LiveApp, planned: AppPlan, plan: int, model
         policy=dict(planned.route.policy.steps),
         exit_shares=planned.shares_by_exit(),
         exits=tuple(e.name for e in model.exits),
+        credit=app.credit,
     )

@@ -60,6 +60,7 @@ class Answers:
             return
         if app.route is None or planned is None:
             self._registry.remove(app)
+            fault = fault or self._planner.stranded.get(app.spec.app_id)
             fault = fault or StoreFault(
                 f"no route for {app.spec.model!r} could be loaded; see `schedulerd store verify`"
             )

@@ -1,14 +1,19 @@
-"""What the control loop does for itself while the apps leave it time: measuring on, and merging neighbouring blocks."""
+"""What the control loop does for itself while the apps leave it time: measuring on, merging blocks, looking ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from blockprofiles.table import Table
 from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.factors import Factors
+from schedulerd.control.holdings import Form
 from schedulerd.control.improver import Improver
 from schedulerd.control.merger import Merger
+from schedulerd.control.planner import Planner
+from schedulerd.control.prefetcher import Prefetcher
+from schedulerd.optimizer.problem import Limits
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
 
@@ -21,10 +26,11 @@ SPARE: Final = 0.5
 class Background:
     """Called at every turn of the control loop; waits for nothing."""
 
-    def __init__(self, improver: Improver | None, merger: Merger | None) -> None:
-        """Args: improver: of the profile, None where that is not wanted; merger: likewise."""
+    def __init__(self, improver: Improver | None, merger: Merger | None, prefetcher: Prefetcher | None = None) -> None:
+        """Args: improver: of the profile, None where that is not wanted; merger, prefetcher: likewise."""
         self._improver = improver
         self._merger = merger
+        self._prefetcher = prefetcher
         self._measuring = False
 
     def measured(self, apps: Sequence[LiveApp], now_s: float) -> Table | None:
@@ -52,6 +58,28 @@ class Background:
         for merged in self._merger.tick(plan, apps, catalogue, idle=idle, memory_limit_bytes=memory_limit_bytes):
             runs, gain_percent = [str(run) for run in merged.runs], round(100 * merged.gain, 1)
             publish("merged", {"app": merged.app_id, "blocks": runs, "gain_percent": gain_percent})
+
+    def look_ahead(
+        self, planner: Planner, limits: Limits, factors: Callable[[], Factors], *, pressed: Collection[str]
+    ) -> None:
+        """Load what the next plans are likely to want.
+
+        Args: planner: whose next plans; limits: now; factors: that times are planned with now; pressed: by the board.
+        """
+        if self._prefetcher is not None:
+            self._prefetcher.tick(
+                planner.plan,
+                planner.decisions,
+                lambda: planner.problem(limits, factors()),
+                planner.catalogue,
+                planner.room_bytes(limits),
+                calm=not pressed and not self._measuring,
+            )
+
+    def distrust(self, forms: Collection[Form], reason: str) -> None:
+        """These merged sessions failed as they ran."""
+        if self._merger is not None:
+            self._merger.distrust(forms, reason)
 
     def close(self) -> None:
         """End what is under way."""

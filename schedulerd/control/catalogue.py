@@ -5,7 +5,7 @@ Here, and nowhere else, the profile's times become what they are expected to be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from blockprofiles.record import FOREIGN, Row
@@ -14,20 +14,23 @@ from blockstore.accuracy_model import AccuracyModel
 from blockstore.block import Artifact, Block, Model, Variant
 from schedulerd.control.factors import Factors
 from schedulerd.control.policies import Observed, policy_options
-from schedulerd.errors import StoreFault
+from schedulerd.errors import EngineFault, Refused, StoreFault
 from schedulerd.optimizer.problem import AppOptions, Option
 from schedulerd.plan import App
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Models and measured costs for the engines in use. `broken` are blobs that could not be loaded."""
+    """Models and measured costs for the engines in use."""
 
     models: Mapping[str, Model]
     table: Table
     engine: str
     """The main one, which runs the heads of exits too."""
     broken: frozenset[str] = frozenset()
+    """Blobs that could not be loaded."""
+    banned: frozenset[str] = frozenset()
+    """Blobs that failed as they ran, and are left out for a while."""
     also: frozenset[str] = frozenset()
     """Engines that can run single blocks beside the main one."""
 
@@ -43,6 +46,7 @@ class Catalogue:
 
         Raises:
             StoreFault: no variant of some block is usable, or no head of an exit that the app's own policy enables.
+            EngineFault: of some block those that are usable have all failed as they ran.
         """
         model = self.models[app.model]
         forms = [self._forms(model, block) for block in model.blocks]
@@ -50,7 +54,7 @@ class Catalogue:
             app=app,
             full_accuracy=model.accuracy,
             blocks=tuple(
-                tuple(_option(block.variants[place], row, block.index, app.app_id, factors) for place, row in of_block)
+                tuple(_option(block.variants[place], row, block.index, app, factors) for place, row in of_block)
                 for block, of_block in zip(model.blocks, forms, strict=True)
             ),
             policies=policy_options(model, self._heads_now(model, factors), app, observed),
@@ -75,6 +79,38 @@ class Catalogue:
         found = ((variant, self._rows_of(variant)) for variant in block.variants)
         return tuple((variant, min(rows, key=lambda row: row.latency_ms)) for variant, rows in found if rows)
 
+    def place_of(self, digest: str) -> str:
+        """What a blob is, in words."""
+        for model in self.models.values():
+            for block in model.blocks:
+                for variant in block.variants:
+                    if digest in _digests(variant):
+                        return f"block {block.index} ({block.name}) of {model.name}, variant {variant.name}"
+            for exit_ in model.exits:
+                if any(artifact.digest == digest for artifact in exit_.artifacts):
+                    return f"exit {exit_.name} of {model.name}"
+        return f"blob {digest[:12]}"
+
+    def needed(self, digest: str, apps: Iterable[App]) -> bool:
+        """Whether a blob is hard to replace.
+
+        It is the original of some block, or nothing else can be run of one at present, or it is the head of an exit
+        that one of `apps` insists on.
+        """
+        blocks = (block for model in self.models.values() for block in model.blocks)
+        heads = (
+            artifact.digest
+            for app in apps
+            for exit_ in self.models[app.model].exits
+            if app.exits is not None and exit_.name in dict(app.exits.steps)
+            for artifact in exit_.artifacts
+        )
+        return digest in heads or any(self._needed_for(block, digest) for block in blocks)
+
+    def _needed_for(self, block: Block, digest: str) -> bool:
+        usable = {row.digest for variant in block.variants for row in self._rows_of(variant)}
+        return digest in _digests(block.variants[0]) or usable == {digest}
+
     def _rows_of(self, variant: Variant) -> list[Row]:
         """What each form of a variant costs, without those that were timed elsewhere where others were timed here."""
         forms = (variant.artifact(engine) for engine in (self.engine, *sorted(self.also)))
@@ -83,8 +119,11 @@ class Catalogue:
 
     def _rows(self, artifact: Artifact | None) -> Iterator[Row]:
         """What a form costs; nothing where it cannot be used."""
-        if artifact is not None and artifact.digest not in self.broken and artifact.digest in self.table:
+        if artifact is not None and self._usable(artifact.digest):
             yield self.table.row(artifact.digest)
+
+    def _usable(self, digest: str) -> bool:
+        return digest in self.table and digest not in self.broken and digest not in self.banned
 
     def _heads_now(self, model: Model, factors: Factors) -> dict[str, Row]:
         """`heads` with the times that they are expected to take now."""
@@ -99,11 +138,21 @@ class Catalogue:
             for row in {row.digest: row for row in self._rows_of(variant)}.values()
         ]
         if not found:
-            raise StoreFault(
-                f"block {block.index} ({block.name}) of {model.name!r} has no usable variant for {self.engine}; run "
-                f"`schedulerd store verify`, then import or build the model again"
-            )
+            raise self._nothing_of(model, block)
         return found
+
+    def _nothing_of(self, model: Model, block: Block) -> Refused:
+        """Why nothing of a block can be run."""
+        name = f"block {block.index} ({block.name}) of {model.name!r}"
+        if any(not self.banned.isdisjoint(_digests(variant)) for variant in block.variants):
+            return EngineFault(
+                f"every variant of {name} has failed as it ran; they are tried again from time to time, as the events "
+                f"`fault` say. See the daemon's log, or build the model again"
+            )
+        return StoreFault(
+            f"{name} has no usable variant for {self.engine}; run `schedulerd store verify`, then import or build the "
+            f"model again"
+        )
 
 
 def _accuracy_of(model: Model, kept: Sequence[Sequence[int]]) -> AccuracyModel | None:
@@ -113,14 +162,19 @@ def _accuracy_of(model: Model, kept: Sequence[Sequence[int]]) -> AccuracyModel |
     return None if known is None else replace(known, evidence=()).keeping(kept)
 
 
-def _option(variant: Variant, row: Row, block: int, app_id: str, factors: Factors) -> Option:
-    """A variant in the form that a row is of."""
-    latency_ms, p95_ms = factors.block_ms(app_id, block, row)
+def _digests(variant: Variant) -> set[str]:
+    return {artifact.digest for artifact in variant.artifacts}
+
+
+def _option(variant: Variant, row: Row, block: int, app: App, factors: Factors) -> Option:
+    """A variant in the form that a row is of. No other frame comes between preparing one and its first block."""
+    prepare_ms = 0.0 if block else app.prepare_ms
+    latency_ms, p95_ms = factors.block_ms(app.app_id, block, row)
     return Option(
         variant=variant.name,
         digest=row.digest,
-        latency_ms=latency_ms,
-        latency_p95_ms=p95_ms,
+        latency_ms=prepare_ms + latency_ms,
+        latency_p95_ms=prepare_ms + p95_ms,
         memory_bytes=row.memory_bytes,
         arena_bytes=row.arena_bytes,
         accuracy_drop=variant.accuracy_drop,

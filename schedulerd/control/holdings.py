@@ -5,29 +5,20 @@ The control thread is the only caller; what the loader thread is given touches n
 
 from __future__ import annotations
 
-import concurrent.futures
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
-from blockstore.assembly import LoadedBlock, LoadedHead
 from blockstore.lifecycle import State, moved
-from blockstore.residency import Resident, evict
+from blockstore.residency import Resident, evict, value_of
 from schedulerd.clock import Clock
+from schedulerd.control.loader import LOAD_TIMEOUT_S, Loaded, Loader, Loading, Timed
 from schedulerd.serving.engines.heap import return_freed_memory
 
 log = structlog.get_logger(__name__)
-
-LOAD_TIMEOUT_S: Final = 20.0
-"""For all blobs of one plan; a loader that takes longer is given up, and the running routes stay."""
-BEAT_S: Final = 0.5
-"""How often the control thread shows that it is alive while it waits for the loader."""
-
-Loaded = LoadedBlock | LoadedHead
 
 
 class LoadFailed(Exception):
@@ -62,7 +53,14 @@ class _Held:
     loaded: Loaded | None = None
     extra_bytes: int | None = None
     """Of a merged session; None for a blob, whose size the profile knows."""
-    loading: concurrent.futures.Future[Loaded] | None = None
+    loading: Loading | None = None
+    load_ms: float = 0.0
+    uses: int = 0
+    """Times that it came onto a route."""
+    clock: float = 0.0
+    """Of eviction, when it was used last."""
+    unfit: bool = False
+    """It failed as it ran: let go as soon as nobody runs it, so that it is loaded anew if it is wanted again."""
 
 
 class Holdings:
@@ -71,9 +69,12 @@ class Holdings:
     def __init__(self, clock: Clock, beat: Callable[[], None]) -> None:
         """Nothing yet; `beat` is called now and then while `fetch` waits for the loader."""
         self._clock = clock
-        self._beat = beat
-        self._loader = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="loader")
+        self._loader = Loader(clock, beat)
         self._held: dict[Form, _Held] = {}
+        self._eviction_clock = 0.0
+        """The largest value that was evicted (`residency`)."""
+        self._load_ms: dict[Form, float] = {}
+        """What loading took the last time, of what has gone as well."""
 
     def __contains__(self, form: Form) -> bool:
         return form in self._held
@@ -98,22 +99,36 @@ class Holdings:
             form.digest for form, held in self._held.items() if held.loaded is not None and held.extra_bytes is None
         )
 
+    def is_ready(self, form: Form) -> bool:
+        """Whether it is in memory and need not be waited for."""
+        return form in self._held and self._held[form].loading is None
+
+    @property
+    def loading(self) -> bool:
+        """Whether anything is being loaded."""
+        return any(held.loading is not None for held in self._held.values())
+
+    def load_ms(self) -> Mapping[Form, float]:
+        """What loading took, of everything that was ever loaded."""
+        return self._load_ms
+
     def states(self) -> dict[str, int]:
         """How many are in each state."""
         return dict(Counter(held.state.value for held in self._held.values()))
 
     def close(self) -> None:
         """Stop the loader; what it is loading is let go."""
-        self._loader.shutdown(wait=False, cancel_futures=True)
+        self._loader.close()
 
     # Loading.
 
     def fetch(self, loads: Mapping[Form, Callable[[], Loaded]]) -> None:
         """Load what is absent and wait for it. `LoadFailed` and `LoadTimedOut` leave what failed absent."""
         for form, load in loads.items():
-            self._begin(form, load, None)
+            if form not in self._held:
+                self.begin(form, load)
         futures = {form: future for form in loads if (future := self._held[form].loading) is not None}
-        self._await(futures.values())
+        self._loader.wait(futures.values())
         reasons: dict[str, str] = {}
         late = 0
         for form, future in futures.items():
@@ -131,12 +146,14 @@ class Holdings:
         if late:
             raise LoadTimedOut(f"{late} of {len(loads)} blobs were not loaded within {LOAD_TIMEOUT_S:g} s")
 
-    def begin_extra(self, form: Form, load: Callable[[], LoadedBlock], extra_bytes: int) -> None:
-        """Load a merged session, without waiting: `taken_extra` tells when it is there."""
-        self._begin(form, load, extra_bytes)
+    def begin(self, form: Form, load: Callable[[], Loaded], extra_bytes: int | None = None) -> None:
+        """Load what is absent, without waiting: `taken` tells when it is there. `extra_bytes`: of a merged session."""
+        state = moved(State.ABSENT, State.LOADING)
+        loading = self._loader.begin(load)
+        self._held[form] = _Held(state, self._clock.now_s(), extra_bytes=extra_bytes, loading=loading)
 
-    def taken_extra(self, form: Form) -> bool:
-        """Whether a merged session is loaded; what its load raised is raised once, and it is absent again."""
+    def taken(self, form: Form) -> bool:
+        """Whether what was begun is loaded; what its load raised is raised once, and it is absent again."""
         held = self._held[form]
         if held.loading is None:
             return True
@@ -148,27 +165,21 @@ class Holdings:
         self._take(form, held.loading.result())
         return True
 
-    def _begin(self, form: Form, load: Callable[[], Loaded], extra_bytes: int | None) -> None:
-        state = moved(State.ABSENT, State.LOADING)
-        self._held[form] = _Held(state, self._clock.now_s(), extra_bytes=extra_bytes, loading=self._loader.submit(load))
-
-    def _take(self, form: Form, loaded: Loaded) -> None:
+    def _take(self, form: Form, timed: Timed) -> None:
         held = self._held[form]
-        held.loaded, held.loading = loaded, None
+        (held.loaded, held.load_ms), held.loading = timed, None
+        held.clock = self._eviction_clock
         held.state = moved(held.state, State.WARM)
-
-    def _await(self, futures: Collection[concurrent.futures.Future[Loaded]]) -> None:
-        until_s = self._clock.now_s() + LOAD_TIMEOUT_S
-        waiting = set(futures)
-        while waiting and self._clock.now_s() < until_s:
-            waiting = concurrent.futures.wait(waiting, timeout=BEAT_S).not_done
-            if waiting:
-                self._beat()
+        if held.extra_bytes is None:
+            self._load_ms[form] = timed.load_ms
 
     # States.
 
     def settle(self, live: Collection[Form], draining: Collection[Form]) -> None:
-        """Bring every state in line with the routes that use it. Merged sessions that none uses any more go at once."""
+        """Bring every state in line with the routes that use it.
+
+        Merged sessions that none uses any more go at once, and what is unfit.
+        """
         now_s = self._clock.now_s()
         unused: list[Form] = []
         for form, held in self._held.items():
@@ -177,12 +188,18 @@ class Holdings:
             target = State.LIVE if form in live else State.DRAINING if form in draining else State.WARM
             was_used = held.state in (State.LIVE, State.DRAINING)
             if was_used or target is State.LIVE:
-                held.last_used_s = now_s
+                held.last_used_s, held.clock = now_s, self._eviction_clock
+            held.uses += held.state is State.WARM and target is State.LIVE
             for step in _path(held.state, target):
                 held.state = moved(held.state, step)
-            if was_used and target is State.WARM and held.extra_bytes is not None:
+            if target is State.WARM and (held.unfit or (was_used and held.extra_bytes is not None)):
                 unused.append(form)
         self._let_go(unused)
+
+    def make_unfit(self, digests: Collection[str]) -> None:
+        """Whatever is held of these blobs is not to be run again once nobody runs it."""
+        for form, held in self._held.items():
+            held.unfit |= form.digest in digests
 
     def let_go_extra(self, form: Form) -> None:
         """A merged session that was loaded, or is being loaded, is not wanted after all."""
@@ -205,13 +222,15 @@ class Holdings:
             Resident(
                 digest=_name(form),
                 size_bytes=0 if _is_leaving(held) else _size_of(form, held, size_bytes),
-                # What is merged goes before anything else.
-                last_used_s=held.last_used_s if held.extra_bytes is None else -math.inf,
+                value=_value(form, held, size_bytes),
+                last_used_s=held.last_used_s,
                 pinned=held.state is not State.WARM or form in keep,
             )
             for form, held in self._held.items()
         ]
         eviction = evict(residents, sum(map(size_bytes, coming)), memory_limit_bytes)
+        if eviction.highest is not None:
+            self._eviction_clock = max(self._eviction_clock, eviction.highest)
         chosen = set(eviction.digests)
         self._let_go([form for form in self._held if _name(form) in chosen])
         return eviction.short_bytes
@@ -236,6 +255,13 @@ def _name(form: Form) -> str:
 def _is_leaving(held: _Held) -> bool:
     """A merged session that goes when the last request on it ends."""
     return held.extra_bytes is not None and held.state is State.DRAINING
+
+
+def _value(form: Form, held: _Held, size_bytes: Callable[[str], int]) -> float:
+    """Of keeping it; what is merged goes before anything else."""
+    if held.extra_bytes is not None:
+        return -math.inf
+    return value_of(held.clock, held.uses, held.load_ms, size_bytes(form.digest))
 
 
 def _size_of(form: Form, held: _Held, size_bytes: Callable[[str], int]) -> int:

@@ -6,7 +6,7 @@ but the one it was given and waits for nothing but the switcher. `thread.Control
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,11 +21,13 @@ from schedulerd.control.announcer import Announcer, Outlets
 from schedulerd.control.answers import Answers, Respond
 from schedulerd.control.aside import Aside, AtOnce
 from schedulerd.control.background import Background
+from schedulerd.control.cameras import learn_preparation
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.correction import CorrectionSettings
 from schedulerd.control.drift_watch import DriftWatch
 from schedulerd.control.edits import Edits
 from schedulerd.control.exit_watch import ExitWatch
+from schedulerd.control.fault_desk import FaultDesk
 from schedulerd.control.holdings import LoadFailed, LoadTimedOut
 from schedulerd.control.limits import LimitsNow
 from schedulerd.control.monitor import Monitor
@@ -35,13 +37,14 @@ from schedulerd.control.planner import Planner, PlannerSettings, Proposal, Recor
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Switcher
 from schedulerd.control.tally import Tally
+from schedulerd.control.urges import Urges
 from schedulerd.errors import InternalError, SchedulerdError, StoreFault
 from schedulerd.optimizer.explain import sentence
 from schedulerd.optimizer.problem import Limits
 from schedulerd.optimizer.solvers import Solver
 from schedulerd.plan import Plan, RouteChange, difference
 from schedulerd.serving.apps import LiveApp, Registry
-from schedulerd.serving.events import Asked, Event, Joined, Left
+from schedulerd.serving.events import Asked, Event, Faulted, Joined, Left
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +77,7 @@ class ControlLoop:
         background: Background | None = None,
         record: Record | None = None,
         aside: Aside | None = None,
+        dropped: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
         self._registry = registry
         self._switcher = switcher
@@ -82,10 +86,9 @@ class ControlLoop:
         self._announcer = Announcer(outlets, clock)
         self._clock = clock
         self._background = background or Background(None, None)
+        self._dropped = dropped
         self._facts = facts
         """What `status` says that never changes: version, pid, engine, lanes."""
-        self._pressed: tuple[str, ...] = ()
-        """The pressure that was told last."""
         self._decision = Decision("start", "no app has joined yet", apply_ms=0.0, at_s=clock.now_s())
         self._snapshot: Snapshot = monitor.look()
         self._exits = ExitWatch(self._announcer.publish)
@@ -97,6 +100,8 @@ class ControlLoop:
         self._answers = Answers(self._announcer, registry, self._planner, advisor, self._now, self._moment)
         self._edits = Edits(registry, self._planner, self._announcer.publish)
         self._occasions = Occasions()
+        self._urges = Urges(self._occasions, self._drift, self._exits, self._announcer, clock)
+        self._faults = FaultDesk(self._planner, switcher, self._background, registry, self._announcer)
         self._tally = Tally()
 
     @property
@@ -120,14 +125,16 @@ class ControlLoop:
         causes, waiting = self._take_in(events)
         limits = self._limits().limits
         # A plan made for an event follows the board as well, so pressure is asked about only where there was none.
-        causes = causes or [*self._pressure(limits), *self._drift_at_exits()]
+        causes = causes or self._urges.now(self._registry.all(), self.plan, self._snapshot, limits)
         fault = self._replan(causes, limits) if causes else None
+        self._faults.tell_stranded()
         self._planner.predict_anew(limits, self._drift.factors())
         for respond in waiting:
             self._answers.give(respond, fault)
         room_bytes = self._planner.room_bytes(limits)
         self._switcher.tidy(room_bytes, self._planner.catalogue.size_bytes)
         self._background.merge(self.plan, self._live(), self._planner.catalogue, room_bytes, self._announcer.publish)
+        self._background.look_ahead(self._planner, limits, self._drift.factors_to_plan, pressed=self._urges.pressed)
         self._exits.tell(self._registry.all(), self.plan, self._clock.now_s())
         self._announcer.misses(self._registry.all())
         self._announcer.probe(self._registry.all())
@@ -145,15 +152,18 @@ class ControlLoop:
 
     def _take_in(self, events: Sequence[Event]) -> tuple[list[Cause], list[Respond]]:
         """Apply what changes the problem; what has to be answered is answered after the plan is in place."""
-        causes: list[Cause] = []
+        causes = list(self._faults.over(self._clock.now_s()))
         waiting: list[Respond] = []
         for event in events:
             if isinstance(event, Joined):
+                learn_preparation(event.app, self._clock)
                 causes.append(Cause(f"{event.app.spec.app_id} joins", urgent=True))
                 waiting.append(partial(self._answers.welcome, event))
             elif isinstance(event, Left):
                 causes.append(Cause(f"{event.app.spec.app_id} leaves ({event.reason})", urgent=True))
                 self._forget(event.app, event.reason)
+            elif isinstance(event, Faulted):
+                causes += self._faults.taken_in(event, self._clock.now_s())
             else:
                 cause, respond = self._asked(event)
                 causes += [cause] if cause else []
@@ -169,21 +179,6 @@ class ControlLoop:
         return cause, partial(self._answers.answer, event)
 
     # Decide.
-
-    def _pressure(self, limits: Limits) -> list[Cause]:
-        """Reasons that come from the board, not from anybody's wish."""
-        if not self.plan.apps:
-            return []
-        pressed = (*self._occasions.memory(self.plan, limits.memory_bytes), *self._drift.causes())
-        if pressed != self._pressed:
-            self._pressed = pressed
-            self._announcer.pressure(pressed, self._drift.board, self._snapshot.cpu_others, limits.memory_bytes)
-        return [*(Cause(text, urgent=False) for text in pressed), *self._occasions.due(self._clock.now_s())]
-
-    def _drift_at_exits(self) -> list[Cause]:
-        """Reasons that come from what frames do at exits."""
-        texts = self._exits.look(self._registry.all(), self.plan, self._clock.now_s())
-        return [Cause(text, urgent=False) for text in texts]
 
     def _replan(self, causes: Sequence[Cause], limits: Limits) -> SchedulerdError | None:
         """Solve, damp, switch; what kept the plan from being put in place, for those who wait for it.
@@ -290,7 +285,9 @@ class ControlLoop:
             states=self._switcher.states(),
             apps=self._registry.all(),
             swaps=self._tally.swaps,
+            plan_swaps=self._switcher.swaps,
             totals=self._tally.totals(self._registry.all()),
+            dropped=self._dropped(),
             catalogue=self._planner.catalogue,
             objective=self._planner.objective,
             exit_history=self._exits.histories(),

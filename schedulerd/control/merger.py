@@ -141,6 +141,12 @@ class Merger:
             self._try_next(wishes, catalogue.models)
         return tuple(done)
 
+    def distrust(self, forms: Collection[Form], reason: str) -> None:
+        """These sessions failed as they ran: they are merged no more until the daemon is started again."""
+        for form in forms:
+            if verdict := self._cache.get(form.digest):
+                self._cache.put(form.digest, verdict.refused(reason), lasting=False)
+
     def close(self) -> None:
         """End the trial under way."""
         if self._trial is not None:

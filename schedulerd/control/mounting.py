@@ -47,7 +47,15 @@ def expected_of(digests: Sequence[str], catalogue: Catalogue) -> Expected:
     """What the profile says of the blocks of a route that runs these blobs."""
     rows = (catalogue.table.row(digest) for digest in digests)
     return tuple(
-        ExpectedBlock(n, (row.digest,), row.engine, row.latency_ms, row.after_others_ms, row.latency_p95_ms)
+        ExpectedBlock(
+            first=n,
+            digests=(row.digest,),
+            engine=row.engine,
+            median_ms=row.latency_ms,
+            cold_ms=row.after_others_ms,
+            p95_ms=row.latency_p95_ms,
+            batch_ms=catalogue.table.batches_ms(row),
+        )
         for n, row in enumerate(rows)
     )
 
@@ -93,6 +101,7 @@ def _exits(
             threshold=_threshold(exit_, thresholds, upstream),
             curve=exit_.curves.of(upstream),
             onward_s=onward_ms * 1e-3,
+            digest=digest,
         )
 
 

@@ -67,7 +67,7 @@ def _app_map(planned: AppPlan, catalogue: Catalogue, app: LiveApp | None, since_
     return {
         "app": planned.app_id,
         "route": list(planned.route.variants),
-        "blocks": list(_blocks(planned, catalogue, route, seen)),
+        "blocks": list(_blocks(planned, catalogue, route, seen, app.spec.prepare_ms if app is not None else 0.0)),
         "latency_ms": planned.latency_ms,
         "latency_p95_ms": planned.latency_p95_ms,
         "accuracy": planned.accuracy,
@@ -92,7 +92,11 @@ def _measured(seen: Sequence[Observation]) -> dict[str, float | None]:
 
 
 def _blocks(
-    planned: AppPlan, catalogue: Catalogue, route: LoadedRoute | None, seen: Sequence[Observation]
+    planned: AppPlan,
+    catalogue: Catalogue,
+    route: LoadedRoute | None,
+    seen: Sequence[Observation],
+    prepare_ms: float,
 ) -> Iterator[Mapping[str, Any]]:
     """What runs, in order: a block, or several that were merged into one session."""
     model, variants = catalogue.models[planned.route.model], planned.route.variants
@@ -102,7 +106,8 @@ def _blocks(
         yield {
             "block": _names(model, first, last),
             "variant": "+".join(variants[first : last + 1]),
-            "ms": sum(planned.block_ms[first : last + 1]),
+            # What precedes the first block is planned as part of it, and measured apart.
+            "ms": sum(planned.block_ms[first : last + 1]) - (0.0 if first else prepare_ms),
             "measured_ms": percentile((o.blocks_ms[number] for o in seen if len(o.blocks_ms) > number), 0.5),
             "source": least_known.source,
             "uncertainty": least_known.uncertainty,

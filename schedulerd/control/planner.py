@@ -6,7 +6,7 @@ memory, the limits, and what the operator wants. Putting a plan in place is the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -21,7 +21,7 @@ from schedulerd.control.limits import LimitsNow, limits_now
 from schedulerd.control.policies import Observed
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Switcher
-from schedulerd.errors import StoreFault
+from schedulerd.errors import EngineFault, Refused, StoreFault
 from schedulerd.optimizer.damping import DampingSettings, Decision, keep_or_change
 from schedulerd.optimizer.memo import Memo
 from schedulerd.optimizer.predict import offers, predict
@@ -94,6 +94,8 @@ class Planner:
         """Problems solved, whether or not their plan was taken."""
         self.changed_at_s = clock.now_s()
         """When the running plan was put in place."""
+        self.stranded: Mapping[str, Refused] = {}
+        """Why nothing can be run for an app, by name."""
         self._registry = registry
         self._switcher = switcher
         self._observed = observed
@@ -138,15 +140,17 @@ class Planner:
 
     def _options(self, factors: Factors) -> tuple[AppOptions, ...]:
         """The choices of every live app. An app with no usable block left for it is left out."""
-        found = []
+        found, stranded = [], {}
         for app in self._registry.all():
             name, planned = app.spec.app_id, self.plan.app(app.spec.app_id)
             try:
                 options = self.catalogue.options(app.spec, self._observed(name), factors)
-            except StoreFault as fault:
+            except (StoreFault, EngineFault) as fault:
                 log.error("app_without_blocks", app=name, reason=str(fault))
+                stranded[name] = fault
             else:
                 found.append(replace(options, running=planned.route if planned else None))
+        self.stranded = stranded
         return tuple(found)
 
     # Decide.
@@ -210,6 +214,10 @@ class Planner:
     def leave_out(self, digests: Collection[str]) -> None:
         """These blobs cannot be loaded, and are offered no more."""
         self.catalogue = replace(self.catalogue, broken=self.catalogue.broken | frozenset(digests))
+
+    def ban(self, digests: Collection[str]) -> None:
+        """These blobs, and no others, failed as they ran and are not offered for now."""
+        self.catalogue = replace(self.catalogue, banned=frozenset(digests))
 
     def use_table(self, table: Table) -> None:
         """From now on `table` is the profile of this device."""

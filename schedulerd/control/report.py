@@ -18,6 +18,7 @@ from schedulerd.control.factors import promised
 from schedulerd.control.limits import LimitsNow
 from schedulerd.control.plan_report import MEASURED_S, Decision, plan_map
 from schedulerd.control.snapshot import Snapshot
+from schedulerd.control.switcher import Swaps
 from schedulerd.control.tally import Totals
 from schedulerd.errors import BadValue, InternalError
 from schedulerd.optimizer.problem import OBJECTIVES
@@ -32,7 +33,7 @@ class Now:
     """Everything the control loop knows at one moment."""
 
     facts: Mapping[str, Any]
-    """What never changes: version, pid, engine, lanes, threads_per_lane, started_s."""
+    """What never changes: version, pid, engine, lanes, threads_per_lane, lanes_reason, started_s."""
     plan: Plan
     decision: Decision
     snapshot: Snapshot
@@ -45,8 +46,12 @@ class Now:
     apps: Sequence[LiveApp]
     swaps: Mapping[str, int]
     """Route changes of each live app since it joined."""
+    plan_swaps: Swaps
+    """Plans that changed routes, with and without a load."""
     totals: Totals
     """Of these apps and of all that have left."""
+    dropped: Mapping[str, int]
+    """What was refused or dropped at the sockets, before it was any app's request."""
     catalogue: Catalogue
     objective: str
     """What the next plan is to be best at."""
@@ -93,6 +98,8 @@ def status_map(now: Now) -> dict[str, Any]:
         "misses": now.totals.misses,
         "refused": now.totals.refused,
         "swaps": now.totals.swaps,
+        "warm_swaps": now.plan_swaps.warm,
+        "cold_swaps": now.plan_swaps.cold,
         "resident_bytes": now.resident_bytes,
         "memory_limit_bytes": now.limits.limits.memory_bytes,
         "memory_limit_reason": now.limits.memory_reason,
@@ -103,6 +110,7 @@ def status_map(now: Now) -> dict[str, Any]:
         "cpu_others": snapshot.cpu_others,
         "memory_available_bytes": snapshot.memory_available_bytes,
         "states": dict(now.states),
+        "dropped": dict(now.dropped),
     }
 
 
@@ -165,6 +173,7 @@ def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
         "requests": app.meter.answered,
         "misses": app.meter.missed,
         "refused": dict(app.meter.refused),
+        "shared": app.meter.shared_blocks,
         "swaps": now.swaps.get(spec.app_id, 0),
         "policy": dict(planned.route.policy.steps) if planned else {},
         "exit_shares": planned.shares_by_exit() if planned else {},

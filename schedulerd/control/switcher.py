@@ -21,7 +21,8 @@ from blockprofiles.record import Row
 from blockstore.assembly import LoadedBlock, LoadedHead
 from schedulerd.clock import Clock
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.holdings import Form, Holdings, Loaded
+from schedulerd.control.holdings import Form, Holdings
+from schedulerd.control.loader import Loaded
 from schedulerd.control.mounting import expected_of, mounted
 from schedulerd.merging.verdict import Run
 from schedulerd.plan import Plan, Route, RouteChange
@@ -58,6 +59,14 @@ class Session:
     form: Form
 
 
+@dataclass(frozen=True, slots=True)
+class Swaps:
+    """Plans that moved an app from one route to another: whether that needed a load."""
+
+    warm: int = 0
+    cold: int = 0
+
+
 class Switcher:
     """What is in memory, and which app runs what."""
 
@@ -78,6 +87,7 @@ class Switcher:
         self._held = Holdings(clock, beat)
         self._running: dict[str, _Running] = {}
         self._draining: list[_Running] = []
+        self.swaps = Swaps()
 
     def apply(
         self,
@@ -89,9 +99,11 @@ class Switcher:
     ) -> None:
         """Put a plan into place. `LoadFailed` and `LoadTimedOut` leave every app on the route that it has."""
         wanted = self._wanted(plan, catalogue)
-        missing = {form: load for form, load in sorted(wanted.items()) if form not in self._held}
-        self._make_room([form.digest for form in missing], wanted.keys(), memory_limit_bytes, catalogue.size_bytes)
+        missing = {form: load for form, load in sorted(wanted.items()) if not self._held.is_ready(form)}
+        coming = [form.digest for form in missing if form not in self._held]
+        self._make_room(coming, wanted.keys(), memory_limit_bytes, catalogue.size_bytes)
         self._held.fetch(missing)
+        self._count(changes, cold=bool(missing))
         for change in changes:
             app = apps.get(change.app_id)
             if change.new is None or app is None:
@@ -143,6 +155,33 @@ class Switcher:
                 wanted[_form(catalogue.table.row(digest))] = partial(self._load_head, digest)
         return wanted
 
+    def _count(self, changes: Sequence[RouteChange], *, cold: bool) -> None:
+        """An app's first route is no swap, and nobody could have known of it."""
+        if any(change.old is not None and change.new is not None for change in changes):
+            known = self.swaps
+            self.swaps = replace(known, cold=known.cold + 1) if cold else replace(known, warm=known.warm + 1)
+
+    def absent(self, plan: Plan, catalogue: Catalogue) -> dict[Form, Callable[[], Loaded]]:
+        """What a plan would have to load, and how."""
+        return {form: load for form, load in self._wanted(plan, catalogue).items() if form not in self._held}
+
+    @property
+    def loading(self) -> bool:
+        """Whether the loader has work."""
+        return self._held.loading
+
+    def load_ms(self) -> Mapping[Form, float]:
+        """What loading took, of every blob that was ever loaded."""
+        return self._held.load_ms()
+
+    def begin(self, form: Form, load: Callable[[], Loaded]) -> None:
+        """Load what is absent without waiting, so that it is warm when a plan wants it: `taken` tells."""
+        self._held.begin(form, load)
+
+    def taken(self, form: Form) -> bool:
+        """Whether what was begun is loaded; what its load raised is raised once, and it is absent again."""
+        return self._held.taken(form)
+
     def _loaded(self, app: LiveApp, plan: Plan, catalogue: Catalogue) -> _Running:
         planned = plan.app(app.spec.app_id)
         assert planned is not None, "a change to a new route is part of its plan"
@@ -185,6 +224,11 @@ class Switcher:
         draining = {form for old in self._draining for form in old.all_forms()} - live
         self._held.settle(live, draining)
 
+    def let_go(self, digests: Collection[str]) -> None:
+        """These blobs failed as they ran: what is in memory of them goes when no route has it any more."""
+        self._held.make_unfit(digests)
+        self._settle()
+
     # Merging.
 
     def load_session(self, form: Form, load: Callable[[], LoadedBlock], size_bytes: int) -> bool:
@@ -193,8 +237,8 @@ class Switcher:
         Raises what `load` raised, once; the next call tries again.
         """
         if form not in self._held:
-            self._held.begin_extra(form, load, size_bytes)
-        return self._held.taken_extra(form)
+            self._held.begin(form, load, size_bytes)
+        return self._held.taken(form)
 
     def holds(self, form: Form) -> bool:
         """Whether this is in memory, or on the way there."""

@@ -29,6 +29,27 @@ def with_budget(problem: Problem, app_id: str, budget_ms: float) -> Problem:
     return with_app(problem, position, replace(app, app=replace(app.app, budget_ms=budget_ms)))
 
 
+def slower(problem: Problem, factor: float) -> Problem:
+    """The same problem on a board where everything takes `factor` times as long."""
+
+    def option(known: Option) -> Option:
+        return replace(known, latency_ms=factor * known.latency_ms, latency_p95_ms=factor * known.latency_p95_ms)
+
+    def policy(known: PolicyOption) -> PolicyOption:
+        heads_ms = tuple(factor * ms for ms in known.heads_ms)
+        return replace(known, heads_ms=heads_ms, heads_p95_ms=tuple(factor * ms for ms in known.heads_p95_ms))
+
+    apps = (
+        replace(
+            app,
+            blocks=tuple(tuple(map(option, block)) for block in app.blocks),
+            policies=tuple(map(policy, app.policies)),
+        )
+        for app in problem.apps
+    )
+    return replace(problem, apps=tuple(apps))
+
+
 def pinned(app: AppOptions) -> AppOptions:
     """An app with nothing but the variants that its pins leave, and so without pins."""
     if not app.pins:

@@ -14,6 +14,7 @@ from blockstore.exits import FINAL, ExitPolicy, policy_of
 from schedulerd.errors import BadTensor, BadValue, NotRegistered, UnknownModel
 from schedulerd.plan import LATE_POLICIES, MAX_PERCENTILE, MAX_PRIORITY, MIN_PERCENTILE, MIN_PRIORITY, App
 from schedulerd.serving.apps import LiveApp
+from schedulerd.serving.prepare import Preparation, preparation_of
 from schedulerd.serving.route import LoadedRoute
 from schedulerd.wire.messages import MAX_REPLY_TENSORS, Infer, Register
 
@@ -69,6 +70,11 @@ def _admit_policy(request: Register, model: Model) -> ExitPolicy | None:
         raise BadValue(str(error)) from error
 
 
+def admit_camera(request: Register, model: Model) -> Preparation | None:
+    """How the model's input is made of the frames; None where they are just that. Raises `BadValue`."""
+    return None if request.camera is None else preparation_of(request.camera, model.input, model.name)
+
+
 def check_budget_ms(budget_ms: float) -> None:
     """`BadValue` unless it is from a microsecond to a minute (NaN fails both comparisons)."""
     if not MIN_BUDGET_MS <= budget_ms <= MAX_BUDGET_MS:
@@ -77,17 +83,21 @@ def check_budget_ms(budget_ms: float) -> None:
 
 def admit_frame(app: LiveApp | None, request: Infer) -> LiveApp:
     """The app that a request belongs to. Raises `NotRegistered`, `BadTensor` or `BadValue`."""
-    if app is None or app.route is None:
+    if app is None:
         raise NotRegistered("register a model and wait for the answer before sending frames")
+    route = app.route  # once, for the control loop may take it away meanwhile
+    if route is None:
+        raise app.without_route()
     if len(request.tensors) != 1:
         raise BadTensor(f"{len(request.tensors)} tensors; a request carries one frame")
     tensor = request.tensors[0]
     wanted = app.input
     if tensor.dtype != wanted.dtype or (tensor.shape != wanted.shape and tensor.shape != (1, *wanted.shape)):
         given = f"{tensor.dtype}[{'x'.join(map(str, tensor.shape))}]"
-        raise BadTensor(f"frame is {given}; {app.spec.model!r} takes {wanted}, one frame a request")
+        taker = f"the camera of {app.spec.app_id!r} gives" if app.preparation else f"{app.spec.model!r} takes"
+        raise BadTensor(f"frame is {given}; {taker} {wanted}, one frame a request")
     if request.exits:
-        admit_exits(request.exits, app.spec.model, app.route, len(app.outputs))
+        admit_exits(request.exits, app.spec.model, route, len(app.outputs))
     return app
 
 

@@ -7,20 +7,38 @@ and `route` (single references: a reader sees the old value or the new one); the
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from itertools import chain, count
 
 from blockstore.block import TensorSpec
-from schedulerd.errors import AlreadyRegistered, NameTaken, Overloaded, UnknownApp
+from schedulerd.errors import AlreadyRegistered, NameTaken, NotRegistered, Overloaded, Refused, UnknownApp
 from schedulerd.plan import App
 from schedulerd.serving.meter import Meter
+from schedulerd.serving.prepare import Preparation
 from schedulerd.serving.route import LoadedRoute
+from schedulerd.wire.messages import Camera
 
 
 class LiveApp:
     """One registered client."""
 
-    __slots__ = ("gone", "identity", "input", "meter", "output", "outputs", "queued", "route", "slowdown", "spec")
+    __slots__ = (
+        "camera",
+        "credit",
+        "gone",
+        "identity",
+        "input",
+        "meter",
+        "output",
+        "outputs",
+        "preparation",
+        "queued",
+        "route",
+        "slowdown",
+        "spec",
+        "stranded",
+        "uid",
+    )
 
     def __init__(
         self,
@@ -29,16 +47,35 @@ class LiveApp:
         input_spec: TensorSpec,
         output_spec: TensorSpec,
         outputs: tuple[TensorSpec, ...] = (),
+        *,
+        camera: Camera | None = None,
+        preparation: Preparation | None = None,
+        uid: int | None = None,
+        credit: int = 0,
     ) -> None:
+        """A client that has no route yet.
+
+        Args: spec; identity; input_spec: of the model; output_spec; outputs; camera: whose frames it sends;
+        preparation: of these, None where they are the model's input; uid: of its user; credit.
+        """
         self.spec = spec
         self.identity = identity
         """The client's routing id on the inference socket."""
-        self.input = input_spec
+        self.input = input_spec if preparation is None else preparation.frame
+        """What its requests carry."""
+        self.camera = camera
+        self.preparation = preparation
+        self.uid = uid
+        """From the kernel; None where it does not say."""
+        self.credit = credit
+        """Requests that may wait or run; 0 where nobody has said."""
         self.output = output_spec
         self.outputs = outputs
         """What the model's one tensor holds where the network has several outputs; else empty."""
         self.route: LoadedRoute | None = None
-        """None until the first plan for this app is in place."""
+        """None until the first plan for this app is in place, and while nothing can be run for it."""
+        self.stranded: Callable[[], Refused] | None = None
+        """Makes the answer to its requests while nothing can be run for it."""
         self.slowdown = 1.0
         """Of the 95th percentile of the route's times against the profile, as the control loop last saw it."""
         self.meter = Meter()
@@ -46,6 +83,12 @@ class LiveApp:
         """Requests waiting or running; written under the queue's lock."""
         self.gone = False
         """The client has left or died: its waiting requests are dropped."""
+
+    def without_route(self) -> Refused:
+        """What its requests are refused with while it has no route."""
+        if self.stranded is not None:
+            return self.stranded()
+        return NotRegistered(f"{self.spec.app_id!r} has no route yet, or no more; wait for the answer to `register`")
 
 
 class Registry:

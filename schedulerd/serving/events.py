@@ -1,4 +1,4 @@
-"""What the request path tells the control loop: apps that come and go, and what operators ask."""
+"""What the request path tells the control loop: apps that come and go, what operators ask, and what fails."""
 
 from __future__ import annotations
 
@@ -32,4 +32,16 @@ class Asked:
     identity: bytes
 
 
-Event = Joined | Left | Asked
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """Something on a route failed as it ran; the request that met it has been answered."""
+
+    app_id: str
+    digests: tuple[str, ...]
+    """Its blob; of blocks that run merged, each one's."""
+    reason: str
+    no_numbers: bool
+    """It gave NaN or infinities where it was given numbers; else it raised an error."""
+
+
+Event = Joined | Left | Asked | Faulted

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
 from typing import Any
+
+import structlog
 
 from blockstore.block import TensorSpec
 from blockstore.exits import FINAL
 from blockstore.outputs import unpack
 from schedulerd.clock import Clock
-from schedulerd.errors import DeadlinePassed, NotRegistered
+from schedulerd.errors import DeadlinePassed, EngineError
 from schedulerd.serving.admission import admit_exits
 from schedulerd.serving.engines.base import Array, Engine
-from schedulerd.serving.job import Job
+from schedulerd.serving.events import Faulted
+from schedulerd.serving.faults import Faults, ignore, is_finite
+from schedulerd.serving.job import Job, Row
 from schedulerd.serving.meter import Observation
 from schedulerd.serving.passage import AskedPassage, Departure, Passage, PolicyPassage
+from schedulerd.serving.prefix import Prefixes, Shared
 from schedulerd.serving.route import LoadedRoute, RouteExits
 from schedulerd.wire.messages import Result, TensorHeader
+
+log = structlog.get_logger(__name__)
 
 
 class Executor:
     """Runs jobs on the route that their app has when they start."""
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        report: Callable[[Faulted], None] = ignore,
+        prefixes: Prefixes | None = None,
+    ) -> None:
+        """A way from request to reply.
+
+        Args: engine: takes and gives tensors at the two ends; clock; report: is told what failed as it ran; prefixes:
+        of all camera streams.
+        """
         self._engine = engine
         self._clock = clock
+        self._faults = Faults(engine, report)
+        self._prefixes = prefixes or Prefixes()
 
     def start(self, job: Job) -> None:
         """Take and pin the app's route.
@@ -34,7 +57,7 @@ class Executor:
         app = job.app
         route = app.route
         if route is None:
-            raise NotRegistered(f"{app.spec.app_id!r} has no route any more; register again")
+            raise app.without_route()
         if app.spec.late == "drop":
             late_s = self._clock.now_s() + app.slowdown * route.soonest_s - job.deadline_s
             if late_s > 0:
@@ -47,22 +70,111 @@ class Executor:
         job.route = route
         if route.exits is not None:
             job.passage = self._passage(job, route.exits)
-        job.tensor = self._engine.feed(job.array)
+        if job.frame is not None:
+            job.shared = self._prefixes.begin(app, job.frame, route, job.arrived_s)
+        if job.shared is None:
+            self._enter(job)
 
     def step(self, job: Job) -> bool:
         """Run the job's next block, and the exit after it; True when the job ends there."""
+        if job.shared is None:
+            return self._run(job)
+        try:
+            return self._takes_over(job, job.shared) or self._run(job)
+        finally:
+            job.shared.release()
+
+    def _run(self, job: Job) -> bool:
         assert job.route is not None, "start() comes before step()"
         blocks, block = job.route.blocks, job.next_block
         began_s = self._clock.now_s()
-        job.tensor = blocks[block].run(job.tensor)
+        try:
+            job.tensor = blocks[block].run(job.tensor)
+        except Exception as error:
+            raise self._faults.of_block(job, error) from error
         ended_s = self._clock.now_s()
         job.blocks_ms.append((ended_s - began_s) * 1e3)
         job.next_block = block + 1
+        if job.shared is not None:
+            job.shared.keep(block + 1, job.tensor)
+        return job.next_block == len(blocks) if job.passage is None else self._leaves(job, job.passage, ended_s)
+
+    def _enter(self, job: Job) -> None:
+        """Make the first block's input of the frame."""
+        if job.app.preparation is None:
+            job.tensor = self._engine.feed(job.array)
+            return
+        began_s = self._clock.now_s()
+        job.tensor = self._engine.feed(job.input())
+        job.prepared_ms = (self._clock.now_s() - began_s) * 1e3
+
+    def _takes_over(self, job: Job, shared: Shared) -> bool:
+        """Go past blocks that have run on the same frame for another app; True when the job ends there.
+
+        One by one, for the exits between them are each job's own.
+        """
+        while (tensor := shared.output(job.next_block + 1)) is not None:
+            job.tensor = tensor
+            job.next_block += 1
+            job.taken_over += 1
+            if self._ends(job):
+                return True
+        if job.tensor is None and job.app.preparation is not None:
+            job.tensor = shared.output(0)
+        if job.tensor is None:
+            self._enter(job)
+            if job.app.preparation is not None:
+                shared.keep(0, job.tensor)
+        return False
+
+    def step_together(self, jobs: Sequence[Job]) -> list[bool | Exception]:
+        """Run the block that jobs come to next, one and the same for all, as one batch; then the exits, one by one.
+
+        Their tensors have one shape and dtype. Gives for each job what `step` does, or the error that it would raise:
+        where the batch fails each runs by itself, so that nobody is answered with another one's error.
+        """
+        route, block = jobs[0].route, jobs[0].next_block
+        assert route is not None, "start() comes before step_together()"
+        began_s = self._clock.now_s()
+        try:
+            batch = route.blocks[block].run(self._joined(jobs))
+            if len(batch) != len(jobs):
+                raise EngineError(f"{len(jobs)} frames went into block {block} and {len(batch)} came out")
+        except Exception as error:
+            log.warning("batch_failed", frames=len(jobs), model=route.route.model, block=block, reason=str(error))
+            return [_outcome(self.step, job) for job in jobs]
+        block_ms = (self._clock.now_s() - began_s) * 1e3
+        for number, job in enumerate(jobs):
+            job.tensor = batch[number : number + 1]
+            job.blocks_ms.append(block_ms)
+            job.next_block = block + 1
+            job.row = Row(batch, number, block + 1)
+            job.in_batches = True
+        return [_outcome(self._ends, job) for job in jobs]
+
+    def _joined(self, jobs: Sequence[Job]) -> Any:
+        """The jobs' tensors as one batch: the one that they come from, where they are just what is in it."""
+        first = jobs[0].row
+        if first is not None and len(first.batch) == len(jobs) and all(map(partial(_follows, first), jobs, count())):
+            return first.batch
+        return self._engine.join([job.tensor for job in jobs])
+
+    def _ends(self, job: Job) -> bool:
+        """Whether a job ends with the block that it has just run."""
+        assert job.route is not None, "a job that runs has its route"
         if job.passage is None:
-            return job.next_block == len(blocks)
-        leaves = job.passage.leaves(block, job.tensor)
+            return job.next_block == len(job.route.blocks)
+        return self._leaves(job, job.passage, self._clock.now_s())
+
+    def _leaves(self, job: Job, passage: Passage, ended_s: float) -> bool:
+        """The same past the exit after the block, which ended at `ended_s`."""
+        assert job.route is not None, "a job that runs has its route"
+        try:
+            leaves = passage.leaves(job.next_block - 1, job.tensor)
+        except Exception as error:
+            raise self._faults.of_head(job, error) from error
         job.heads_ms += (self._clock.now_s() - ended_s) * 1e3
-        return leaves or job.next_block == len(blocks)
+        return leaves or job.next_block == len(job.route.blocks)
 
     def finish(self, job: Job) -> tuple[Result, tuple[Array, ...]]:
         """The reply of a job that has ended, an array for each output; its cost goes into the app's meter."""
@@ -71,9 +183,11 @@ class Executor:
         accuracy = route.full_accuracy if job.asked else route.accuracy
         end = job.passage.departure(job.tensor, accuracy) if job.passage is not None else _at_end(job, route)
         outputs = self._fetched(end.tensors, job.app.outputs)
+        if not all(map(is_finite, outputs)):
+            self._faults.check(job, end)
         now_s = self._clock.now_s()
         latency_ms = (now_s - job.arrived_s) * 1e3
-        run_ms = sum(job.blocks_ms) + job.heads_ms
+        run_ms = job.prepared_ms + sum(job.blocks_ms) + job.heads_ms
         met = now_s <= job.deadline_s
         job.app.meter.add(
             Observation(
@@ -82,13 +196,18 @@ class Executor:
                 run_ms=run_ms,
                 deadline_met=met,
                 blocks_ms=tuple(job.blocks_ms),
-                expected=route.expected,
+                # Single frames were measured, and neither the board nor a block is slow because a batch is; what ran
+                # for another app has no time of its own.
+                expected=() if job.in_batches or job.taken_over else route.expected,
                 plan=route.plan,
                 exit=end.exit,
                 left=end.left,
                 evaluated=end.evaluated,
             )
         )
+        if job.shared is not None:
+            job.shared.end(job.app)
+            job.app.meter.shared_blocks += job.taken_over
         header = Result(
             id=job.message_id,
             tensors=tuple(TensorHeader(output.dtype.name, output.shape) for output in outputs),
@@ -122,3 +241,17 @@ def _at_end(job: Job, route: LoadedRoute) -> Departure:
     """Of a route without exits."""
     left = "asked" if job.asked else "end"
     return Departure(FINAL, left, None, route.accuracy, (job.tensor,))
+
+
+def _outcome(step: Callable[[Job], bool], job: Job) -> bool | Exception:
+    """What a step gives, or the error that it raises, so that the next job has its turn all the same."""
+    try:
+        return step(job)
+    except Exception as error:
+        return error
+
+
+def _follows(first: Row, job: Job, number: int) -> bool:
+    """Whether a job's tensor is that row of the batch that `first` is of."""
+    row = job.row
+    return row is not None and row.batch is first.batch and row.number == number and row.next_block == job.next_block

@@ -14,12 +14,14 @@ import structlog
 from blockstore.block import Model
 from schedulerd.clock import Clock
 from schedulerd.errors import BadValue, NotPermitted, SchedulerdError, ShuttingDown
-from schedulerd.serving.admission import admit_app, admit_frame
+from schedulerd.serving.admission import admit_app, admit_camera, admit_frame
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.engines.base import as_batch
 from schedulerd.serving.events import Asked, Event, Joined, Left
-from schedulerd.serving.gateway import Frame, Gateway, Peer
+from schedulerd.serving.gateway import Gateway
+from schedulerd.serving.handlers import Frame, Handlers, Peer
 from schedulerd.serving.job import Job
+from schedulerd.serving.prefix import Prefixes, StreamFrame
 from schedulerd.serving.queue import DeadlineQueue
 from schedulerd.wire.codec import WireError, array_of, decode_request, encode
 from schedulerd.wire.messages import Code, Failure, Infer, Ping, Pong, Register, Unregister, Unregistered
@@ -40,13 +42,16 @@ class Front:
         post: Callable[[Event], None],
         control_users: frozenset[int],
         clock: Clock,
+        prefixes: Prefixes | None = None,
     ) -> None:
+        """Args: models; registry; queue; post: to the control loop; control_users; clock; prefixes: the lanes'."""
         self._models = models
         self._registry = registry
         self._queue = queue
         self._post = post
         self._control_users = control_users
         self._clock = clock
+        self._prefixes = prefixes or Prefixes()
         self._gateway: Gateway | None = None
         self.stopping = threading.Event()
         """Set once: from then on registrations and frames are refused with `shutting_down`."""
@@ -55,8 +60,12 @@ class Front:
         """The gateway calls us and we answer through it, so one of the two must learn of the other later."""
         self._gateway = gateway
 
+    def handlers(self) -> Handlers:
+        """What the gateway is to call."""
+        return Handlers(self.on_infer, self.on_control, self.on_gone, self.on_unfit, self.on_lost)
+
     def on_infer(self, identity: bytes, frames: Sequence[Frame]) -> None:
-        """A message on the inference socket."""
+        """A message on the inference socket, or on the local one."""
         arrived_s = self._clock.now_s()
         message_id = 0
         try:
@@ -113,39 +122,72 @@ class Front:
 
     def on_gone(self, identity: bytes) -> None:
         """A client cannot be reached any more: its waiting requests and its registration go."""
+        self._leave(identity, "connection lost")
+
+    def _leave(self, identity: bytes, reason: str) -> None:
         app = self._registry.of(identity)
         if app is not None and self._registry.remove(app):
-            self._post(Left(app, "connection lost"))
+            self._queue.forget(app)
+            self._prefixes.forget(app)
+            self._post(Left(app, reason))
+
+    def on_unfit(self, identity: bytes, header: Frame, code: Code, message: str) -> None:
+        """A message, or a ring, whose memory cannot be had: refused under the id that its header gives."""
+        try:
+            message_id = decode_request([header])[0].id
+        except WireError as error:
+            message_id = error.id
+        self._refuse(identity, message_id, code, message)
+
+    def on_lost(self) -> None:
+        """Somebody's connection has ended: ask every app whether it was its own."""
+        for app in self._registry.all():
+            self._forget_if_dead(app)
 
     def _infer(self, identity: bytes, request: Infer, buffers: Sequence[memoryview], arrived_s: float) -> None:
         if self.stopping.is_set():
             raise ShuttingDown(STOPPING)
         app = admit_frame(self._registry.of(identity), request)
         frame = as_batch(array_of(request.tensors[0], buffers[0]), app.input.shape)
-        self._queue.put(Job(app, request.id, frame, arrived_s, request.exits))
+        stream, number = request.stream, request.frame
+        picture = None if stream is None or number is None else StreamFrame(stream, number)
+        job = Job(app, request.id, frame, arrived_s, request.exits, picture)
+        least = self._queue.put(job)
+        if least is not None:
+            refusal = self._queue.displaced(least, by=job)
+            self._refuse(least.app.identity, least.message_id, refusal.code, str(refusal))
 
     def _register(self, identity: bytes, request: Register) -> None:
         if self.stopping.is_set():
             raise ShuttingDown(STOPPING)
-        if request.app is not None:
-            self._forget_if_dead(request.app)
+        assert self._gateway is not None, "attach() comes before the first message"
+        holder = self._registry.find(request.app) if request.app is not None else None
+        if holder is not None:
+            # A client that was killed and started again finds its name free at once, not after the next probe.
+            self._forget_if_dead(holder)
         spec = admit_app(request, request.app or self._registry.free_name(request.model), self._models)
         model = self._models[spec.model]
-        app = LiveApp(spec, identity, model.input, model.output, model.outputs)
+        app = LiveApp(
+            spec,
+            identity,
+            model.input,
+            model.output,
+            model.outputs,
+            camera=request.camera,
+            preparation=admit_camera(request, model),
+            uid=self._gateway.peer(identity).uid,
+            credit=self._queue.per_app,
+        )
         self._registry.add(app)
         self._post(Joined(app, request.id))
 
-    def _forget_if_dead(self, name: str) -> None:
-        """A client that was killed and started again finds its name free at once, not after the next probe."""
+    def _forget_if_dead(self, app: LiveApp) -> None:
         assert self._gateway is not None, "attach() comes before the first message"
-        holder = self._registry.find(name)
-        if holder is not None and not self._gateway.reachable(holder.identity):
-            self.on_gone(holder.identity)
+        if not self._gateway.reachable(app.identity):
+            self.on_gone(app.identity)
 
     def _unregister(self, identity: bytes, message_id: int) -> None:
-        app = self._registry.of(identity)
-        if app is not None and self._registry.remove(app):
-            self._post(Left(app, "unregistered"))
+        self._leave(identity, "unregistered")
         self._reply(identity, encode(Unregistered(message_id)))
 
     def _refuse(self, identity: bytes, message_id: int, code: Code, message: str) -> None:

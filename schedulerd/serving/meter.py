@@ -21,7 +21,7 @@ class Observation(NamedTuple):
     latency_ms: float
     """From arrival to the reply being ready."""
     run_ms: float
-    """Time inside blocks and exits."""
+    """Time inside blocks and exits, and in preparing the frame."""
     deadline_met: bool
     blocks_ms: tuple[float, ...] = ()
     """Time inside each block that ran."""
@@ -51,6 +51,8 @@ class Meter:
         self.missed = 0
         self.refused: Counter[str] = Counter()
         """Refusals by wire code."""
+        self.shared_blocks = 0
+        """Blocks that did not have to run, as those of another app had run on the same frame."""
         self.exits: Counter[str] = Counter()
         """Answers by the exit at which the frame left, without those whose request asked for given exits."""
 

@@ -9,10 +9,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from blockstore.assembly import LoadedBlock, LoadedHead
 from blockstore.exits import FINAL, Curve
 from schedulerd.plan import Route
+
+LEAST_SAVED: Final = 0.05
+"""Share of the time of as many single runs that a batch has to save: medians of equal runs differ by some percent."""
+JOINING_S: Final = 0.000_01
+"""What deciding on a batch and taking it apart costs for each of its frames, more than asking the queue for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class ExpectedBlock:
     cold_ms: float
     """Median of a run that follows another route."""
     p95_ms: float
+    batch_ms: tuple[tuple[int, float], ...] = ()
+    """Medians of whole batches, as `median_ms`: `(frames, ms)` by rising number, of those that were measured."""
 
     @property
     def last(self) -> int:
@@ -59,6 +67,8 @@ class LoadedExit:
     curve: Curve
     onward_s: float
     """The profile's 95th percentile from here to the output of the next exit, or of the route's end, unscaled."""
+    digest: str = ""
+    """Blob of `head`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,19 @@ class RouteExits:
         return max(e.block for e in self.after if e is not None and e.name in names)
 
 
+class Ahead(NamedTuple):
+    """What the profile says of the rest of a route from one of its blocks on, unscaled."""
+
+    single_s: float = 0.0
+    """Median of this block with one frame."""
+    soonest_s: float = 0.0
+    """Medians up to the next exit."""
+    longest_s: float = 0.0
+    """95th percentiles up to the end, without heads."""
+    batch_s: tuple[tuple[int, float], ...] = ()
+    """Batches that pay when they begin here, `(frames, seconds of this block)` by rising number."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedRoute:
     """One loaded block for each block that the route has, with what was predicted when the plan was made."""
@@ -109,7 +132,12 @@ class LoadedRoute:
     """Predicted for all frames at the network's own end, without any policy: of a request that asks for it."""
     soonest_s: float = 0.0
     """The profile's median up to where the policy lets a first frame leave, unscaled: no answer comes sooner."""
+    ahead: tuple[Ahead, ...] = field(init=False, compare=False)
+    """From each block on, and then of the end: what is asked of it at every block boundary has been added up."""
     pins: PinCount = field(default_factory=lambda: PinCount(), compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ahead", _ahead(self.expected, self.exits, len(self.blocks)))
 
     def offered(self) -> tuple[str, ...]:
         """The exits whose outputs a request may ask for; `FINAL` is not among them where the policy caps the depth."""
@@ -140,3 +168,39 @@ class PinCount:
     def drained(self) -> bool:
         """True when no request runs on the route."""
         return self._count == 0
+
+
+def _ahead(expected: Expected, exits: RouteExits | None, blocks: int) -> tuple[Ahead, ...]:
+    """`LoadedRoute.ahead` of a route of so many blocks; zero for those of which nothing is expected.
+
+    A batch pays where it saves enough of what its frames would take alone up to the end of the route: a block that
+    gains nothing may stand before those that do, and who does not join there will not be beside the others later.
+    """
+    found = [Ahead()]
+    rest_s = 0.0
+    saved_later_s: dict[int, float] = {}
+    for number in reversed(range(blocks)):
+        after = found[-1]
+        if number >= len(expected):
+            found.append(after._replace(single_s=0.0))
+            continue
+        block = expected[number]
+        single_s, leaves = block.median_ms * 1e-3, exits is not None and exits.after[number] is not None
+        rest_s += single_s
+        batch_s = tuple((frames, ms * 1e-3) for frames, ms in block.batch_ms)
+        saved_s = {frames: frames * (single_s - JOINING_S) - seconds for frames, seconds in batch_s}
+        found.append(
+            Ahead(
+                single_s=single_s,
+                soonest_s=single_s + (0.0 if leaves else after.soonest_s),
+                longest_s=block.p95_ms * 1e-3 + after.longest_s,
+                batch_s=tuple(
+                    (frames, seconds)
+                    for frames, seconds in batch_s
+                    if saved_s[frames] + saved_later_s.get(frames, 0.0) > LEAST_SAVED * frames * rest_s
+                ),
+            )
+        )
+        for frames, seconds in saved_s.items():
+            saved_later_s[frames] = saved_later_s.get(frames, 0.0) + max(0.0, seconds)
+    return tuple(reversed(found))

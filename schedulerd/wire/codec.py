@@ -32,6 +32,7 @@ from schedulerd.wire.messages import (
     MAX_TENSORS,
     PROTOCOL_VERSION,
     Addition,
+    Camera,
     Code,
     Event,
     Infer,
@@ -46,11 +47,15 @@ from schedulerd.wire.messages import (
 from schedulerd.wire.schema import (
     REPLIES,
     REQUESTS,
+    Check,
     Schema,
     Unfit,
+    check_key,
     exits,
     flag,
+    frame_number,
     integer,
+    name,
     number,
     shown,
     tensor,
@@ -65,7 +70,7 @@ Frame = bytes | memoryview
 _NAMES = {np.dtype(name).newbyteorder("<"): name for name in DTYPES}
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 _OPS = {schema.message: op for table in (REQUESTS, REPLIES) for op, schema in table.items()}
-_SILENT = (("exits", None), ("percentile", DEFAULT_PERCENTILE))
+_SILENT = (("exits", None), ("percentile", DEFAULT_PERCENTILE), ("camera", None))
 """Keys of a registration that came later, with what they mean when they are absent."""
 _KEYS = {message: tuple(f.name for f in fields(message) if f.name != "id") for message in _OPS}
 
@@ -123,6 +128,8 @@ def encode(message: Message, arrays: Sequence[Array] = ()) -> list[Frame]:
         }
         if message.exits:
             header["exits"] = message.exits
+        if message.stream is not None:
+            header["stream"], header["frame"] = message.stream, message.frame
     elif type(message) is Result:
         header = {
             "v": PROTOCOL_VERSION,
@@ -159,6 +166,9 @@ def _plain(value: object) -> Any:
         return {"dtype": value.dtype, "shape": value.shape}
     if type(value) is Addition:
         return {"model": value.model, "budget_ms": value.budget_ms, "rate_hz": value.rate_hz}
+    if type(value) is Camera:
+        said = ((f.name, getattr(value, f.name)) for f in fields(value))
+        return {key: part for key, part in said if part is not None and part is not False}
     raise TypeError(f"{type(value).__name__} {shown(value)} has no form on the wire")
 
 
@@ -258,24 +268,32 @@ def _read(schema: Schema, header: Mapping[str, Any], message_id: int, frames: Se
 
 
 def _infer(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Infer, list[memoryview]]:
-    asked = () if len(header) == 4 else _asked(header, message_id)
+    extras = None if len(header) == 4 else _extras(header, message_id)
     tensors, buffers = _tensors(header.get("tensors"), message_id, frames, MAX_TENSORS)
-    return Infer(message_id, tensors, asked), buffers
+    return Infer(message_id, tensors) if extras is None else Infer(message_id, tensors, **extras), buffers
 
 
-def _asked(header: dict[str, Any], message_id: int) -> tuple[str, ...]:
-    """The exits that a frame asks for; there must be no other key than them and those of every frame."""
-    extra = sorted(header.keys() - {"v", "op", "id", "tensors", "exits"}, key=repr)
-    if extra or "exits" not in header:
-        problem = f"has no key {shown(extra[0])}; leave it out" if extra else "needs the key 'tensors'"
+_EXTRAS: Mapping[str, Check] = {"exits": exits, "stream": name, "frame": frame_number}
+"""Keys of `infer` that few frames have."""
+
+
+def _extras(header: dict[str, Any], message_id: int) -> dict[str, Any]:
+    """The keys of a frame that is not like most; there must be no others than them and those of every frame."""
+    extras = header.keys() - {"v", "op", "id", "tensors"}
+    unknown = sorted(extras - _EXTRAS.keys(), key=repr)
+    if unknown or "tensors" not in header:
+        problem = f"has no key {shown(unknown[0])}; leave it out" if unknown else "needs the key 'tensors'"
         raise WireError(Code.BAD_MESSAGE, f"infer {problem}", message_id)
     try:
-        asked = exits(header["exits"])
+        values = {key: check_key(key, _EXTRAS[key], header[key]) for key in extras}
     except Unfit as unfit:
-        raise WireError(unfit.code, f"exits {unfit}", message_id) from None
-    if not asked:
+        raise WireError(unfit.code, str(unfit), message_id) from None
+    if values.get("exits") == ():
         raise WireError(Code.BAD_VALUE, "exits is empty; name an exit, or leave the key out", message_id)
-    return asked
+    if ("stream" in extras) != ("frame" in extras):
+        given, lacking = ("stream", "frame") if "stream" in extras else ("frame", "stream")
+        raise WireError(Code.BAD_MESSAGE, f"infer has the key {given!r} without {lacking!r}; send both", message_id)
+    return values
 
 
 def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Result, list[memoryview]]:

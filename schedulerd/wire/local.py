@@ -12,10 +12,10 @@ in the descriptor that comes along; `offset` is 0 inside the packet.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
-from itertools import accumulate
 from typing import Final, NamedTuple
 
 from schedulerd.wire.messages import MAX_TENSOR_BYTES
@@ -29,6 +29,9 @@ MAX_RINGS: Final = 4
 """Of one connection."""
 MAX_RING_BYTES: Final = 4 * MAX_TENSOR_BYTES
 ATTACHED: Final = 2**32 - 1
+ALIGNMENT: Final = 64
+"""Of frames in shared memory that are to be read where they are: a cache line, and more than any dtype needs. The
+daemon copies one that begins elsewhere."""
 MAX_FRAMES: Final = 64
 """Of one packet: more than any message has."""
 
@@ -71,13 +74,25 @@ def pack(
     places: Sequence[Place], inside: Sequence[bytes | memoryview], kind: Kind = Kind.MESSAGE
 ) -> list[bytes | memoryview]:
     """The buffers of one packet, for `socket.sendmsg`; `inside` are the frames with `where` 0, in order."""
-    head = b"".join((_HEAD.pack(VERSION, kind, len(places)), *(_PLACE.pack(*place) for place in places)))
-    return [head, *inside]
+    return [b"".join((_HEAD.pack(VERSION, kind, len(places)), *(_PLACE.pack(*place) for place in places))), *inside]
 
 
 def pack_inline(frames: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
-    """The buffers of a message all of whose frames travel inside."""
-    return pack([Place(len(frame)) for frame in frames], frames)
+    """The buffers of a message all of whose frames travel inside. As `pack`, but it runs for every small request."""
+    places: list[int] = []
+    for frame in frames:
+        places += (len(frame), 0, 0)
+    return [_inline(len(frames)).pack(VERSION, 0, len(frames), *places), *frames]
+
+
+def size_of(lengths: Sequence[int]) -> int:
+    """Bytes of a packet whose frames have these lengths inside it, 0 for one that lies elsewhere."""
+    return _HEAD.size + len(lengths) * _PLACE.size + sum(lengths)
+
+
+@functools.cache
+def _inline(frames: int) -> struct.Struct:
+    return struct.Struct("<BBH" + frames * "IIQ")
 
 
 def unpack(packet: bytes | memoryview) -> Packet:
@@ -86,19 +101,42 @@ def unpack(packet: bytes | memoryview) -> Packet:
     if len(view) < _HEAD.size:
         raise BadPacket(f"{len(view)} bytes; a packet has {_HEAD.size} at least")
     version, kind, count = _HEAD.unpack_from(view)
-    if version != VERSION or kind not in (0, 1):
+    if version != VERSION or kind > Kind.RING:
         raise BadPacket(f"version {version}, kind {kind}; this side speaks version {VERSION}, kinds 0 and 1")
-    begin = _HEAD.size + count * _PLACE.size
-    if not 0 < count <= MAX_FRAMES or len(view) < begin:
+    end = _HEAD.size + count * _PLACE.size
+    if not 0 < count <= MAX_FRAMES or len(view) < end:
         raise BadPacket(f"{count} frames in {len(view)} bytes; a packet has 1 to {MAX_FRAMES}, each with its place")
-    places = tuple(Place(*_PLACE.unpack_from(view, _HEAD.size + i * _PLACE.size)) for i in range(count))
-    ends = [*accumulate((place.length if place.where == 0 else 0 for place in places), initial=begin)]
-    if ends[-1] != len(view):
-        raise BadPacket(f"frames come to {ends[-1]} bytes; the packet has {len(view)}")
-    inside = tuple(
-        view[start:end] if place.where == 0 else None for place, start, end in zip(places, ends, ends[1:], strict=False)
-    )
-    return Packet(Kind(kind), places, inside)
+    places = tuple(map(Place._make, _PLACE.iter_unpack(view[_HEAD.size : end])))
+    inside: list[memoryview | None] = []
+    for length, where, _ in places:
+        if where:
+            inside.append(None)
+        else:
+            inside.append(view[end : end + length])
+            end += length
+    if end != len(view):
+        raise BadPacket(f"frames come to {end} bytes; the packet has {len(view)}")
+    return Packet(Kind.RING if kind else Kind.MESSAGE, places, tuple(inside))
+
+
+def copied_inline(packet: memoryview) -> list[bytes] | None:
+    """The frames of a message all of whose frames are inside, copied; None for any other packet, and for none at all.
+
+    What `unpack` says of most packets, in a third of the time.
+    """
+    if len(packet) < _HEAD.size:
+        return None
+    version, kind, count = _HEAD.unpack_from(packet)
+    end = _HEAD.size + count * _PLACE.size
+    if version != VERSION or kind or not 0 < count <= MAX_FRAMES or len(packet) < end:
+        return None
+    frames = []
+    for length, where, _ in _PLACE.iter_unpack(packet[_HEAD.size : end]):
+        if where:
+            return None
+        frames.append(bytes(packet[end : end + length]))
+        end += length
+    return frames if end == len(packet) else None
 
 
 def slice_of(memory: memoryview, place: Place) -> memoryview:

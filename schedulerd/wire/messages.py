@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 PROTOCOL_VERSION = 1
 
@@ -73,6 +73,7 @@ class Code(StrEnum):
     SHUTTING_DOWN = "shutting_down"
     NOT_PERMITTED = "not_permitted"
     STORE_FAULT = "store_fault"
+    ENGINE_FAULT = "engine_fault"
     INTERNAL = "internal"
 
 
@@ -96,6 +97,25 @@ class TensorHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class Camera:
+    """Frames as a camera gives them, uint8 `[height, width, 3]`, of which the daemon makes the model's input."""
+
+    height: int
+    width: int
+    mean: tuple[float, ...] | None = None
+    """Of each channel in the model's order, on a scale of 0 to 1; None takes 0. Only where the input is float32."""
+    std: tuple[float, ...] | None = None
+    """What is left is divided by it; None takes 1."""
+    bgr: bool = False
+    """The camera's channels come in the reverse of the model's order."""
+
+    @property
+    def frame(self) -> TensorHeader:
+        """One frame."""
+        return TensorHeader("uint8", (self.height, self.width, 3))
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
     """Make this connection an app."""
 
@@ -113,16 +133,25 @@ class Register:
     """The exit policy wanted, exit -> confidence from which a frame leaves there; None lets the daemon choose."""
     percentile: float = DEFAULT_PERCENTILE
     """Of its latencies, which the budget is about."""
+    camera: Camera | None = None
+    """What its frames are, where they are not the model's own input."""
 
 
-@dataclass(frozen=True, slots=True)
-class Infer:
-    """Run this connection's model on one frame, `[*input]` or `[1, *input]`."""
+class Infer(NamedTuple):
+    """Run this connection's model on one frame, `[*input]` or `[1, *input]`.
+
+    A tuple, because one is made of every frame: a frozen dataclass of as many fields takes four times as long.
+    """
 
     id: int
     tensors: tuple[TensorHeader, ...]
     exits: tuple[str, ...] = ()
     """Exits whose outputs are wanted, all of them, in this order; empty: that of the exit at which the frame leaves."""
+    stream: str | None = None
+    """The camera stream that the frame is of: apps of one model and user that send the same frame of one stream share
+    the blocks that their routes begin with."""
+    frame: int | None = None
+    """Its number in that stream; None exactly where `stream` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +276,7 @@ class Registered:
     app: str
     model: str
     input: TensorHeader
-    """One frame, without a batch dimension."""
+    """One frame as `Infer` takes it, without a batch dimension: of the camera, where one was registered."""
     output: TensorHeader
     """What comes back for one frame, without a batch dimension."""
     labels: tuple[str, ...]
@@ -269,6 +298,8 @@ class Registered:
     """Share of the frames that is expected to leave at each of these."""
     exits: tuple[str, ...] = ()
     """Every exit of the model, by rising depth, without `final`."""
+    credit: int = 0
+    """How many requests of the app may be open at once; 0: not said."""
 
 
 LEFT = ("end", "confident", "deadline", "asked")
@@ -290,7 +321,7 @@ class Result:
     queue_ms: float
     """From arrival to reply, less `run_ms`."""
     run_ms: float
-    """Inside blocks and exits."""
+    """Inside blocks and exits, and preparing a camera's frame."""
     budget_ms: float
     """The budget in force when the frame arrived."""
     deadline_met: bool

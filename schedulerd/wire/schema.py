@@ -21,6 +21,7 @@ from schedulerd.wire.messages import (
     Addition,
     Answer,
     Apps,
+    Camera,
     Code,
     Failure,
     Models,
@@ -66,10 +67,10 @@ class Schema:
         for key, check in self.required.items():
             if key not in header:
                 raise Unfit(Code.BAD_MESSAGE, f"key {key!r} is missing")
-            values[key] = _checked(key, check, header[key])
+            values[key] = check_key(key, check, header[key])
         for key, check in self.optional.items():
             if key in header:
-                values[key] = _checked(key, check, header[key])
+                values[key] = check_key(key, check, header[key])
         return self.message(id=message_id, **values)
 
     def unknown(self, header: Mapping[str, Any]) -> list[str]:
@@ -79,7 +80,8 @@ class Schema:
         return sorted((key for key in header if key not in known), key=repr)
 
 
-def _checked(key: str, check: Check, value: Any) -> Any:
+def check_key(key: str, check: Check, value: Any) -> Any:
+    """The value of one key; what is wrong with it names the key."""
     try:
         return check(value)
     except Unfit as unfit:
@@ -195,6 +197,39 @@ def tensors(value: Any) -> tuple[TensorHeader, ...]:
     return tuple(tensor(item) for item in value)
 
 
+def camera(value: Any) -> Camera:
+    """What a camera gives: whole sizes from 1 of frames inside the limits, and three numbers for the channels."""
+    given = mapping(value)
+    unknown = sorted(given.keys() - _CAMERA.keys(), key=repr)
+    if unknown or not {"height", "width"} <= given.keys():
+        raise Unfit(Code.BAD_MESSAGE, f"has {shown(value)}; a camera has the keys {', '.join(_CAMERA)}")
+    found = Camera(**{key: check_key(key, check, given[key]) for key, check in _CAMERA.items() if key in given})
+    if found.frame.size_bytes > MAX_TENSOR_BYTES:
+        raise Unfit(Code.TOO_LARGE, f"gives {found.frame}; the limit is {MAX_TENSOR_BYTES} bytes a frame")
+    return found
+
+
+def _size(value: Any) -> int:
+    given = integer(value)
+    if given < 1:
+        raise Unfit(Code.BAD_VALUE, f"is {given}; it must be from 1")
+    return given
+
+
+def _of_channels(value: Any) -> tuple[float, ...]:
+    if type(value) is not list or len(value) != 3:
+        raise Unfit(Code.BAD_MESSAGE, f"is {shown(value)}; it must be an array of 3 numbers, one a channel")
+    return tuple(number(item) for item in value)
+
+
+def frame_number(value: Any) -> int:
+    """A frame's place in its stream."""
+    given = integer(value)
+    if given < 0:
+        raise Unfit(Code.BAD_VALUE, f"is {given}; frames are counted from 0")
+    return given
+
+
 def additions(value: Any) -> tuple[Addition, ...]:
     """An array of apps that are imagined to join."""
     if type(value) is not list:
@@ -205,7 +240,7 @@ def additions(value: Any) -> tuple[Addition, ...]:
 def _addition(value: Any) -> Addition:
     if type(value) is not dict or value.keys() != _ADDITION.keys():
         raise Unfit(Code.BAD_MESSAGE, f"has {shown(value)}; an app to add has the keys {', '.join(_ADDITION)}")
-    return Addition(**{key: _checked(key, check, value[key]) for key, check in _ADDITION.items()})
+    return Addition(**{key: check_key(key, check, value[key]) for key, check in _ADDITION.items()})
 
 
 _ADDITION: Mapping[str, Check] = {"model": name, "budget_ms": number, "rate_hz": number}
@@ -224,6 +259,15 @@ def nullable(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
 
+_CAMERA: Mapping[str, Check] = {
+    "height": _size,
+    "width": _size,
+    "mean": nullable(_of_channels),
+    "std": nullable(_of_channels),
+    "bgr": flag,
+}
+
+
 # Tables.
 
 REQUESTS: Mapping[str, Schema] = {
@@ -237,6 +281,7 @@ REQUESTS: Mapping[str, Schema] = {
             "app": nullable(name),
             "exits": nullable(thresholds),
             "percentile": number,
+            "camera": nullable(camera),
         },
     ),
     "unregister": Schema(Unregister),
@@ -277,7 +322,7 @@ REPLIES: Mapping[str, Schema] = {
             "miss_ms": number,
             "plan": integer,
         },
-        {"outputs": tensors, "policy": numbers, "exit_shares": numbers, "exits": texts},
+        {"outputs": tensors, "policy": numbers, "exit_shares": numbers, "exits": texts, "credit": integer},
     ),
     "unregistered": Schema(Unregistered),
     "pong": Schema(Pong),

@@ -1,7 +1,8 @@
 """A daemon that follows a script: the real wire on real sockets, no models behind it.
 
-It answers a frame with its first four numbers as float32, so that a test sees which frame an answer belongs to. Run as
-a program it serves the directory it is given until it is killed.
+It serves the local socket and ZeroMQ, as a daemon does; in a directory with a file `OLDER` only ZeroMQ, as a daemon
+from before there was a local socket. It answers a frame with its first four numbers as float32, so that a test sees
+which frame an answer belongs to. Run as a program it serves the directory it is given until it is killed.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import zmq
 
-from schedulerd.wire.codec import WireError, array_of, decode_request, encode, encode_event, header_of
+from schedulerd.wire.codec import Frame, WireError, array_of, decode_request, encode, encode_event, header_of
 from schedulerd.wire.endpoints import Endpoints
 from schedulerd.wire.messages import (
     Answer,
@@ -35,11 +37,13 @@ from schedulerd.wire.messages import (
     Unregister,
     Unregistered,
 )
+from tests.clients.fakelocal import Connection, Listener
 
 PATIENCE_S = 10.0
 """After which a test that waits for something is broken."""
 INPUT = TensorHeader("uint8", (2, 2))
 OUTPUT = TensorHeader("float32", (4,))
+OLDER = "older"
 
 
 class Twist(Enum):
@@ -54,22 +58,29 @@ class Twist(Enum):
 
 
 Script = Callable[[Request], Code | Twist | None]
+Reply = Callable[[Sequence[Frame]], None]
+"""Sends a message to one client."""
 
 
 class FakeDaemon:
-    """Serves the three sockets of `directory` on a thread, from `with` to its end or to `stop`."""
+    """Serves the sockets of `directory` on a thread, from `with` to its end or to `stop`."""
 
-    def __init__(self, directory: Path, script: Script = lambda request: None) -> None:
+    def __init__(self, directory: Path, script: Script = lambda request: None, credit: int = 0) -> None:
         self.requests: list[Request] = []
         """Everything that was asked, in order."""
         self._script = script
+        self._credit = credit
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         endpoints = Endpoints.within(directory)
+        # First, so that no client finds only the others.
+        self._listener = None if (directory / OLDER).exists() else Listener(endpoints.local)
+        self.connections: dict[int, Connection] = {}
+        """Of local clients, by descriptor."""
         self._infer = self._bind(zmq.ROUTER, endpoints.infer)
         self._control = self._bind(zmq.ROUTER, endpoints.control)
         self._events = self._bind(zmq.XPUB, endpoints.events)
         self._apps: dict[bytes, Register] = {}
-        self._held: list[list[Any]] = []
+        self._held: list[tuple[Reply, Sequence[Frame]]] = []
         self._changed = threading.Condition()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -86,6 +97,10 @@ class FakeDaemon:
         self._stopped.set()
         self._thread.join(PATIENCE_S)
         self._context.destroy(linger=0)
+        if self._listener is not None:
+            self._listener.close()
+        for connection in self.connections.values():
+            connection.close()
 
     def wait_for(self, kind: type[Any], count: int = 1) -> None:
         """Return when that many requests of a kind have come."""
@@ -106,13 +121,35 @@ class FakeDaemon:
         poller = zmq.Poller()
         for socket in (self._infer, self._control, self._events):
             poller.register(socket, zmq.POLLIN)
+        if self._listener is not None:
+            poller.register(self._listener.socket, zmq.POLLIN)
         while not self._stopped.is_set():
-            for socket, _ in poller.poll(5):
-                message = socket.recv_multipart()
-                if socket is self._events:
+            for ready, _ in poller.poll(5):
+                if isinstance(ready, int):
+                    self._serve_local(ready, poller)
+                    continue
+                message = ready.recv_multipart()
+                if ready is self._events:
                     self._publish(message[0])
                 else:
-                    self._respond(socket, message)
+                    identity, *frames = message
+                    self._respond(identity, frames, partial(_send_routed, ready, identity))
+
+    def _serve_local(self, descriptor: int, poller: zmq.Poller) -> None:
+        connection = self.connections.get(descriptor)
+        if connection is None:
+            assert self._listener is not None
+            connection = self._listener.accept(PATIENCE_S)
+            self.connections[connection.socket.fileno()] = connection
+            poller.register(connection.socket, zmq.POLLIN)
+            return
+        frames = connection.receive()
+        if frames:
+            self._respond(b"local-%d" % descriptor, frames, connection.send)
+        else:
+            poller.unregister(connection.socket)
+            self._apps.pop(b"local-%d" % descriptor, None)
+            self.connections.pop(descriptor).close()
 
     def _publish(self, subscription: bytes) -> None:
         """Three events for whoever subscribes to a topic, after one of another topic."""
@@ -121,28 +158,28 @@ class FakeDaemon:
             for seq in (1, 2, 3):
                 self._events.send_multipart(encode_event(kind, {"of": kind}, seq=seq, at=1e9 + seq))
 
-    def _respond(self, socket: zmq.Socket[bytes], message: list[bytes]) -> None:
-        identity, *frames = message
+    def _respond(self, identity: bytes, frames: Sequence[Frame], send: Reply) -> None:
         try:
             request, buffers = decode_request(frames)
         except WireError as error:
-            socket.send_multipart([identity, *encode(Failure(error.id, error.code, str(error)))])
+            send(encode(Failure(error.id, error.code, str(error))))
             return
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
         twist = self._script(request)
-        reply = [identity, *self._reply(identity, request, buffers, twist)]
+        reply = self._reply(identity, request, buffers, twist)
         if twist is Twist.SILENT:
             return
         if twist is Twist.HOLD:
-            self._held.append(reply)
+            self._held.append((send, reply))
             return
         # The daemon's probe may come between any two messages.
-        socket.send_multipart([identity, *encode(Ping(0))])
-        socket.send_multipart(reply)
+        send(encode(Ping(0)))
+        send(reply)
         while self._held:
-            socket.send_multipart(self._held.pop(0))
+            send_held, held = self._held.pop(0)
+            send_held(held)
 
     def _reply(
         self, identity: bytes, request: Request, buffers: Sequence[memoryview], twist: Code | Twist | None
@@ -180,6 +217,7 @@ class FakeDaemon:
             latency_p95_ms=2.0,
             miss_ms=0.0,
             plan=1,
+            credit=self._credit,
         )
 
     def _result(self, identity: bytes, request: Infer, buffers: Sequence[memoryview]) -> Sequence[bytes | memoryview]:
@@ -199,6 +237,10 @@ class FakeDaemon:
             deadline_met=True,
         )
         return encode(result, (outputs,))
+
+
+def _send_routed(socket: zmq.Socket[bytes], identity: bytes, frames: Sequence[Frame]) -> None:
+    socket.send_multipart([identity, *frames])
 
 
 def frame(number: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

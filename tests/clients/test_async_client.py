@@ -11,12 +11,20 @@ import pytest
 
 import schedulerd_client
 from schedulerd.wire.messages import Code, Infer, Register, Request, Unregister
-from schedulerd_client import AsyncClient
-from tests.clients.fakedaemon import PATIENCE_S, FakeDaemon, Twist, frame
+from schedulerd_client import AsyncClient, Camera
+from tests.clients.fakedaemon import OLDER, PATIENCE_S, FakeDaemon, Twist, frame
 from tests.clients.tasks import begun
 
 LONG_S = 60.0
 SHORT_S = 0.4
+
+
+@pytest.fixture(params=["local", OLDER])
+def runtime(request: pytest.FixtureRequest, runtime: Path) -> Path:
+    """Each test is made with the local socket, and with a daemon that has only ZeroMQ."""
+    if request.param == OLDER:
+        (runtime / OLDER).touch()
+    return runtime
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -38,15 +46,19 @@ async def numbers(client: AsyncClient, count: int) -> list[int]:
 def test_an_app_registers_gets_outputs_and_says_goodbye(runtime: Path) -> None:
     async def test() -> None:
         async with AsyncClient(runtime) as client:
-            registration = await client.register("digits", 25, 30, priority=9, app="front")
+            registration = await client.register("digits", 25, 30, priority=9, app="front", camera=Camera(4, 4))
             assert registration.app == "front"
-            reply = await client.infer(frame(7))
+            reply = await client.infer(frame(7), stream="door", frame=3)
             assert reply.outputs.tolist() == [[7, 1, 2, 3]]
             assert reply.budget_ms == 25
 
     with FakeDaemon(runtime) as daemon:
         run(test)
         daemon.wait_for(Unregister)
+        registered, inferred = daemon.requests[:2]
+    assert isinstance(registered, Register)
+    assert isinstance(inferred, Infer)
+    assert (registered.camera, inferred.stream, inferred.frame) == (Camera(4, 4), "door", 3)
 
 
 def test_many_frames_in_flight_each_get_their_own_answer(runtime: Path) -> None:

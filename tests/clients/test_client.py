@@ -17,12 +17,20 @@ import pytest
 
 import schedulerd_client
 from schedulerd.wire.messages import Code, Infer, Register, Request, Unregister
-from schedulerd_client import Client
-from tests.clients.fakedaemon import PATIENCE_S, FakeDaemon, Twist, frame
+from schedulerd_client import Camera, Client
+from tests.clients.fakedaemon import OLDER, PATIENCE_S, FakeDaemon, Twist, frame
 
 LONG_S = 60.0
 """A time-out far beyond a test's patience: what ends sooner did not end by time-out."""
 SHORT_S = 0.4
+
+
+@pytest.fixture(params=["local", OLDER])
+def runtime(request: pytest.FixtureRequest, runtime: Path) -> Path:
+    """Each test is made with the local socket, and with a daemon that has only ZeroMQ."""
+    if request.param == OLDER:
+        (runtime / OLDER).touch()
+    return runtime
 
 
 @pytest.fixture
@@ -65,9 +73,15 @@ def test_an_app_registers_and_gets_outputs_with_what_they_cost(runtime: Path) ->
 
 def test_what_the_app_asks_for_reaches_the_daemon(runtime: Path) -> None:
     with FakeDaemon(runtime) as daemon, Client(runtime) as client:
-        client.register("digits", 25, 30, priority=9, accuracy_floor=0.8, late="drop", app="front", percentile=99)
-        asked = daemon.requests[0]
-    assert asked == Register(1, "digits", 25.0, 30.0, 9, 0.8, "drop", "front", percentile=99.0)
+        lens = Camera(480, 640, bgr=True)
+        client.register(
+            "digits", 25, 30, priority=9, accuracy_floor=0.8, late="drop", app="front", percentile=99, camera=lens
+        )
+        client.infer(frame(1), stream="door", frame=3)
+        asked, frame_asked = daemon.requests[:2]
+    assert asked == Register(1, "digits", 25.0, 30.0, 9, 0.8, "drop", "front", percentile=99.0, camera=lens)
+    assert isinstance(frame_asked, Infer)
+    assert (frame_asked.stream, frame_asked.frame) == ("door", 3)
 
 
 def test_closing_tells_the_daemon_that_the_app_leaves(runtime: Path) -> None:
@@ -151,7 +165,7 @@ def test_after_a_refusal_the_next_frame_is_served(runtime: Path) -> None:
 def test_without_a_daemon_the_error_names_the_endpoint_and_the_remedy(runtime: Path) -> None:
     with (
         Client(runtime, timeout_s=SHORT_S) as client,
-        pytest.raises(schedulerd_client.Unreachable, match=rf"{runtime}/infer\.sock.*schedulerd run"),
+        pytest.raises(schedulerd_client.Unreachable, match=rf"{runtime}/local\.sock.*schedulerd run"),
     ):
         client.register("digits", 25, 30)
 

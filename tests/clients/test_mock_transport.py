@@ -10,7 +10,7 @@ import pytest
 import schedulerd_client
 from schedulerd.wire.codec import Array
 from schedulerd.wire.messages import Infer, Register
-from schedulerd_client import AsyncClient, Client, MockTransport, TensorHeader
+from schedulerd_client import AsyncClient, Camera, Client, MockTransport, TensorHeader
 from schedulerd_client._transport import Transport
 
 GREY = TensorHeader("uint8", (4, 4, 1))
@@ -118,4 +118,17 @@ def test_any_other_exception_of_the_handler_comes_out_of_the_call() -> None:
     with Client(transport=MockTransport(broken, input=GREY)) as client:
         client.register("digits", 25, 30)
         with pytest.raises(schedulerd_client.TimedOut, match="as if"):
+            client.infer(FRAME)
+
+
+def test_the_handler_sees_the_frames_of_an_apps_camera() -> None:
+    def size(frame: Array) -> Array:
+        return np.array(frame.shape[:2])
+
+    with Client(transport=MockTransport(size, input=GREY, output=TWO)) as client:
+        registration = client.register("digits", 25, 30, camera=Camera(8, 6))
+        assert registration.input == TensorHeader("uint8", (8, 6, 3))
+        assert client.frame_buffer().shape == (8, 6, 3)
+        assert client.infer(client.frame_buffer(), stream="door", frame=1).outputs.tolist() == [[8.0, 6.0]]
+        with pytest.raises(schedulerd_client.BadTensor):
             client.infer(FRAME)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from schedulerd.wire.codec import decode_request, encode, header_of
 from schedulerd.wire.messages import (
+    MAX_HEADER_BYTES,
     Code,
     Failure,
     Infer,
@@ -27,6 +28,8 @@ from schedulerd.wire.messages import (
 )
 from schedulerd_client import (
     AlreadyRegistered,
+    BadMessage,
+    BadValue,
     NameTaken,
     NotRegistered,
     Overloaded,
@@ -398,3 +401,46 @@ def test_whatever_happens_each_request_has_one_outcome_and_it_is_its_own(moves: 
             assert isinstance(outcome, Overloaded) or (
                 isinstance(outcome, Reply) and outcome.outputs.tolist() == [[request_id]]
             )
+
+
+# What a frame and a registration may say besides.
+
+
+def test_a_frame_of_a_stream_says_so() -> None:
+    session = Session()
+    _, plain = session.infer(FRAME, NOW_S)
+    _, streamed = session.infer(FRAME, NOW_S, stream="door", number=0)
+    asked = [request for step in (plain, streamed) for request in requests_in(step)]
+    assert [(r.stream, r.frame) for r in asked if isinstance(r, Infer)] == [(None, None), ("door", 0)]
+
+
+@pytest.mark.parametrize("half", [{"stream": "door"}, {"number": 7}])
+def test_half_a_streams_frame_is_refused(half: dict[str, Any]) -> None:
+    with pytest.raises(BadValue, match="give both, or neither"):
+        Session().infer(FRAME, NOW_S, **half)
+
+
+def test_what_no_socket_takes_is_refused_and_leaves_nothing_behind() -> None:
+    session = Session()
+    with pytest.raises(BadMessage, match="the limit is 65536") as caught:
+        session.register(replace(WANTED, model="x" * MAX_HEADER_BYTES), NOW_S)
+    assert caught.value.code is Code.TOO_LARGE
+    with pytest.raises(BadMessage):
+        session.infer(FRAME, NOW_S, ("x" * MAX_HEADER_BYTES,))
+    assert requests_in(session.connected_anew()) == []
+    assert requests_in(session.infer(FRAME, NOW_S)[1])
+
+
+def test_the_registration_says_how_many_requests_may_be_open() -> None:
+    session = Session()
+    request_id, _ = session.register(WANTED, NOW_S)
+    received(session, replace(registered(request_id), credit=5))
+    assert session.registration is not None
+    assert session.registration.credit == 5
+
+
+def test_a_failure_that_names_no_request_is_what_those_hear_who_wait_in_vain() -> None:
+    session = joined()
+    request_id, _ = session.infer(FRAME, NOW_S)
+    assert received(session, Failure(0, Code.OVERLOADED, "too many connections")) == NOTHING
+    assert str(session.give_up(request_id, "no daemon")) == "too many connections"

@@ -12,12 +12,14 @@ from blockprofiles.record import Row
 from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
 from schedulerd.config import LimitsConfig
 from schedulerd.control.announcer import Outlets
-from schedulerd.control.aside import Aside
+from schedulerd.control.aside import Aside, AtOnce
+from schedulerd.control.background import Background
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.holdings import LOAD_TIMEOUT_S
+from schedulerd.control.loader import LOAD_TIMEOUT_S
 from schedulerd.control.loop import ControlLoop, LoopSettings
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.planner import PlannerSettings, Record
+from schedulerd.control.prefetcher import Prefetcher
 from schedulerd.control.sources.base import Source
 from schedulerd.control.switcher import Switcher
 from schedulerd.optimizer.damping import DampingSettings
@@ -77,6 +79,8 @@ class Stage:
         sources: Sequence[Source] = (),
         record: Record | None = None,
         aside: Aside | None = None,
+        *,
+        prefetch: bool = False,
     ) -> None:
         self.clock = FakeClock()
         self.registry = Registry(MAX_APPS)
@@ -105,9 +109,13 @@ class Stage:
             ),
             self.clock,
             facts={"version": "0", "pid": 1, "started_s": self.clock.now_s()},
+            background=self._background(aside or AtOnce()) if prefetch else None,
             record=record,
             aside=aside,
         )
+
+    def _background(self, aside: Aside) -> Background:
+        return Background(None, None, Prefetcher(self.switcher, self.solver, aside, self.clock))
 
     def _load(self, digest: str) -> Any:
         if digest in self.damaged:

@@ -71,6 +71,14 @@ def test_times_are_those_that_are_expected_now() -> None:
     assert options.policies[1].heads_p95_ms == pytest.approx([2.0 * ms for ms in plain.heads_p95_ms])
 
 
+def test_preparing_a_frame_is_part_of_the_first_block() -> None:
+    """It runs before it on the same lane, and nothing comes between; the board's load is in its own measurement."""
+    factors = Factors(Slowdown(1.5, 2.0))
+    options = CATALOGUE.options(replace(CAM, prepare_ms=0.5), None, factors)
+    times = [(block[0].latency_ms, block[0].latency_p95_ms) for block in options.blocks]
+    assert times == [(3.5, 6.5), (3.0, 6.0), (3.0, 6.0), (3.0, 6.0)]
+
+
 def with_torch(table_rows: list[Row], **fields: Any) -> Catalogue:
     """`CATALOGUE` where the first block has a form for torch, `t0`, too."""
     first = MODEL.blocks[0]

@@ -399,3 +399,18 @@ class TestPuttingInPlace:
         stage.go(cam="abd")
         stage.tick()
         assert stage.resident_mb() == 4
+
+    def test_a_session_that_failed_as_it_ran_is_not_put_back_before_a_restart(self, stage: Stage) -> None:
+        stage.go(cam="abc")
+        stage.merged()
+        assert stage.blocks() == 1
+        stage.merger.distrust(tuple(stage.switcher.sessions("cam").values()), "it gave NaN")
+        stage.switcher.merge("cam", ())
+        for _ in range(5):
+            assert stage.tick(SETTLED_S) == ()
+            assert (stage.blocks(), stage.resident_mb()) == (3, 3)
+        stage.merger = stage.restarted()
+        stage.tick()
+        stage.tick(SETTLED_S)
+        stage.until_merged()
+        assert stage.blocks() == 1

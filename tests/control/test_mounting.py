@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from blockprofiles.record import Row
+from blockprofiles.record import FOREIGN, MEASURED, Row
 from blockstore.exits import FINAL, NO_EXITS, ExitPolicy
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.mounting import mounted
+from schedulerd.control.mounting import expected_of, mounted
 from schedulerd.plan import AppPlan, Route
 from schedulerd.serving.route import LoadedExit, LoadedRoute
 from tests.control.exiting import EXITING, GENERAL, PRUNED
@@ -53,6 +55,13 @@ def test_a_route_knows_what_the_profile_expects_of_each_block() -> None:
         (1, 1, ("b",), "onnxruntime"),
     ]
     assert (third.median_ms, third.cold_ms, third.p95_ms) == (4.0, 5.0, 8.0)
+
+
+def test_a_route_knows_what_was_measured_of_batches_with_the_engine_and_threads_that_it_runs_on() -> None:
+    batches = [(1, 4, MEASURED, 5.0), (1, 2, MEASURED, 3.0), (2, 8, MEASURED, 1.0), (1, 16, FOREIGN, 1.0)]
+    rows = (Row("c", "onnxruntime", threads, ms, ms, 1000, batch=n, source=of) for threads, n, of, ms in batches)
+    catalogue = replace(CATALOGUE, table=TABLE.merged(rows, "2026-01-01T00:00:00Z"))
+    assert [b.batch_ms for b in expected_of("abc", catalogue)] == [(), (), ((2, 3.0), (4, 5.0))]
 
 
 def test_every_exit_stands_after_its_block_with_what_its_head_takes() -> None:

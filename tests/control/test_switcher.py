@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +13,14 @@ import pytest
 from blockprofiles.record import Row
 from blockstore.exits import NO_EXITS, ExitPolicy
 from schedulerd.control.catalogue import Catalogue
-from schedulerd.control.holdings import LOAD_TIMEOUT_S, LoadFailed, LoadTimedOut
-from schedulerd.control.switcher import Switcher
+from schedulerd.control.holdings import Form, LoadFailed, LoadTimedOut
+from schedulerd.control.loader import LOAD_TIMEOUT_S
+from schedulerd.control.switcher import Swaps, Switcher
 from schedulerd.plan import EMPTY_PLAN, AppPlan, Plan, Route, difference
 from schedulerd.serving.apps import LiveApp
 from tests.control.exiting import EXITING
 from tests.control.tables import table_of
-from tests.fakes import FakeClock
+from tests.fakes import PATIENCE_S, FakeClock
 from tests.serving.parts import AddBlock, SureHead, live_app
 
 MB = 1_000_000
@@ -46,7 +49,9 @@ class Stage:
         self.stuck: set[str] = set()
         self.freed = threading.Event()
         """Set: loads of what was stuck end."""
-        self.switcher = Switcher(self._load, self._load_head, self.clock, lambda: self.clock.advance(LOAD_TIMEOUT_S))
+        self.on_beat: Callable[[], None] = lambda: self.clock.advance(LOAD_TIMEOUT_S)
+        """Called while the switcher waits for a load."""
+        self.switcher = Switcher(self._load, self._load_head, self.clock, lambda: self.on_beat())
         self.plan = EMPTY_PLAN
         self.apps: dict[str, LiveApp] = {}
 
@@ -130,6 +135,26 @@ def test_a_damaged_head_leaves_every_app_on_its_route(stage: Stage) -> None:
 
 def size(digest: str) -> int:
     return MB
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Ask again and again; fails after `PATIENCE_S`."""
+    until_s = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < until_s
+        time.sleep(0.001)
+
+
+class SlowStage(Stage):
+    """A stage whose loads take the time that they are told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cost_s: dict[str, float] = {"a": 1.0}
+
+    def _load(self, digest: str, row: Row) -> Any:
+        self.clock.advance(self.cost_s.get(digest, 0.0))
+        return super()._load(digest, row)
 
 
 def test_a_plan_is_loaded_and_put_in_place(stage: Stage) -> None:
@@ -239,6 +264,130 @@ def test_the_expected_time_of_a_route_comes_from_the_profile(stage: Stage) -> No
     route = stage.apps["cam"].route
     assert route is not None
     assert sum(block.p95_ms for block in route.expected) == 4.0
+
+
+class TestEviction:
+    """What saves the least time for its bytes goes first."""
+
+    @pytest.fixture
+    def slow(self) -> Iterator[Stage]:
+        """Blob `a` takes a second to load, the others none."""
+        made = SlowStage()
+        yield made
+        made.switcher.close()
+
+    def test_what_is_dear_to_load_stays_though_it_was_used_longer_ago(self, slow: Stage) -> None:
+        for number, digests in enumerate("abc"):
+            slow.go(plan_of(number, cam=digests))
+            slow.clock.advance(1)
+        slow.switcher.tidy(2 * MB, size)
+        assert slow.switcher.resident() == {"a", "c"}
+
+    def test_what_is_on_a_route_often_is_worth_more(self, slow: Stage) -> None:
+        slow.cost_s = dict.fromkeys("abcdef", 1.0)
+        for number, digests in enumerate("ababcd"):
+            slow.go(plan_of(number, cam=digests))
+        slow.switcher.tidy(3 * MB, size)
+        assert slow.switcher.resident() == {"a", "b", "d"}
+
+    def test_what_is_never_used_again_goes_in_the_end_however_dear_it_was(self, slow: Stage) -> None:
+        """Each that is evicted lifts those that come after it."""
+        slow.cost_s = {"a": 2.5, **dict.fromkeys("bcdef", 1.0)}
+        for number, digests in enumerate("abcdef"):
+            slow.go(plan_of(number, cam=digests), limit_bytes=3 * MB)
+        assert "a" not in slow.switcher.resident()
+
+
+class TestLoadingAhead:
+    """What no plan wants yet is loaded without waiting, and a plan that wants it waits for that load."""
+
+    @pytest.fixture
+    def running(self, stage: Stage) -> Stage:
+        stage.go(plan_of(1, cam="ab"))
+        return stage
+
+    def absent(self, stage: Stage) -> dict[str, Form]:
+        return {form.digest: form for form in stage.switcher.absent(plan_of(2, cam="ac"), stage.catalogue)}
+
+    def begin(self, stage: Stage) -> Form:
+        plan = plan_of(2, cam="ac")
+        ((form, load),) = stage.switcher.absent(plan, stage.catalogue).items()
+        stage.switcher.begin(form, load)
+        return form
+
+    def test_a_plan_lacks_what_is_not_in_memory(self, running: Stage) -> None:
+        assert self.absent(running).keys() == {"c"}
+        self.begin(running)
+        assert self.absent(running).keys() == set()
+
+    def test_what_was_begun_is_warm_and_makes_the_swap_a_warm_one(self, running: Stage) -> None:
+        form = self.begin(running)
+        wait_for(lambda: running.switcher.taken(form))
+        assert running.switcher.states() == {"live": 2, "warm": 1}
+        running.go(plan_of(2, cam="ac"))
+        assert running.loads.count("c") == 1
+        assert running.switcher.swaps == Swaps(warm=1, cold=0)
+
+    def test_a_plan_that_wants_what_is_on_its_way_waits_for_it(self, running: Stage) -> None:
+        running.stuck = {"c"}
+        self.begin(running)
+        running.on_beat = running.freed.set
+        running.go(plan_of(2, cam="ac"))
+        assert running.digests("cam") == "ac"
+        assert running.loads.count("c") == 1
+        assert running.switcher.swaps == Swaps(warm=0, cold=1)
+
+    def test_a_plan_that_wants_it_makes_no_room_for_it_a_second_time(self, running: Stage) -> None:
+        running.go(plan_of(2, cam="ad"))
+        running.go(plan_of(3, cam="ab"))
+        running.stuck = {"c"}
+        self.begin(running)
+        running.on_beat = running.freed.set
+        running.go(plan_of(4, cam="ac"), limit_bytes=4 * MB)
+        assert running.switcher.resident() == set("abcd")
+
+    def test_what_cannot_be_loaded_is_said_once_and_is_absent_again(self, running: Stage) -> None:
+        running.damaged = {"c"}
+        form = self.begin(running)
+        with pytest.raises(ValueError, match="bad magic"):
+            wait_for(lambda: running.switcher.taken(form))
+        assert not running.switcher.holds(form)
+
+    def test_it_counts_against_the_limit_while_it_is_loaded(self, running: Stage) -> None:
+        running.stuck = {"c"}
+        self.begin(running)
+        assert running.switcher.resident_bytes(size) == 3 * MB
+        running.freed.set()
+
+    def test_first_routes_and_departures_are_no_swaps(self, running: Stage) -> None:
+        running.go(plan_of(2, cam="ab", gate="c"))
+        running.go(plan_of(3, cam="ab"))
+        assert running.switcher.swaps == Swaps()
+
+
+class TestUnfit:
+    """What failed as it ran is let go as soon as nobody runs it."""
+
+    def test_it_goes_when_its_route_has_drained_and_not_before(self, stage: Stage) -> None:
+        stage.go(plan_of(1, cam="ab"))
+        old = stage.apps["cam"].route
+        assert old is not None
+        old.pins.take()
+        stage.switcher.let_go(("a",))
+        assert stage.switcher.states() == {"live": 2}
+        stage.go(plan_of(2, cam="cb"))
+        assert stage.switcher.states() == {"live": 2, "draining": 1}
+        old.pins.release()
+        stage.switcher.tidy(100 * MB, size)
+        assert stage.switcher.resident() == {"b", "c"}
+
+    def test_what_is_only_warm_goes_at_once_and_is_loaded_anew(self, stage: Stage) -> None:
+        stage.go(plan_of(1, cam="ab"))
+        stage.go(plan_of(2, cam="cb"))
+        stage.switcher.let_go(("a",))
+        assert stage.switcher.resident() == {"b", "c"}
+        stage.go(plan_of(3, cam="ab"))
+        assert stage.loads.count("a") == 2
 
 
 class TestThreads:

@@ -63,7 +63,7 @@ def full_problem() -> Problem:
     first, second = problem.apps
     told = replace(
         first,
-        app=replace(first.app, late="exit", exits=FULL_ROUTE.policy, percentile=99.9),
+        app=replace(first.app, late="exit", exits=FULL_ROUTE.policy, percentile=99.9, prepare_ms=1.5),
         accuracy=model,
         running=FULL_ROUTE,
         pins=("", "v1"),

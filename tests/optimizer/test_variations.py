@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from blockstore.accuracy_model import LINEAR, AccuracyModel
+from schedulerd.optimizer.predict import predict
 from schedulerd.optimizer.problem import AppOptions, PolicyOption, Problem
-from schedulerd.optimizer.variations import only, other_than, pinned, position_of, relaxed, with_budget
+from schedulerd.optimizer.variations import only, other_than, pinned, position_of, relaxed, slower, with_budget
 from schedulerd.plan import Route
 from tests.optimizer.brute import every_way
 from tests.optimizer.problems import ROOMY, app_options, graded, policy_option, two_apps
@@ -113,3 +114,17 @@ def test_an_app_is_found_by_name_or_answered_with_those_there_are() -> None:
         position_of(two_apps(), "nobody")
     with pytest.raises(KeyError, match="there are none"):
         with_budget(Problem((), ROOMY), "cam", 1.0)
+
+
+def test_on_a_slower_board_every_block_and_head_takes_longer_and_nothing_else_changes() -> None:
+    app = modelled()
+    problem = Problem((app,), ROOMY)
+    slow = slower(problem, 1.5)
+    for policy in POLICIES:
+        route = route_of(app, policy, *(0,) * policy.depth)
+        before, after = (predict(p, {"cam": route}, 1).apps[0] for p in (problem, slow))
+        overhead_ms = ROOMY.overhead_ms
+        assert after.latency_ms == pytest.approx(1.5 * before.latency_ms)
+        assert after.latency_p95_ms - overhead_ms == pytest.approx(1.5 * (before.latency_p95_ms - overhead_ms))
+        assert (after.accuracy, after.memory_bytes) == (before.accuracy, before.memory_bytes)
+    assert slower(problem, 1.0) == problem

@@ -50,6 +50,30 @@ def head(width: int, seed: int = 0) -> bytes:
     return _graph(nodes, FEATURES, LOGITS, {"widen": widen, "narrow": narrow})
 
 
+def flawed_head(*, raises: bool, seed: int = 0) -> bytes:
+    """Block 1, which works unless all features are 0: then it gives NaN, or the engine raises an error."""
+    nodes = [
+        node("GlobalAveragePool", ["input"], "maps"),
+        node("Flatten", ["maps"], "means"),
+        node("MatMul", ["means", "weights"], "logits"),
+        node("Abs", ["means"], "sizes"),
+        node("ReduceMax", ["sizes", "axis"], "largest", keepdims=1),
+    ]
+    constants: dict[str, Any] = {"weights": _weights((4, 4), seed), "axis": np.array([1])}
+    if raises:
+        nodes += [
+            node("Equal", ["largest", "nought"], "is_nought"),
+            node("Cast", ["is_nought"], "place", to=onnx.TensorProto.INT64),
+            # Of one element there is no second.
+            node("Gather", ["noughts", "place"], "found"),
+            node("Add", ["logits", "found"], "output"),
+        ]
+        constants |= {"nought": np.float32(0), "noughts": np.zeros(1, np.float32)}
+    else:
+        nodes += [node("Div", ["logits", "largest"], "output")]
+    return _graph(nodes, FEATURES, LOGITS, constants)
+
+
 def convolution(weights: Weights, side: int = 8) -> bytes:
     """One 3x3 convolution, `weights` `[outputs, inputs, 3, 3]`, on frames of `side` x `side`."""
     outputs, inputs = weights.shape[:2]

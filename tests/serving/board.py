@@ -17,12 +17,14 @@ from schedulerd.serving.engines.base import Engine
 from schedulerd.serving.events import Event, Joined
 from schedulerd.serving.executor import Executor
 from schedulerd.serving.front import Front
-from schedulerd.serving.gateway import Gateway, Handlers
+from schedulerd.serving.gateway import Gateway
 from schedulerd.serving.lane import Lane
+from schedulerd.serving.prefix import Prefixes
 from schedulerd.serving.queue import DeadlineQueue
 from schedulerd.serving.route import LoadedRoute
 from schedulerd.wire.codec import decode_reply
 from schedulerd.wire.endpoints import Endpoints
+from schedulerd.wire.messages import Ping
 from tests.serving.parts import FRAME, LOGITS, NumpyEngine
 
 TIMEOUT_MS = 10_000
@@ -38,14 +40,15 @@ class Board:
     ) -> None:
         clock = SystemClock()
         self.registry = Registry(most=8)
-        self.queue = DeadlineQueue(length=4, per_app=4)
+        self.queue = DeadlineQueue(length=4, per_app=4, clock=clock)
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.front = Front(models, self.registry, self.queue, self.events.put, frozenset({0, os.geteuid()}), clock)
+        self.prefixes = Prefixes()
+        users = frozenset({0, os.geteuid()})
+        self.front = Front(models, self.registry, self.queue, self.events.put, users, clock, self.prefixes)
         self.endpoints = Endpoints.within(directory)
-        handlers = Handlers(self.front.on_infer, self.front.on_control, self.front.on_gone)
-        self.gateway = Gateway(self.endpoints, handlers, clock)
+        self.gateway = Gateway(self.endpoints, self.front.handlers(), clock)
         self.front.attach(self.gateway)
-        executor = Executor(engine or NumpyEngine(), clock)
+        executor = Executor(engine or NumpyEngine(), clock, prefixes=self.prefixes)
         self.lanes = [Lane(n, self.gateway, self.queue, executor, clock) for n in range(lanes)]
         for lane in self.lanes:
             lane.start()
@@ -82,9 +85,11 @@ class Peer:
         return self.answer()
 
     def answer(self) -> Any:
-        """The next message, which must come soon."""
-        assert self.socket.poll(TIMEOUT_MS), "no answer"
-        reply, _ = decode_reply(self.socket.recv_multipart())
+        """The next message, which must come soon; a ping of the daemon's is none."""
+        reply: Any = Ping(0)
+        while isinstance(reply, Ping):
+            assert self.socket.poll(TIMEOUT_MS), "no answer"
+            reply, _ = decode_reply(self.socket.recv_multipart())
         return reply
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from schedulerd.wire.messages import (
     Addition,
     Answer,
     Apps,
+    Camera,
     Code,
     Event,
     Failure,
@@ -72,9 +73,14 @@ maps = st.dictionaries(words, trees, max_size=5)
 
 policies = st.dictionaries(words, finite, max_size=MAX_EXITS)
 
+channels = st.none() | st.tuples(finite, finite, finite)
+cameras = st.builds(Camera, st.integers(1, 4000), st.integers(1, 4000), channels, channels, st.booleans())
+
 requests = st.one_of(
     st.builds(
-        Register, ids, names, finite, finite, whole, finite, words, st.none() | names, st.none() | policies, finite
+        Register,
+        *(ids, names, finite, finite, whole, finite, words, st.none() | names, st.none() | policies, finite),
+        st.none() | cameras,
     ),
     st.builds(SetBudget, ids, names, finite),
     st.builds(SetLimit, ids, words, st.none() | whole),
@@ -98,6 +104,7 @@ replies = st.one_of(
         policy=policies,
         exit_shares=policies,
         exits=several,
+        credit=whole,
     ),
     st.builds(Answer, ids, maps),
     st.builds(Failure, ids, st.sampled_from(Code), words),
@@ -173,6 +180,22 @@ def test_a_frame_can_ask_for_exits() -> None:
     assert decode_request(on_the_wire(encode(asking, (FRAME,))))[0] == asking
 
 
+def test_a_frame_can_be_one_of_a_stream() -> None:
+    numbered = Infer(5, (header_of(FRAME),), stream="front door", frame=2**63)
+    assert decode_request(on_the_wire(encode(numbered, (FRAME,))))[0] == numbered
+    both = numbered._replace(exits=("final",))
+    assert decode_request(on_the_wire(encode(both, (FRAME,))))[0] == both
+
+
+def test_keys_that_came_later_travel_only_where_they_say_something() -> None:
+    """An older daemon refuses a key that it does not know."""
+    plain = msgpack.unpackb(encode(Register(1, "digits", 25.0, 30.0))[0])
+    assert plain.keys() & {"exits", "percentile", "camera"} == set()
+    assert list(msgpack.unpackb(encode(Infer(1, (header_of(FRAME),)), (FRAME,))[0])) == ["v", "op", "id", "tensors"]
+    camera = msgpack.unpackb(encode(Register(1, "digits", 25.0, 30.0, camera=Camera(480, 640)))[0])["camera"]
+    assert camera == {"height": 480, "width": 640}
+
+
 def test_an_array_is_sent_from_its_own_memory() -> None:
     frames = encode(Infer(1, (header_of(FRAME),)), (FRAME,))
     assert np.shares_memory(np.frombuffer(frames[1], np.uint8), FRAME)
@@ -219,6 +242,10 @@ def infer_header(**changes: Any) -> dict[str, Any]:
 
 def register_header(**changes: Any) -> dict[str, Any]:
     return {"v": 1, "op": "register", "id": 9, "model": "digits", "budget_ms": 25.0, "rate_hz": 30.0, **changes}
+
+
+def camera_header(**changes: Any) -> list[bytes]:
+    return [msgpack.packb(register_header(camera={"height": 480, "width": 640, **changes}))]
 
 
 def whatif_header(**changes: Any) -> dict[str, Any]:
@@ -318,6 +345,29 @@ BAD_REQUESTS: dict[str, tuple[list[bytes], Code, int]] = {
     ),
     "percentile a string": ([msgpack.packb(register_header(percentile="99"))], Code.BAD_MESSAGE, 9),
     "percentile NaN": ([msgpack.packb(register_header(percentile=math.nan))], Code.BAD_VALUE, 9),
+    "camera a list": ([msgpack.packb(register_header(camera=[480, 640]))], Code.BAD_MESSAGE, 9),
+    "camera without a width": ([msgpack.packb(register_header(camera={"height": 480}))], Code.BAD_MESSAGE, 9),
+    "camera with an unknown key": (camera_header(depth=3), Code.BAD_MESSAGE, 9),
+    "camera of height 0": (camera_header(height=0), Code.BAD_VALUE, 9),
+    "camera of negative width": (camera_header(width=-1), Code.BAD_VALUE, 9),
+    "camera of height a float": (camera_header(height=480.0), Code.BAD_MESSAGE, 9),
+    "camera of width a bool": (camera_header(width=True), Code.BAD_MESSAGE, 9),
+    "camera too large": (camera_header(height=2**31, width=2**31), Code.TOO_LARGE, 9),
+    "mean of two numbers": (camera_header(mean=[0.5, 0.5]), Code.BAD_MESSAGE, 9),
+    "mean a number": (camera_header(mean=0.5), Code.BAD_MESSAGE, 9),
+    "mean NaN": (camera_header(mean=[0.5, math.nan, 0.5]), Code.BAD_VALUE, 9),
+    "std infinite": (camera_header(std=[1, 1, math.inf]), Code.BAD_VALUE, 9),
+    "std of strings": (camera_header(std=["1", "1", "1"]), Code.BAD_MESSAGE, 9),
+    "bgr a number": (camera_header(bgr=1), Code.BAD_MESSAGE, 9),
+    "stream without frame": ([msgpack.packb(infer_header(stream="door")), FOUR], Code.BAD_MESSAGE, 9),
+    "frame without stream": ([msgpack.packb(infer_header(frame=4)), FOUR], Code.BAD_MESSAGE, 9),
+    "stream nil": ([msgpack.packb(infer_header(stream=None, frame=4)), FOUR], Code.BAD_MESSAGE, 9),
+    "stream too long": ([msgpack.packb(infer_header(stream="x" * 129, frame=4)), FOUR], Code.BAD_VALUE, 9),
+    "stream empty": ([msgpack.packb(infer_header(stream="", frame=4)), FOUR], Code.BAD_VALUE, 9),
+    "stream unprintable": ([msgpack.packb(infer_header(stream="a\nb", frame=4)), FOUR], Code.BAD_VALUE, 9),
+    "frame negative": ([msgpack.packb(infer_header(stream="door", frame=-1)), FOUR], Code.BAD_VALUE, 9),
+    "frame a float": ([msgpack.packb(infer_header(stream="door", frame=4.0)), FOUR], Code.BAD_MESSAGE, 9),
+    "frame a bool": ([msgpack.packb(infer_header(stream="door", frame=True)), FOUR], Code.BAD_MESSAGE, 9),
     "imagined budgets a list": ([msgpack.packb(whatif_header(budgets_ms=[20.0]))], Code.BAD_MESSAGE, 9),
     "imagined budget infinite": ([msgpack.packb(whatif_header(budgets_ms={"cam": math.inf}))], Code.BAD_VALUE, 9),
     "imagined memory a float": ([msgpack.packb(whatif_header(memory_bytes=1.5))], Code.BAD_MESSAGE, 9),

@@ -10,9 +10,12 @@ import pytest
 from schedulerd.wire.endpoints import EndpointError, Endpoints, default_directory
 
 
-def test_the_three_sockets_lie_in_one_directory() -> None:
+def test_the_sockets_lie_in_one_directory() -> None:
     assert Endpoints.within(Path("/run/x")) == Endpoints(
-        infer="ipc:///run/x/infer.sock", control="ipc:///run/x/control.sock", events="ipc:///run/x/events.sock"
+        infer="ipc:///run/x/infer.sock",
+        control="ipc:///run/x/control.sock",
+        events="ipc:///run/x/events.sock",
+        local=Path("/run/x/local.sock"),
     )
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from blockstore import exits
-from schedulerd.wire import messages
+from schedulerd.serving.counters import Dropped
+from schedulerd.serving.local import MAX_CONNECTIONS
+from schedulerd.serving.outgoing import UNREAD_BYTES
+from schedulerd.wire import local, messages
 from schedulerd.wire.codec import decode_reply, decode_request
 from schedulerd.wire.messages import DTYPES, EVENT_KINDS, PROTOCOL_VERSION, Code, Failure, Infer, Result, TensorHeader
 from schedulerd.wire.schema import REPLIES, REQUESTS, Schema
@@ -18,6 +22,9 @@ from schedulerd.wire.schema import REPLIES, REQUESTS, Schema
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "clients" / "PROTOCOL.md").read_text()
 SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
+
+LOCAL = TEXT.split("\n## The local socket\n")[1].split("\n## ")[0]
+HEX = r"^    ((?:[0-9a-f]{2} ?)+)$"
 
 
 def rows(text: str) -> list[str]:
@@ -30,13 +37,19 @@ def test_every_message_has_a_section_with_exactly_its_keys(op: str, schema: Sche
     assert rows(SECTIONS[op]) == [*schema.required, *schema.optional]
 
 
-@pytest.mark.parametrize(("op", "message"), [("infer", Infer), ("result", Result)])
-def test_the_two_messages_of_every_frame_have_sections_too(op: str, message: type[Infer | Result]) -> None:
-    assert rows(SECTIONS[op]) == [field.name for field in fields(message) if field.name != "id"]
+@pytest.mark.parametrize(("op", "names"), [("infer", Infer._fields), ("result", [f.name for f in fields(Result)])])
+def test_the_two_messages_of_every_frame_have_sections_too(op: str, names: Sequence[str]) -> None:
+    assert rows(SECTIONS[op]) == [name for name in names if name != "id"]
 
 
 def test_no_section_describes_a_message_that_there_is_not() -> None:
     assert set(SECTIONS) == {*REQUESTS, *REPLIES, "infer", "result"}
+
+
+def test_every_key_of_a_camera_is_named() -> None:
+    assert [
+        f"`{field.name}`" for field in fields(messages.Camera) if f"`{field.name}`" not in SECTIONS["register"]
+    ] == []
 
 
 def test_every_key_of_an_answer_or_an_event_is_named() -> None:
@@ -103,9 +116,45 @@ def test_the_version_is_the_codes() -> None:
 
 def test_the_bytes_of_the_example_are_what_it_says() -> None:
     header, tensor, failure = (
-        bytes.fromhex(line) for line in re.findall(r"^    ((?:[0-9a-f]{2} ?)+)$", TEXT, re.MULTILINE)
+        bytes.fromhex(line) for line in re.findall(HEX, TEXT.split("\n### An example\n")[1], re.MULTILINE)
     )
     request, buffers = decode_request([header, tensor])
     assert request == Infer(1, (TensorHeader("uint8", (2, 2)),))
     assert [bytes(b) for b in buffers] == [b"\x00\x01\x02\x03"]
     assert decode_reply([failure])[0] == Failure(1, Code.NOT_REGISTERED, "register first")
+
+
+def test_the_limits_of_the_local_socket_are_the_codes() -> None:
+    said = [int(n) for n in re.findall(r"\| (\d+)(?: bytes)? \|$", LOCAL.split("| limit | value |")[1], re.MULTILINE)]
+    assert said == [
+        local.MAX_PACKET_BYTES,
+        local.MAX_FRAMES,
+        1,
+        local.MAX_RINGS,
+        local.MAX_RING_BYTES,
+        MAX_CONNECTIONS,
+    ]
+    assert re.findall(r"^\| ([\w ]+) \| (?:in|the frame)", LOCAL, re.MULTILINE) == [
+        "0",
+        f"1 to {local.MAX_RINGS}",
+        str(local.ATTACHED),
+    ]
+    assert f"more than {local.MAX_INLINE_BYTES} bytes" in LOCAL
+    assert f"a multiple of {local.ALIGNMENT} bytes" in LOCAL
+    assert f"up to {UNREAD_BYTES // 2**20} MiB" in LOCAL
+
+
+def test_every_count_of_what_was_dropped_is_named() -> None:
+    counts = TEXT.split("`dropped` (a map of counts: ")[1].split(")")[0]
+    assert re.findall(r"`(\w+)`", counts) == list(Dropped._fields)
+
+
+def test_the_packets_of_the_example_are_what_it_says() -> None:
+    """The second one holds the header of the example of messages, and the place of its tensor."""
+    ring, message = (bytes.fromhex(line) for line in re.findall(HEX, LOCAL, re.MULTILINE))
+    assert local.unpack(ring) == (local.Kind.RING, (local.Place(0, 1),), (None,))
+    kind, places, (header, tensor) = local.unpack(message)
+    assert header is not None
+    assert tensor is None
+    assert (kind, places) == (local.Kind.MESSAGE, (local.Place(len(header)), local.Place(4, 1, 64)))
+    assert bytes(header) in bytes.fromhex("".join(re.findall(HEX, TEXT.split("\n### An example\n")[1], re.MULTILINE)))

@@ -8,7 +8,7 @@
 for tests of apps without a daemon. Needs only pyzmq, msgpack and numpy.
 """
 
-from schedulerd.wire.messages import EVENT_KINDS, Addition, Code, Event, TensorHeader
+from schedulerd.wire.messages import EVENT_KINDS, Addition, Camera, Code, Event, TensorHeader
 from schedulerd_client._async_client import AsyncClient
 from schedulerd_client._client import Client
 from schedulerd_client._control import ControlClient
@@ -19,6 +19,7 @@ from schedulerd_client._errors import (
     BadValue,
     Closed,
     DeadlinePassed,
+    EngineFault,
     InternalError,
     NameTaken,
     NotPermitted,
@@ -48,11 +49,13 @@ __all__ = [
     "BadMessage",
     "BadTensor",
     "BadValue",
+    "Camera",
     "Client",
     "Closed",
     "Code",
     "ControlClient",
     "DeadlinePassed",
+    "EngineFault",
     "Event",
     "EventStream",
     "InternalError",

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,24 +14,31 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from schedulerd.wire.messages import DEFAULT_PERCENTILE, Register
+from schedulerd.wire.codec import Array
+from schedulerd.wire.messages import DEFAULT_PERCENTILE, Camera, Register
+from schedulerd_client._buffer import frame_buffer
+from schedulerd_client._choice import transport_to
 from schedulerd_client._client import GOODBYE_S, checked_timeout_s, expect
-from schedulerd_client._errors import Closed, SchedulerdClientError
+from schedulerd_client._credit import Credit
+from schedulerd_client._errors import Closed, SchedulerdClientError, TimedOut, Unreachable
+from schedulerd_client._many import Answer, Frames, answers
 from schedulerd_client._session import Outcome, Session, Step
-from schedulerd_client._transport import Silence, Transport, ZmqTransport
+from schedulerd_client._transport import Silence, Transport
 from schedulerd_client._values import Registration, Reply
-from schedulerd_client._where import endpoints_of
 
 PUMP_TURN_S = 60.0
 """Longest wait of the pump; messages and lost connections end it at once."""
+AT_ONCE = 4
+"""Frames of `infer_many` that are open where the daemon does not say how many may be."""
 
 
 class AsyncClient:
     """`Client` for asyncio, with the same arguments, errors and recovery; belongs to one event loop.
 
-    Any number of `infer` calls may wait at once. An array must not be changed before its call has returned: it is
-    sent from its own memory, and sent again when the daemon is lost. A lost daemon is noticed, and the app registered
-    again, also while no call waits.
+    Any number of `infer` calls may wait at once. As many of them are open as the daemon allows (`Registration.credit`)
+    and the others wait in line, so that a camera that is too fast is slowed rather than refused. An array must not be
+    changed before its call has returned: it is sent from its own memory, and sent again when the daemon is lost. A lost
+    daemon is noticed, and the app registered again, also while no call waits.
     """
 
     def __init__(
@@ -42,8 +49,9 @@ class AsyncClient:
         transport: Transport | None = None,
     ) -> None:
         self._timeout_s = checked_timeout_s(timeout_s)
-        self._transport = transport or ZmqTransport(endpoints_of(endpoint).infer)
+        self._transport = transport or transport_to(endpoint)
         self._session = Session()
+        self._credit = Credit()
         self._waiting: dict[int, asyncio.Future[Outcome]] = {}
         self._pump: asyncio.Task[None] | None = None
         self._reconnect_at_s = math.inf
@@ -66,19 +74,56 @@ class AsyncClient:
         app: str | None = None,
         exits: Mapping[str, float] | None = None,
         percentile: float = DEFAULT_PERCENTILE,
+        camera: Camera | None = None,
     ) -> Registration:
         """Become an app; see `Client.register`."""
         self._check_open()
-        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits, percentile)
+        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits, percentile, camera)
         registration = await self._finish(*self._session.register(request, time.monotonic()), self._timeout_s)
         return expect(registration, Registration)
 
-    async def infer(self, array: npt.ArrayLike, *, exits: Sequence[str] = ()) -> Reply:
-        """Run one frame and wait for the outputs; see `Client.infer`."""
+    async def infer(
+        self, array: npt.ArrayLike, *, exits: Sequence[str] = (), stream: str | None = None, frame: int | None = None
+    ) -> Reply:
+        """Run one frame and wait for the outputs; see `Client.infer`. The time-out begins with the call."""
         self._check_open()
-        frame = np.asarray(array)
-        reply = await self._finish(*self._session.infer(frame, time.monotonic(), tuple(exits)), self._timeout_s)
-        return expect(reply, Reply)
+        pixels = np.asarray(array)
+        until_s = time.monotonic() + self._timeout_s
+        await self._take_credit()
+        try:
+            self._check_open()
+            now_s = time.monotonic()
+            asked = self._session.infer(pixels, now_s, tuple(exits), stream, frame)
+            return expect(await self._finish(*asked, max(0.0, until_s - now_s)), Reply)
+        finally:
+            self._credit.give_back()
+
+    def infer_many(
+        self, frames: Frames, *, ordered: bool = True, at_once: int | None = None, exits: Sequence[str] = ()
+    ) -> AsyncGenerator[tuple[int, Answer], None]:
+        """Run every frame of an iterable, or async iterable, with several of them open at once.
+
+            async for number, answer in client.infer_many(camera):
+                if isinstance(answer, Reply): ...
+
+        Gives each frame's number, from 0, with its reply, or with the `Refusal` that it met: one frame that is too late
+        does not end a film. Any other error (`Unreachable`, `TimedOut`, one of `frames`) is raised and ends it. In the
+        order of the frames, unless `ordered` is False: then as they are answered.
+
+        At most `at_once` frames are open, never more than the daemon allows; None takes what it allows. The next frame
+        is taken only when there is room for it, on the event loop: a camera whose `next` blocks belongs into a thread.
+        """
+        self._check_open()
+        if at_once is not None and at_once < 1:
+            raise ValueError(f"at_once is {at_once}; it must be from 1")
+        credit = self._allowed() or at_once or AT_ONCE
+        most = min(at_once or credit, credit)
+        return answers(frames, lambda frame: self.infer(frame, exits=exits), most, ordered=ordered)
+
+    def frame_buffer(self, shape: Sequence[int] | None = None, dtype: npt.DTypeLike | None = None) -> Array:
+        """An array to put frames into, which `infer` sends without a copy; see `Client.frame_buffer`."""
+        self._check_open()
+        return frame_buffer(self._transport, self._session.registration, shape, dtype)
 
     async def unregister(self) -> None:
         """Give up the app; right also where there is none."""
@@ -95,8 +140,8 @@ class AsyncClient:
         finally:
             if self._pump is not None:
                 self._pump.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await self._pump
+                # One that had failed has told those who waited.
+                await asyncio.gather(self._pump, return_exceptions=True)
             self._transport.close()
             self._end_all(Closed("this client was closed while the call waited"))
 
@@ -114,6 +159,19 @@ class AsyncClient:
     def _check_open(self) -> None:
         if self._closed:
             raise Closed("this client is closed; make a new one")
+
+    def _allowed(self) -> int:
+        """How many requests may be open; 0 where the daemon does not say."""
+        registration = self._session.registration
+        return 0 if registration is None else registration.credit
+
+    async def _take_credit(self) -> None:
+        allowed = self._allowed()
+        if not await self._credit.take(allowed, self._timeout_s):
+            fault = self._transport.fault()
+            if fault is not None:
+                raise Unreachable(fault)
+            raise TimedOut(f"{allowed} requests are open, as many as the daemon allows, and none ended in time")
 
     async def _say_goodbye(self) -> None:
         if self._session.registration is None or self._transport.fault() is not None:

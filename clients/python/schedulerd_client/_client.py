@@ -14,12 +14,14 @@ from typing import Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from schedulerd.wire.messages import DEFAULT_PERCENTILE, Register
+from schedulerd.wire.codec import Array
+from schedulerd.wire.messages import DEFAULT_PERCENTILE, Camera, Register
+from schedulerd_client._buffer import frame_buffer
+from schedulerd_client._choice import transport_to
 from schedulerd_client._errors import Closed, SchedulerdClientError
 from schedulerd_client._session import NOTHING, Outcome, Session, Step
-from schedulerd_client._transport import Silence, Transport, ZmqTransport
+from schedulerd_client._transport import Silence, Transport
 from schedulerd_client._values import Registration, Reply
-from schedulerd_client._where import endpoints_of
 
 GOODBYE_S = 0.5
 """How long `close` waits for the daemon to hear that the app leaves."""
@@ -29,9 +31,10 @@ class Client:
     """An app's connection to the daemon; a context manager. Calls from several threads take turns.
 
     `endpoint` is the daemon's runtime directory or one of its ipc:// addresses; None finds the daemon of this system
-    or session. Every call ends within `timeout_s`: with its answer, or with a `SchedulerdClientError`. The
-    daemon may start later than the client, and may be restarted: within the time-out of the call at hand the client
-    connects again, registers again under its name, and asks again.
+    or session. Messages take the daemon's local socket, or ZeroMQ where it has none or `endpoint` is its `infer.sock`.
+    Every call ends within `timeout_s`: with its answer, or with a `SchedulerdClientError`. The daemon may start later
+    than the client, and may be restarted: within the time-out of the call at hand the client connects again, registers
+    again under its name, and asks again.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Client:
         `timeout_s` raises. Raises ValueError where `endpoint` cannot be one.
         """
         self._timeout_s = checked_timeout_s(timeout_s)
-        self._transport = transport or ZmqTransport(endpoints_of(endpoint).infer)
+        self._transport = transport or transport_to(endpoint)
         self._session = Session()
         self._lock = threading.Lock()
         self._reconnect_at_s = math.inf
@@ -70,6 +73,7 @@ class Client:
         app: str | None = None,
         exits: Mapping[str, float] | None = None,
         percentile: float = DEFAULT_PERCENTILE,
+        camera: Camera | None = None,
     ) -> Registration:
         """Become an app: frames of `model`, `rate_hz` a second, each answered within `budget_ms`.
 
@@ -86,32 +90,53 @@ class Client:
                 `{"exit1": 0.8, "final": 0}`; None lets the daemon choose.
             percentile: Of the latencies, which the budget is about, 50 to 99.9: at 99 one frame in a hundred may be
                 late.
+            camera: Frames are a camera's, of another size or kind than the model's input, which the daemon makes of
+                them; None: they are the model's input themselves.
 
         Raises:
             Refusal: `UnknownModel`, `BadValue`, `AlreadyRegistered`, `NameTaken`, ...
             TransportError: `Unreachable`, `TimedOut`.
         """
-        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits, percentile)
+        request = Register(0, model, budget_ms, rate_hz, priority, accuracy_floor, late, app, exits, percentile, camera)
         with self._lock:
             self._check_open()
             registration = self._finish(*self._session.register(request, time.monotonic()), self._timeout_s)
         return expect(registration, Registration)
 
-    def infer(self, array: npt.ArrayLike, *, exits: Sequence[str] = ()) -> Reply:
+    def infer(
+        self, array: npt.ArrayLike, *, exits: Sequence[str] = (), stream: str | None = None, frame: int | None = None
+    ) -> Reply:
         """Run one frame, `[*registration.input.shape]` of its dtype, and wait for the outputs.
 
         `exits` names exits whose outputs are wanted, all of them and from one pass: `("exit1", "final")`. Without it
-        the reply has that of the exit at which the frame leaves.
+        the reply has that of the exit at which the frame leaves. `stream` and `frame` say which frame of which camera
+        this is, for apps of one model that look at the same ones: the daemon computes once what they have in common.
+        Equal names and numbers must mean equal pixels.
 
         Raises:
             Refusal: `NotRegistered`, `BadTensor`, `BadValue`, `Overloaded`, `DeadlinePassed`, `StoreFault`, ...
             TransportError: `Unreachable`, `TimedOut`.
         """
-        frame = np.asarray(array)
+        pixels = np.asarray(array)
         with self._lock:
             self._check_open()
-            reply = self._finish(*self._session.infer(frame, time.monotonic(), tuple(exits)), self._timeout_s)
+            asked = self._session.infer(pixels, time.monotonic(), tuple(exits), stream, frame)
+            reply = self._finish(*asked, self._timeout_s)
         return expect(reply, Reply)
+
+    def frame_buffer(self, shape: Sequence[int] | None = None, dtype: npt.DTypeLike | None = None) -> Array:
+        """An array to put frames into, which `infer` then sends without a copy: the daemon reads it where it lies.
+
+        Shape and dtype are those of the registered input, unless given; the contents are anything. It may be written
+        to again once `infer` has returned its answer, so a camera that fills one frame while another is looked at
+        takes two. It stays valid for as long as it is used, also when the client is closed. Where nothing can be
+        shared (small frames, another transport) it is an array like any other.
+
+        Raises `NotRegistered` where neither a registration nor the caller says what a frame is.
+        """
+        with self._lock:
+            self._check_open()
+            return frame_buffer(self._transport, self._session.registration, shape, dtype)
 
     def unregister(self) -> None:
         """Give up the app; right also where there is none."""

@@ -20,6 +20,7 @@ SchedulerdClientError
         +-- ShuttingDown           shutting_down      no new daemon came within the time-out
         +-- NotPermitted           not_permitted
         +-- StoreFault             store_fault
+        +-- EngineFault            engine_fault       the next frame may do
         +-- InternalError          internal
 """
 
@@ -141,6 +142,12 @@ class StoreFault(Refusal):
     """A block that the route needs is missing from the daemon's store, or damaged."""
 
     codes = (Code.STORE_FAULT,)
+
+
+class EngineFault(Refusal):
+    """A block failed while it ran; the next frame may meet another variant of it."""
+
+    codes = (Code.ENGINE_FAULT,)
 
 
 class InternalError(Refusal):

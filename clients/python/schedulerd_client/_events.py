@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from schedulerd.wire.codec import WireError, decode_event
+from schedulerd.wire.codec import Frame, WireError, decode_event
 from schedulerd.wire.messages import EVENT_KINDS, Event
 from schedulerd_client._errors import ProtocolError, TimedOut, Unreachable
 from schedulerd_client._transport import Incoming, Silence, ZmqTransport
@@ -84,7 +84,7 @@ class EventStream(Iterator[Event]):
         return incoming
 
     @staticmethod
-    def _event(frames: list[bytes]) -> Event:
+    def _event(frames: Sequence[Frame]) -> Event:
         try:
             return decode_event(frames)
         except WireError as error:

@@ -36,7 +36,7 @@ class MockTransport:
 
     For a model with several, `outputs` describes them and `handler` gives a tuple, in the same order. For a model with
     exits, `exits` names them, by rising depth, and `handler` gives such outputs by exit, `final` among them; frames
-    leave there, unless they ask for others.
+    leave there, unless they ask for others. For an app with a camera, `handler` takes the camera's frames.
     Messages go through the real codec, and frames are checked against `input` as a daemon checks them. A `Refusal`
     that the handler raises is answered as the daemon's; any other exception comes out of the call. `requests` are
     those that the app made, in order. No time passes.
@@ -124,7 +124,7 @@ class MockTransport:
             id=request.id,
             app=request.app or request.model,
             model=request.model,
-            input=self._input,
+            input=request.camera.frame if request.camera is not None else self._input,
             output=self._output,
             labels=self._labels,
             route=self._route,
@@ -142,12 +142,13 @@ class MockTransport:
         if self._app is None:
             return encode(Failure(request.id, Code.NOT_REGISTERED, "register before the first frame"))
         frame = request.tensors[0]
-        if frame.dtype != self._input.dtype or frame.size_bytes != self._input.size_bytes:
-            return encode(Failure(request.id, Code.BAD_TENSOR, f"frame is {frame}; the model takes {self._input}"))
+        wanted = self._app.camera.frame if self._app.camera is not None else self._input
+        if frame.dtype != wanted.dtype or frame.size_bytes != wanted.size_bytes:
+            return encode(Failure(request.id, Code.BAD_TENSOR, f"frame is {frame}; the app's are {wanted}"))
         unknown = set(request.exits) - {*self._exits, FINAL}
         if unknown:
             return encode(Failure(request.id, Code.BAD_VALUE, f"there is no exit {', '.join(sorted(unknown))}"))
-        given = self._handler(array_of(self._input, buffers[0]))
+        given = self._handler(array_of(wanted, buffers[0]))
         by_exit = given if isinstance(given, Mapping) else {FINAL: given}
         arrays = [array for name in request.exits or (FINAL,) for array in self._arrays(by_exit[name])]
         result = Result(

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from schedulerd.wire.codec import Array, Frame, WireError, array_of, decode_reply, encode, header_of
 from schedulerd.wire.messages import (
+    MAX_HEADER_BYTES,
     Code,
     Failure,
     Infer,
@@ -23,7 +24,16 @@ from schedulerd.wire.messages import (
     Unregister,
     Unregistered,
 )
-from schedulerd_client._errors import ProtocolError, Refusal, SchedulerdClientError, TimedOut, Unreachable, refusal
+from schedulerd_client._errors import (
+    BadMessage,
+    BadValue,
+    ProtocolError,
+    Refusal,
+    SchedulerdClientError,
+    TimedOut,
+    Unreachable,
+    refusal,
+)
 from schedulerd_client._values import Registration, Reply
 
 RETRY_S = 0.1
@@ -75,20 +85,34 @@ class Session:
     # What the user wants.
 
     def register(self, request: Register, now_s: float) -> tuple[int, Step]:
-        """Register; `request.id` is replaced by the next one."""
+        """Register; `request.id` is replaced by the next one. Raises `BadMessage` for one that cannot travel."""
         joining = replace(request, id=self._next_id())
         frames = encode(joining)
+        _check_header(frames)
         self._open[joining.id] = _Open(frames, now_s, sent=True)
         self._joining[joining.id] = joining
         return joining.id, Step(send=(frames,))
 
-    def infer(self, array: Array, now_s: float, exits: tuple[str, ...] = ()) -> tuple[int, Step]:
-        """Run one frame. Raises `BadTensor` or `BadMessage` for an array that cannot travel."""
+    def infer(
+        self,
+        array: Array,
+        now_s: float,
+        exits: tuple[str, ...] = (),
+        stream: str | None = None,
+        number: int | None = None,
+    ) -> tuple[int, Step]:
+        """Run one frame, which may be that of a number in a stream.
+
+        Raises `BadTensor` or `BadMessage` for an array that cannot travel, `BadValue` for half a stream's frame.
+        """
+        if (stream is None) is not (number is None):
+            raise BadValue(f"stream is {stream!r} and frame is {number!r}; give both, or neither")
         request_id = self._next_id()
         try:
-            frames = encode(Infer(request_id, (header_of(array),), exits), (array,))
+            frames = encode(Infer(request_id, (header_of(array),), exits, stream, number), (array,))
         except WireError as error:
             raise refusal(error.code, str(error)) from None
+        _check_header(frames)
         return request_id, self._submit(request_id, frames, now_s)
 
     def unregister(self, now_s: float) -> tuple[int, Step]:
@@ -220,6 +244,7 @@ class Session:
             policy=reply.policy,
             exit_shares=reply.exit_shares,
             exits=reply.exits,
+            credit=reply.credit,
         )
         return self._send_waiting(self._finish(reply.id, self.registration).done)
 
@@ -227,6 +252,10 @@ class Session:
         error = refusal(failure.code, failure.message)
         if failure.id in self._joining:
             return self._join_refused(failure.id, error)
+        if failure.id == 0:
+            # It does not say what it is about; whoever waits in vain hears of it.
+            for waiting in self._open.values():
+                waiting.refusal = error
         request = self._open.get(failure.id)
         if request is None:
             return NOTHING
@@ -252,6 +281,13 @@ class Session:
         for request_id in ended:
             del self._open[request_id]
         return Step(done=[(request_id, error) for request_id in ended])
+
+
+def _check_header(frames: Sequence[Frame]) -> None:
+    """Some sockets take no larger one, so the daemon could not say it."""
+    size_bytes = len(frames[0])
+    if size_bytes > MAX_HEADER_BYTES:
+        raise BadMessage(f"header has {size_bytes} bytes; the limit is {MAX_HEADER_BYTES}", Code.TOO_LARGE)
 
 
 def _outputs(arrays: tuple[Array, ...], exits: int) -> Any:

@@ -42,7 +42,7 @@ class Silence(Enum):
     """The connection stands."""
 
 
-Incoming = list[bytes] | Silence
+Incoming = Sequence[Frame] | Silence
 
 
 class Transport(Protocol):

@@ -17,7 +17,7 @@ class Registration:
     """The app's name: the one asked for, or made from the model's."""
     model: str
     input: TensorHeader
-    """Dtype and shape of one frame."""
+    """Dtype and shape of one frame; the camera's, where one was registered."""
     output: TensorHeader
     """Dtype and shape of what comes back for one frame; of a model with several outputs, all of them joined."""
     labels: tuple[str, ...]
@@ -40,6 +40,8 @@ class Registration:
     """Share of the frames that is expected to leave at each of these."""
     exits: tuple[str, ...] = ()
     """Every exit of the model, by rising depth, without `final`."""
+    credit: int = 0
+    """How many requests may be open at once; 0 where the daemon does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,45 @@
+"""Reasons to plan anew that come from the board or from the frames, not from anybody's wish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from schedulerd.clock import Clock
+from schedulerd.control.announcer import Announcer
+from schedulerd.control.drift_watch import DriftWatch
+from schedulerd.control.exit_watch import ExitWatch
+from schedulerd.control.occasions import Cause, Occasions
+from schedulerd.control.snapshot import Snapshot
+from schedulerd.optimizer.problem import Limits
+from schedulerd.plan import Plan
+from schedulerd.serving.apps import LiveApp
+
+
+class Urges:
+    """Asks all that watches, and tells listeners when pressure comes or goes."""
+
+    def __init__(
+        self, occasions: Occasions, drift: DriftWatch, exits: ExitWatch, announcer: Announcer, clock: Clock
+    ) -> None:
+        """Args: occasions: of memory, and what was put off; drift: of times; exits: of frames; announcer; clock."""
+        self._occasions = occasions
+        self._drift = drift
+        self._exits = exits
+        self._announcer = announcer
+        self._clock = clock
+        self.pressed: tuple[str, ...] = ()
+        """The pressure that was told last; empty while the board gives no reason."""
+
+    def now(self, apps: Sequence[LiveApp], plan: Plan, snapshot: Snapshot, limits: Limits) -> list[Cause]:
+        """Args: apps: live; plan: running; snapshot: of the board at this turn; limits: that follow from it."""
+        texts = self._exits.look(apps, plan, self._clock.now_s())
+        return [*self._pressure(plan, snapshot, limits), *(Cause(text, urgent=False) for text in texts)]
+
+    def _pressure(self, plan: Plan, snapshot: Snapshot, limits: Limits) -> list[Cause]:
+        if not plan.apps:
+            return []
+        pressed = (*self._occasions.memory(plan, limits.memory_bytes), *self._drift.causes())
+        if pressed != self.pressed:
+            self.pressed = pressed
+            self._announcer.pressure(pressed, self._drift.board, snapshot.cpu_others, limits.memory_bytes)
+        return [*(Cause(text, urgent=False) for text in pressed), *self._occasions.due(self._clock.now_s())]

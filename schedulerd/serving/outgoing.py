@@ -1,0 +1,190 @@
+"""What one client of the local socket is sent. A reply leaves on the thread that made it, in one system call.
+
+What the kernel has no room for is kept, up to a bound, and leaves when the client has read. A large reply travels in
+sealed memory that comes along with its packet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+import termios
+import threading
+from collections import deque
+from collections.abc import Sequence
+from itertools import accumulate
+from select import EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
+from typing import Final
+
+import structlog
+
+from schedulerd.serving.counters import Tally
+from schedulerd.serving.handlers import Frame
+from schedulerd.wire import memfd
+from schedulerd.wire.local import (
+    ALIGNMENT,
+    ATTACHED,
+    MAX_INLINE_BYTES,
+    MAX_PACKET_BYTES,
+    Place,
+    pack,
+    pack_inline,
+    size_of,
+)
+from schedulerd.wire.messages import MAX_TENSOR_BYTES
+
+log = structlog.get_logger(__name__)
+
+BACKLOG: Final = 64
+"""Replies kept for a client that does not read, beyond those that the kernel keeps; more are dropped and counted."""
+UNREAD_BYTES: Final = MAX_TENSOR_BYTES
+"""What the replies kept for one client may come to, and those in attached memory that it has not read. Of either there
+may be one of any size."""
+READING: Final = EPOLLIN | EPOLLRDHUP
+_INT: Final = struct.Struct("i")
+
+
+class Outgoing:
+    """The sending side of a non-blocking socket, for every thread. Only the holder of the baton flushes and closes."""
+
+    def __init__(self, connected: socket.socket, watcher: epoll, tally: Tally) -> None:
+        """Has `watcher` look at the socket: whether it can be read, and written where something is kept."""
+        # Twice that is granted (socket(7)), so that a packet fits whatever the default of this machine is.
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_PACKET_BYTES)
+        self._socket = connected
+        self._watcher = watcher
+        self._tally = tally
+        self._lock = threading.Lock()
+        """Sends of two threads, and a send against closing: the descriptor may be another file's afterwards."""
+        self._closed = False
+        self._kept: deque[list[bytes]] = deque()
+        self._kept_bytes = 0
+        self._attached_bytes = 0
+        """Sent in attached memory since the client was last seen to have read everything."""
+        self._told = False
+        """That replies are dropped; again after the client has read."""
+        watcher.register(connected.fileno(), READING)
+
+    def send(self, frames: Sequence[Frame]) -> bool:
+        """Send a message, or keep it until the client reads; False where it is dropped or the client gone."""
+        with self._lock:
+            if self._closed:
+                return False
+            if self._kept:
+                return self._keep(frames)
+            sent = self._put(frames)
+            return self._keep(frames) if sent is None else sent
+
+    def flush(self) -> None:
+        """The kernel has room again: send what is kept."""
+        with self._lock:
+            while self._kept and self._put(self._kept[0]) is not None:
+                self._kept_bytes -= sum(map(len, self._kept.popleft()))
+            if not self._kept:
+                self._told = False
+                self._watcher.modify(self._socket.fileno(), READING)
+
+    def close(self) -> None:
+        """Close the socket; what is kept is forgotten."""
+        with self._lock:
+            self._closed = True
+            self._kept.clear()
+            self._watcher.unregister(self._socket.fileno())
+            self._socket.close()
+
+    def _put(self, frames: Sequence[Frame]) -> bool | None:
+        """Whether a message was sent; None where the kernel has no room for it now."""
+        lengths = [len(frame) for frame in frames]
+        if max(lengths) <= MAX_INLINE_BYTES and size_of(lengths) <= MAX_PACKET_BYTES:
+            return self._sent(pack_inline(frames), [])
+        places, total = _placed(lengths)
+        if not self._may_attach(total):
+            return self._drop("memory that it was sent waits to be read", total)
+        try:
+            descriptor = memfd.create(total, "schedulerd-reply")
+        except OSError as error:
+            return self._drop(f"no memory for it: {error.strerror}", total)
+        try:
+            return self._sent_attached(frames, places, descriptor, total)
+        finally:
+            os.close(descriptor)
+
+    def _sent_attached(
+        self, frames: Sequence[Frame], places: Sequence[Place], descriptor: int, total: int
+    ) -> bool | None:
+        inside = []
+        for frame, place in zip(frames, places, strict=True):
+            if place.where == ATTACHED:
+                os.pwrite(descriptor, frame, place.offset)
+            else:
+                inside.append(frame)
+        control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _INT.pack(descriptor))]
+        sent = self._sent(pack(places, inside), control)
+        if sent:
+            self._attached_bytes += total
+        return sent
+
+    def _may_attach(self, size_bytes: int) -> bool:
+        """Memory on its way counts as nobody's: a client that does not read must not get ever more of it."""
+        if self._attached_bytes and self._attached_bytes + size_bytes > UNREAD_BYTES:
+            if _unread_bytes(self._socket):
+                return False
+            self._attached_bytes = 0
+        return True
+
+    def _sent(self, buffers: Sequence[Frame], control: Sequence[tuple[int, int, bytes]]) -> bool | None:
+        try:
+            self._socket.sendmsg(buffers, control, socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return None
+        except ConnectionError:
+            # Only the holder of the baton closes: now its next look finds that the connection has ended.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            return False
+        except OSError as error:
+            return self._drop(f"it cannot be sent: {error.strerror}", sum(map(len, buffers)))
+        return True
+
+    def _keep(self, frames: Sequence[Frame]) -> bool:
+        size_bytes = sum(map(len, frames))
+        if self._kept and (len(self._kept) >= BACKLOG or self._kept_bytes + size_bytes > UNREAD_BYTES):
+            return self._drop(f"client does not read, {len(self._kept)} are kept for it", size_bytes)
+        if not self._kept:
+            self._watcher.modify(self._socket.fileno(), READING | EPOLLOUT)
+        # Copies: the engine may want its memory back once it has replied.
+        self._kept.append([bytes(frame) for frame in frames])
+        self._kept_bytes += size_bytes
+        return True
+
+    def _drop(self, reason: str, size_bytes: int) -> bool:
+        """Always False, for what is dropped was not sent."""
+        self._tally.add("replies")
+        if not self._told:
+            log.warning("replies_dropped", reason=reason, size_bytes=size_bytes)
+        self._told = True
+        return False
+
+
+def _placed(lengths: Sequence[int]) -> tuple[list[Place], int]:
+    """Where the frames of a large message lie, and what those in attached memory come to.
+
+    The large ones are attached; all of them where the others alone are more than a packet.
+    """
+    attached = [length > MAX_INLINE_BYTES for length in lengths]
+    if size_of([0 if a else length for length, a in zip(lengths, attached, strict=True)]) > MAX_PACKET_BYTES:
+        attached = [True] * len(lengths)
+    rooms = [length + -length % ALIGNMENT if a else 0 for length, a in zip(lengths, attached, strict=True)]
+    *offsets, total = accumulate(rooms, initial=0)
+    return [
+        Place(length, ATTACHED, offset) if a else Place(length)
+        for length, a, offset in zip(lengths, attached, offsets, strict=True)
+    ], total
+
+
+def _unread_bytes(connected: socket.socket) -> int:
+    """What the other side has not received yet (SIOCOUTQ, unix(7))."""
+    return int(_INT.unpack(fcntl.ioctl(connected, termios.TIOCOUTQ, bytes(_INT.size)))[0])
