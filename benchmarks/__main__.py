@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("main_job", "cifar10", "builder", "onnx_models", "dpruner", "exits", "costs", "optimizer")
+ALL = ("main_job", "cifar10", "builder", "onnx_models", "dpruner", "exits", "costs", "optimizer", "serving")
 TIMEOUT_S = 9000
 """D-Pruner takes an hour and a half from nothing."""
 

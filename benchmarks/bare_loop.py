@@ -11,20 +11,14 @@ from pathlib import Path
 import numpy as np
 import zmq
 
-from blockstore.assembly import assemble, load_chain
-from blockstore.store import Store
-from schedulerd.serving.engines.onnx import OnnxEngine
+from benchmarks.bare_route import input_shape, original_chain
 
 
 def main() -> int:
     """Receive a frame, run the chain, send the logits."""
     root, name, endpoint = sys.argv[1:]
-    engine = OnnxEngine(threads=1)
-    with Store.open(Path(root)) as store:
-        model = store.model(name)
-        parts = assemble(model, [b.variants[0].name for b in model.blocks], engine.name)
-        chain = load_chain(parts, lambda artifact: engine.load(store.path(artifact.digest)))
-    shape = (1, *model.input.shape)
+    chain = original_chain(Path(root), name)
+    shape = input_shape(Path(root), name)
     router = zmq.Context.instance().socket(zmq.ROUTER)
     router.bind(endpoint)
     poller = zmq.Poller()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -34,9 +34,11 @@ from blockstore.zoo import (
     resnet18,
     vgg,
 )
+from blockstore.zoo.preprocess import Preprocess
 
 TRAINING_IMAGES = 16
 HELD_OUT_IMAGES = 4
+MEAN, STD = 0.45, 0.225
 VARIANTS: Final = ("prune:0.25", "prune:0.5", "prune:0.75", "skip:1", "int8", "prune:0.5+int8", "fp16")
 """Every kind that a build offers by default, and half precision."""
 
@@ -95,14 +97,32 @@ def cost_store(folder: Path, names: Iterable[str], variants: tuple[str, ...] = V
     return folder
 
 
+def originals(given: Path, names: Iterable[str], folder: Path) -> Path:
+    """A store at `folder` of the original blocks alone of models of the store at `given`."""
+    with Store.open(given) as source, Store.open(folder, create=True) as made:
+        for name in names:
+            model = source.model(name)
+            blocks = tuple(replace(block, variants=block.variants[:1]) for block in model.blocks)
+            for block in blocks:
+                for artifact in block.variants[0].artifacts:
+                    made.put_blob(source.path(artifact.digest).read_bytes())
+            made.put_model(replace(model, blocks=blocks, accuracy_model=None))
+    return folder
+
+
+def preprocess_of(subject: Subject) -> Preprocess:
+    """What stands before a subject's network in its store."""
+    return Preprocess((MEAN,) * subject.channels, (STD,) * subject.channels)
+
+
 def _add(store: Store, name: str, subject: Subject, variants: tuple[str, ...], work: Path) -> None:
     """Build one model with nothing learnt; the seed makes its random weights the same each time."""
     torch.manual_seed(0)
     settings = BuildSettings(
         name=name,
         input=TensorSpec("uint8", (subject.side, subject.side, subject.channels)),
-        mean=(0.45,) * subject.channels,
-        std=(0.225,) * subject.channels,
+        mean=(MEAN,) * subject.channels,
+        std=(STD,) * subject.channels,
         blocks=subject.blocks,
         variants=variants,
         epochs=0,

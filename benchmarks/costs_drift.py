@@ -14,15 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 
-from benchmarks.daemons import daemon
+from benchmarks.cost_stores import originals
+from benchmarks.daemons import daemon, process_of
 from benchmarks.harness import Figure, Target
-from blockstore.store import Store
 from schedulerd_client import Client, ControlClient
 
 MODEL = "mobilenetv2"
@@ -60,11 +60,11 @@ class Episode:
 
 def measure(store: Path, scratch: Path, quick: bool) -> dict[str, Figure]:
     """Every figure of this file."""
-    originals = _originals(store, scratch / "originals")
+    only_originals = originals(store, (MODEL,), scratch / "originals")
     found: dict[str, Figure] = {}
     episodes: dict[str, list[Episode]] = {}
-    with daemon(originals, scratch / "state", scratch / "run", CONFIG) as control:
-        process = _server(scratch / "run")
+    with daemon(only_originals, scratch / "state", scratch / "run", CONFIG) as control:
+        process = process_of(scratch / "run")
         loads = {"one_hog": lambda: _hogs(1), "two_hogs": lambda: _hogs(2), "half_clock": lambda: _half_clock(process)}
         for _ in range(1 if quick else EPISODES):
             for scene, load in loads.items():
@@ -87,23 +87,6 @@ def _figures(episodes: list[Episode]) -> dict[str, Figure]:
         f"drift_error_{mark}": Figure(statistics.median(found), "%", targets.get(mark), {"errors": found})
         for mark, found in errors.items()
     }
-
-
-def _originals(store: Path, folder: Path) -> Path:
-    """A store of the model's original blocks alone."""
-    with Store.open(store) as given, Store.open(folder, create=True) as made:
-        model = given.model(MODEL)
-        blocks = tuple(replace(block, variants=block.variants[:1]) for block in model.blocks)
-        for block in blocks:
-            for artifact in block.variants[0].artifacts:
-                made.put_blob(given.path(artifact.digest).read_bytes())
-        made.put_model(replace(model, blocks=blocks, accuracy_model=None))
-    return folder
-
-
-def _server(runtime: Path) -> psutil.Process:
-    """The daemon, by the process number in its lock file."""
-    return psutil.Process(int((runtime / "schedulerd.lock").read_text()))
 
 
 # One episode.

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from schedulerd_client import ControlClient, SchedulerdClientError
 
 READY_TIMEOUT_S = 120.0
@@ -38,6 +40,11 @@ def daemon(store: Path, state: Path, runtime: Path, config: str = "") -> Iterato
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(END_TIMEOUT_S)
+
+
+def process_of(runtime: Path) -> psutil.Process:
+    """The daemon that serves a runtime directory, by the process number in its lock file."""
+    return psutil.Process(int((runtime / "schedulerd.lock").read_text()))
 
 
 def wait_until_ready(control: ControlClient, process: subprocess.Popen[bytes]) -> None:

@@ -59,6 +59,8 @@ class Options:
     quick: bool
     stores: tuple[Path, ...] = ()
     """That were given, for benchmarks that take some."""
+    soak_s: float | None = None
+    """How long a soak is to take, for benchmarks that have one; None leaves it to them."""
 
     def wants(self, *figures: str) -> bool:
         """Whether any of these figures was asked for."""
@@ -66,18 +68,29 @@ class Options:
 
 
 def main(
-    name: str, known: Sequence[str], measure: Callable[[Options], Mapping[str, Figure]], *, stores: bool = False
+    name: str,
+    known: Sequence[str],
+    measure: Callable[[Options], Mapping[str, Figure]],
+    *,
+    stores: bool = False,
+    soak: bool = False,
 ) -> int:
-    """Parse the command line, measure, print, write; with `stores` it takes directories of block stores too."""
+    """Parse the command line, measure, print, write.
+
+    With `stores` it takes directories of block stores too, with `soak` the seconds of a soak.
+    """
     parser = argparse.ArgumentParser(prog=f"benchmarks.{name}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures, samples, machine and versions")
     parser.add_argument("--only", nargs="+", choices=known, default=(), metavar="FIGURE", help=", ".join(known))
     parser.add_argument("--quick", action="store_true", help="fewer samples: does it run?")
     if stores:
         parser.add_argument("--store", type=Path, action="append", metavar="DIR", help="a further store; repeatable")
+    if soak:
+        parser.add_argument("--soak", type=float, metavar="SECONDS", help="how long to soak, such as 3600")
     args = parser.parse_args()
     given = (args.store or []) if stores else []
-    figures = measure(Options(tuple(args.only), args.quick, tuple(path.absolute() for path in given)))
+    stores_given = tuple(path.absolute() for path in given)
+    figures = measure(Options(tuple(args.only), args.quick, stores_given, args.soak if soak else None))
     for figure_name, figure in figures.items():
         print(figure.line(figure_name), flush=True)
     if args.json:

@@ -1,4 +1,4 @@
-"""Two small convolutional networks as four-block ONNX models, for figures in which only their cost matters.
+"""Small convolutional networks as ONNX models of a few blocks, for figures in which only their cost matters.
 
 Weights are random (seeded): nothing is learnt, and no accuracy is reported of them.
 """
@@ -18,25 +18,31 @@ CLASSES = 10
 OPSET = 17
 
 
-def add_network(store: Store, name: str, side: int) -> Model:
-    """Put a network for uint8 `[1, side, side, 3]` frames into the store; a few milliseconds on one core."""
-    rng = np.random.default_rng(side)
-    specs = [TensorSpec("uint8", (side, side, 3))]
-    half = side // 2
-    specs += [TensorSpec("float32", (CHANNELS, half, half))] * (BLOCKS - 1)
+def add_network(
+    store: Store, name: str, height: int, width: int | None = None, *, stride: int = 2, blocks: int = BLOCKS
+) -> Model:
+    """Put a network for uint8 `[1, height, width, 3]` frames into the store; a few milliseconds on one core.
+
+    `width` None is `height`. The first block's convolution takes steps of `stride` pixels; all but the first and the
+    last of `blocks` cost the same.
+    """
+    rng = np.random.default_rng(height)
+    size = (height, width or height)
+    specs = [TensorSpec("uint8", (*size, 3))]
+    specs += [TensorSpec("float32", (CHANNELS, *((length - 1) // stride + 1 for length in size)))] * (blocks - 1)
     specs += [TensorSpec("float32", (CLASSES,))]
-    blocks = []
-    for index in range(BLOCKS):
-        data = _graph(index, rng)
+    made = []
+    for index in range(blocks):
+        data = _graph(index, index == blocks - 1, stride, rng)
         digest = store.put_blob(data)
         variant = Variant(ORIGINAL, ORIGINAL, (Artifact("onnxruntime", digest, len(data)),), 0.0, 0, 0)
-        blocks.append(Block(index, f"block{index}", specs[index], specs[index + 1], (variant,)))
-    model = Model(name, specs[0], specs[-1], 1.0, 1, tuple(blocks), provenance={"weights": "random"})
+        made.append(Block(index, f"block{index}", specs[index], specs[index + 1], (variant,)))
+    model = Model(name, specs[0], specs[-1], 1.0, 1, tuple(made), provenance={"weights": "random"})
     store.put_model(model)
     return model
 
 
-def _graph(index: int, rng: np.random.Generator) -> bytes:
+def _graph(index: int, last: bool, stride: int, rng: np.random.Generator) -> bytes:
     """First block: cast, transpose, strided convolution; middle: convolution; last: pool and classify."""
     nodes, weights = [], []
     source = "input"
@@ -47,12 +53,12 @@ def _graph(index: int, rng: np.random.Generator) -> bytes:
             helper.make_node("Transpose", ["cast"], ["nchw"], perm=[0, 3, 1, 2]),
         ]
         source, channels = "nchw", 3
-    if index < BLOCKS - 1:
+    if not last:
         kernel = rng.normal(0, 0.05, (CHANNELS, channels, 3, 3)).astype(np.float32)
         weights.append(numpy_helper.from_array(kernel, "kernel"))
-        stride = [2, 2] if index == 0 else [1, 1]
+        strides = [stride, stride] if index == 0 else [1, 1]
         nodes += [
-            helper.make_node("Conv", [source, "kernel"], ["conv"], pads=[1, 1, 1, 1], strides=stride),
+            helper.make_node("Conv", [source, "kernel"], ["conv"], pads=[1, 1, 1, 1], strides=strides),
             helper.make_node("Relu", ["conv"], ["output"]),
         ]
     else:
@@ -68,7 +74,7 @@ def _graph(index: int, rng: np.random.Generator) -> bytes:
         nodes,
         f"block{index}",
         [helper.make_tensor_value_info("input", TensorProto.UINT8 if index == 0 else TensorProto.FLOAT, tensor)],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, tensor if index < BLOCKS - 1 else logits)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, logits if last else tensor)],
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)

@@ -68,9 +68,11 @@ def retrained(task: Task) -> tuple[bytes, float]:
     return onnx_of(student, task.preprocess), epochs
 
 
-def onnx_of(network: nn.Module, preprocess: Preprocess) -> bytes:
+CIFAR_FRAMES = TensorSpec("uint8", (32, 32, 3))
+
+
+def onnx_of(network: nn.Module, preprocess: Preprocess, frames: TensorSpec = CIFAR_FRAMES) -> bytes:
     """The whole network as one block, exported as the builder exports blocks."""
-    frames = TensorSpec("uint8", (32, 32, 3))
     return to_onnx(torchform.load(torchform.save(trace(network, preprocess, frames).module)), (frames,))
 
 

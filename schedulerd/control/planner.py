@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 SWAP_COST: Final = 0.002
 """`Problem.swap_cost`: under half of what damping asks of a change that nobody asked for. It decides between plans that
 are nearly as good, so that an edit for one app leaves the routes of the others alone."""
+PREDICT_EVERY_S: Final = 1.0
+"""How often the running plan is predicted anew for a board that moves, where nobody asks."""
 
 Record = Callable[[Problem, Plan], None]
 """Keeps a problem with the plan that was found for it. It must not raise."""
@@ -106,6 +108,7 @@ class Planner:
         self._memo = Memo()
         self._predicted_with: Factors | None = None
         """Behind the predictions of the running plan; None where it was planned since, for the board believed in."""
+        self._predicted_at_s = clock.now_s()
 
     # Limits.
 
@@ -185,13 +188,20 @@ class Planner:
         """`plan` is in place since `at_s`."""
         self.plan, self.changed_at_s = plan, at_s
 
-    def predict_anew(self, limits: Limits, factors: Factors) -> None:
+    def predict_anew(self, limits: Limits, factors: Factors, *, asked: bool) -> None:
         """What the running routes take as the board is now, where it has changed too little for another plan.
 
-        A fault leaves what was predicted last: it must not keep those waiting who want to know what was decided.
+        At once where somebody has `asked`, or the plan is new; else now and then, for it takes milliseconds that the
+        lanes want. A fault leaves what was predicted last: it must not keep those waiting who want to know what was
+        decided.
         """
         if factors == self._predicted_with or not self.plan.apps:
             return
+        now_s = self._clock.now_s()
+        lately = 0.0 <= now_s - self._predicted_at_s < PREDICT_EVERY_S
+        if lately and self._predicted_with is not None and not asked:
+            return
+        self._predicted_at_s = now_s
         try:
             self._predict_with(limits, factors)
         except Exception:

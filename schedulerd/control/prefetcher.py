@@ -56,6 +56,8 @@ class Prefetcher:
         self._aside = aside
         self._clock = clock
         self._recent: deque[Plan] = deque(maxlen=RECENT)
+        self._noted = -1
+        """Number of the plan that was looked at last."""
         self._decided = (-1, 0.0)
         """Decisions that were seen last, and when."""
         self._asked = -1
@@ -101,6 +103,9 @@ class Prefetcher:
     def _note(self, plan: Plan, decisions: int) -> None:
         if decisions != self._decided[0]:
             self._decided = decisions, self._clock.now_s()
+        if plan.number == self._noted:
+            return
+        self._noted = plan.number
         if plan.apps and not any(_routes(plan) == _routes(known) for known in self._recent):
             self._recent.append(plan)
 

@@ -11,7 +11,7 @@ from blockprofiles.contention import Slowdown
 from schedulerd.config import LimitsConfig
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.factors import Factors
-from schedulerd.control.planner import SWAP_COST, Planner, PlannerSettings, Proposal
+from schedulerd.control.planner import PREDICT_EVERY_S, SWAP_COST, Planner, PlannerSettings, Proposal
 from schedulerd.control.policies import Observed
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Switcher
@@ -196,7 +196,7 @@ def test_the_same_problem_has_the_same_plan_whatever_was_decided_in_between(desk
 def test_the_running_routes_are_predicted_for_the_board_as_it_is(desk: Desk) -> None:
     desk.join()
     desk.settle()
-    desk.planner.predict_anew(ROOM, Factors(Slowdown(1.5, 1.5)))
+    desk.planner.predict_anew(ROOM, Factors(Slowdown(1.5, 1.5)), asked=True)
     assert desk.planner.plan.apps[0].latency_ms == pytest.approx(15.0)
     assert (desk.planner.plan.number, route(desk.planner.plan)) == (1, "AB")
 
@@ -205,10 +205,23 @@ def test_where_the_board_is_what_it_was_nothing_is_predicted_anew(desk: Desk) ->
     desk.join()
     desk.settle()
     slow = Factors(Slowdown(1.5, 1.5))
-    desk.planner.predict_anew(ROOM, slow)
+    desk.planner.predict_anew(ROOM, slow, asked=True)
     predicted = desk.planner.plan
-    desk.planner.predict_anew(ROOM, slow)
+    desk.planner.predict_anew(ROOM, slow, asked=True)
     assert desk.planner.plan is predicted
+
+
+def test_a_board_that_moves_is_followed_now_and_then_where_nobody_asks(desk: Desk) -> None:
+    desk.join()
+    desk.settle()
+    desk.planner.predict_anew(ROOM, Factors(Slowdown(1.5, 1.5)), asked=False)  # the plan is new
+    desk.planner.predict_anew(ROOM, Factors(Slowdown(2.0, 2.0)), asked=False)
+    assert desk.planner.plan.apps[0].latency_ms == pytest.approx(15.0)
+    desk.planner.predict_anew(ROOM, Factors(Slowdown(1.8, 1.8)), asked=True)
+    assert desk.planner.plan.apps[0].latency_ms == pytest.approx(18.0)
+    desk.clock.advance(PREDICT_EVERY_S)
+    desk.planner.predict_anew(ROOM, Factors(Slowdown(2.0, 2.0)), asked=False)
+    assert desk.planner.plan.apps[0].latency_ms == pytest.approx(20.0)
 
 
 def test_a_plan_with_a_route_that_is_not_offered_any_more_stays_as_it_was_predicted(desk: Desk) -> None:
@@ -216,7 +229,7 @@ def test_a_plan_with_a_route_that_is_not_offered_any_more_stays_as_it_was_predic
     desk.settle()
     before = desk.planner.plan
     desk.planner.leave_out({"A"})
-    desk.planner.predict_anew(ROOM, Factors(Slowdown(1.5, 1.5)))
+    desk.planner.predict_anew(ROOM, Factors(Slowdown(1.5, 1.5)), asked=True)
     assert desk.planner.plan is before
 
 
@@ -224,10 +237,10 @@ def test_a_fault_while_predicting_leaves_what_was_predicted_last(desk: Desk) -> 
     desk.join()
     desk.settle()
     before, desk.faulty = desk.planner.plan, True
-    desk.planner.predict_anew(ROOM, Factors(Slowdown(1.5, 1.5)))
+    desk.planner.predict_anew(ROOM, Factors(Slowdown(1.5, 1.5)), asked=True)
     assert desk.planner.plan is before
     desk.faulty = False
-    desk.planner.predict_anew(ROOM, Factors(Slowdown(2.0, 2.0)))
+    desk.planner.predict_anew(ROOM, Factors(Slowdown(2.0, 2.0)), asked=True)
     assert desk.planner.plan.apps[0].latency_ms == pytest.approx(20.0)
 
 
