@@ -128,7 +128,7 @@ class ControlLoop:
         causes = causes or self._urges.now(self._registry.all(), self.plan, self._snapshot, limits)
         fault = self._replan(causes, limits) if causes else None
         self._faults.tell_stranded()
-        self._planner.predict_anew(limits, self._drift.factors())
+        self._planner.predict_anew(limits, self._drift.factors(), asked=bool(waiting))
         for respond in waiting:
             self._answers.give(respond, fault)
         room_bytes = self._planner.room_bytes(limits)
@@ -156,7 +156,8 @@ class ControlLoop:
         waiting: list[Respond] = []
         for event in events:
             if isinstance(event, Joined):
-                learn_preparation(event.app, self._clock)
+                if not event.app.gone:  # who registers and leaves again and again must not keep this thread busy
+                    learn_preparation(event.app, self._clock)
                 causes.append(Cause(f"{event.app.spec.app_id} joins", urgent=True))
                 waiting.append(partial(self._answers.welcome, event))
             elif isinstance(event, Left):
@@ -239,7 +240,9 @@ class ControlLoop:
         applied_s = self._clock.now_s()
         self._planner.adopt(plan, applied_s)
         apply_ms = (applied_s - proposal.at_s) * 1e3
-        self._decision = Decision(cause, sentence(proposal.running, plan, cause), apply_ms, applied_s, plan)
+        self._decision = Decision(
+            cause, sentence(proposal.running, plan, cause, self._planner.stranded), apply_ms, applied_s, plan
+        )
         self._tally.changed(changes)
         body = plan_map(plan, self._decision, self._planner.catalogue, self._registry.all(), applied_s)
         self._announcer.plan(plan, self._decision, body, changes)

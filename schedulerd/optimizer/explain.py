@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from blockstore.exits import FINAL
 from schedulerd.plan import AppPlan, Plan, Route
 from schedulerd.sizes import size_text
 
 
-def sentence(old: Plan, new: Plan, cause: str) -> str:
-    """One plain sentence: the cause, then what every app does about it, and what could not be kept."""
-    return f"{cause}: {'; '.join(clauses(old, new)) or 'no app is left'}"
+def sentence(old: Plan, new: Plan, cause: str, stranded: Collection[str] = ()) -> str:
+    """One plain sentence: the cause, then what every app does about it, and what could not be kept.
+
+    `stranded`: apps that are there, and have nothing left to run.
+    """
+    return f"{cause}: {'; '.join(clauses(old, new, stranded)) or 'no app is left'}"
 
 
-def clauses(old: Plan, new: Plan) -> list[str]:
+def clauses(old: Plan, new: Plan, stranded: Collection[str] = ()) -> list[str]:
     """What every app does, then what could not be kept; empty where there is no app in either plan."""
-    said = [*_moves(old, new), *_shortfalls(new)]
+    said = [*_moves(old, new, stranded), *_shortfalls(new)]
     return [*said, "chosen without the solver"] if new.status == "greedy" else said
 
 
-def _moves(old: Plan, new: Plan) -> Iterator[str]:
+def _moves(old: Plan, new: Plan, stranded: Collection[str]) -> Iterator[str]:
     """What changes first, then who keeps, then who has left."""
     kept = []
     for app in new.apps:
@@ -34,7 +37,9 @@ def _moves(old: Plan, new: Plan) -> Iterator[str]:
             kept.append(app.app_id)
     if kept:
         yield f"{listed(kept)} {'keeps its route' if len(kept) == 1 else 'keep their routes'}"
-    gone = [a.app_id for a in old.apps if new.app(a.app_id) is None]
+    if stranded:
+        yield f"nothing can be run for {listed(sorted(stranded))}"
+    gone = [a.app_id for a in old.apps if new.app(a.app_id) is None and a.app_id not in stranded]
     if gone:
         yield f"{listed(gone)} {'is' if len(gone) == 1 else 'are'} gone"
 

@@ -86,8 +86,9 @@ class LiveApp:
 
     def without_route(self) -> Refused:
         """What its requests are refused with while it has no route."""
-        if self.stranded is not None:
-            return self.stranded()
+        stranded = self.stranded  # once, for the control loop may take it away meanwhile
+        if stranded is not None:
+            return stranded()
         return NotRegistered(f"{self.spec.app_id!r} has no route yet, or no more; wait for the answer to `register`")
 
 

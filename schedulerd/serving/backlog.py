@@ -10,11 +10,14 @@ import structlog
 
 from schedulerd.serving.counters import Tally
 from schedulerd.serving.handlers import Frame
+from schedulerd.wire.messages import MAX_TENSOR_BYTES
 
 log = structlog.get_logger(__name__)
 
 BACKLOG: Final = 64
 """Kept for one client, in libzmq and again here; beyond it they are dropped, counted and logged."""
+BACKLOG_BYTES: Final = MAX_TENSOR_BYTES
+"""What those kept here for one client may come to; there may be one of any size."""
 
 
 class Backlogs:
@@ -36,9 +39,10 @@ class Backlogs:
     def keep(self, identity: bytes, frames: Sequence[Frame]) -> None:
         """One more, or one dropped."""
         kept = self._kept.setdefault(identity, deque())
-        if len(kept) >= BACKLOG:
+        size_bytes = _size_of(frames) + sum(map(_size_of, kept))
+        if len(kept) >= BACKLOG or (kept and size_bytes > BACKLOG_BYTES):
             self._tally.add("replies")
-            log.warning("reply_dropped", reason="client does not read", kept=BACKLOG)
+            log.warning("reply_dropped", reason="client does not read", kept=len(kept))
             return
         kept.append(frames)
 
@@ -53,3 +57,7 @@ class Backlogs:
             if not send(kept.popleft()):
                 self._kept[identity].extend(kept)
                 return
+
+
+def _size_of(frames: Sequence[Frame]) -> int:
+    return sum(map(len, frames))

@@ -2,13 +2,14 @@
 
 The request that meets it is answered with `engine_fault`, and the control loop is told which blob it was, so that it
 plans without it. Only the final output of a request is looked at; which block spoilt it is found by running the route
-again, on the lane, for that happens once in a blue moon.
+again, on the lane, for that happens once in a blue moon. It is run on a copy of the frame, which may lie in memory that
+its client goes on writing to: a client can spoil its own requests, but not have a variant taken from others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 SUM_AT_MOST: Final = 10_000
 """Elements up to which one sum of squares, 2 us, is quicker than a look at each. BLAS may use threads for more."""
+ORDINARY: Final = 65_536.0
+"""The largest number that sensors give, of 16 bits. What overflows on a frame of larger ones is not held against it."""
 
 
 def is_finite(output: Array) -> bool:
@@ -50,6 +53,10 @@ class _Part(NamedTuple):
     digests: tuple[str, ...]
 
 
+_NOTHING: Final = _Part("a run that went well when it was repeated", ())
+"""Nothing that could be named."""
+
+
 class _Rerun(NamedTuple):
     """What running the blocks again has shown."""
 
@@ -57,6 +64,8 @@ class _Rerun(NamedTuple):
     """The first block that made something else of numbers."""
     ends_infinite: bool
     """The last block gave infinities all the same: originals made them."""
+    tensors: tuple[Any, ...]
+    """Outputs of the blocks."""
 
 
 class Faults:
@@ -97,26 +106,43 @@ class Faults:
             return
         names = job.asked or (end.exit,)
         worst = next(name for name, output in zip(names, outputs, strict=True) if not is_finite(output))
-        part = rerun.spoiler or _head_called(_route(job), worst)
+        part = rerun.spoiler or self._head_again(job, worst, rerun.tensors)
         raise self._answer(job, part, "it gave NaN or infinities", no_numbers=True)
 
     def _run_again(self, job: Job) -> _Rerun:
         route = _route(job)
-        tensor = self._engine.feed(job.input())
-        given = self._engine.fetch(tensor)
+        given = np.array(job.input())
         if not is_finite(given):
             raise BadTensor("the frame has NaN or infinities in it; send numbers")
-        finite = True
+        if (largest := _largest(given)) > ORDINARY:
+            raise BadTensor(
+                f"the frame comes to NaN or infinities, and has numbers of up to {largest:.3g} in it; send numbers of "
+                f"up to {ORDINARY:g}"
+            )
+        tensor, tensors, finite = self._engine.feed(given), [], True
         for number, block in enumerate(route.blocks[: job.next_block]):
             try:
                 tensor = block.run(tensor)
             except Exception as error:
                 raise self._raised(job, _block(route, number), error) from error
+            tensors.append(tensor)
             output = self._engine.fetch(tensor)
             was_finite, finite = finite, is_finite(output)
             if _has_nan(output) or (was_finite and not finite and not _is_original(route, number)):
-                return _Rerun(_block(route, number), ends_infinite=False)
-        return _Rerun(None, ends_infinite=not finite)
+                return _Rerun(_block(route, number), ends_infinite=False, tensors=())
+        return _Rerun(None, ends_infinite=not finite, tensors=tuple(tensors))
+
+    def _head_again(self, job: Job, name: str, tensors: Sequence[Any]) -> _Part:
+        """The head whose output was spoilt, where it spoils it again; `tensors`: of the blocks up to it, in numbers."""
+        exits = _route(job).exits
+        found = None if exits is None else next((e for e in exits.after if e is not None and e.name == name), None)
+        if found is None or name == FINAL:
+            return _NOTHING
+        try:
+            output, _ = found.head.run([tensors[block] for block in found.inputs])
+        except Exception as error:
+            raise self._raised(job, _head(found), error) from error
+        return _NOTHING if is_finite(self._engine.fetch(output)) else _head(found)
 
     def _raised(self, job: Job, part: _Part, error: Exception) -> EngineFault:
         log.error("request_failed", app=job.app.spec.app_id, part=part.name, exc_info=error)
@@ -153,12 +179,10 @@ def _head(exit_: LoadedExit) -> _Part:
     return _Part(f"the head of exit {exit_.name!r}", (exit_.digest,))
 
 
-def _head_called(route: LoadedRoute, name: str) -> _Part:
-    """The head whose output is spoilt although no block's is; at the route's end, nothing that could be named."""
-    exits = route.exits.after if route.exits is not None else ()
-    found = next((e for e in exits if e is not None and e.name == name and name != FINAL), None)
-    return _Part("a run that went well when it was repeated", ()) if found is None else _head(found)
-
-
 def _has_nan(output: Any) -> bool:
     return output.dtype.kind == "f" and bool(np.isnan(output).any())
+
+
+def _largest(frame: Array) -> float:
+    """The largest size of a number in a frame, which is finite."""
+    return float(max(frame.max(), -frame.min())) if frame.size and frame.dtype.kind == "f" else 0.0

@@ -65,6 +65,8 @@ class Gateway:
         self._sender: zmq.Frame | None = None
         """Of the message on the inference socket that is being handled, its identity frame."""
         self._rounds = Rounds()
+        # First: a client that finds `infer.sock` alone takes this for a daemon without a local socket.
+        self._local = LocalPort(endpoints.local, handlers, self._tally)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
         self._context = zmq.Context(io_threads=1)
@@ -73,7 +75,6 @@ class Gateway:
         self._infer = self._bind(zmq.ROUTER, endpoints.infer)
         self._control = self._bind(zmq.ROUTER, endpoints.control)
         self._events = self._bind(zmq.PUB, endpoints.events)
-        self._local = LocalPort(endpoints.local, handlers, self._tally)
         self._lost = self._monitor(self._infer)
         poller = zmq.Poller()
         for readable in (self._infer, self._control, self._lost, self._local.descriptor, self._wake):
@@ -257,11 +258,14 @@ class Gateway:
         return True
 
     def close(self, timeout_s: float) -> None:
-        """Let the last replies leave, close everything, remove the socket files.
+        """Remove the socket files, let the last replies leave, close everything.
 
         A lane that keeps the baton for longer than `timeout_s` is stuck inside a block; its sockets end with the
         process.
         """
+        # The first is `infer.sock`: without `local.sock` beside it, it would be taken for an older daemon's.
+        for path in self._paths:
+            path.unlink(missing_ok=True)
         if self.baton.acquire(timeout=timeout_s):
             try:
                 self._send_all()
@@ -273,8 +277,6 @@ class Gateway:
                 self._close_wake()
             finally:
                 self.baton.release()
-        for path in self._paths:
-            path.unlink(missing_ok=True)
 
     def _close_wake(self) -> None:
         with self._wake_lock:

@@ -96,10 +96,10 @@ class Lane(threading.Thread):
         outcome = self._stepped(job)
         if outcome is not False:
             self._end(job, outcome)
-            self._look_at_sockets(replied=True)
+            self._look_at_sockets()
             return None
-        if self._clock.now_s() - self._looked_at_s >= LOOK_EVERY_S:
-            self._look_at_sockets(replied=False)
+        if self._gateway.waiting or self._clock.now_s() - self._looked_at_s >= LOOK_EVERY_S:
+            self._look_at_sockets()
         if not self._preempt:
             return job
         following = self._queue.exchange(job)
@@ -166,7 +166,7 @@ class Lane(threading.Thread):
         self._queue.done(job)
         self._gateway.reply(job.app.identity, frames)
 
-    def _look_at_sockets(self, *, replied: bool) -> None:
+    def _look_at_sockets(self) -> None:
         if self._gateway.baton.acquire(blocking=False):
             self._looked_at_s = self._clock.now_s()
             try:
@@ -176,8 +176,8 @@ class Lane(threading.Thread):
                 log.exception("gateway_fault", lane=self.name)
             finally:
                 self._gateway.pass_baton()
-        elif replied and self._gateway.waiting:
-            # The lane that waits on the sockets sends our reply.
+        elif self._gateway.waiting:
+            # The lane that waits on the sockets sends our reply, or that of a job which was in a batch with ours.
             self._gateway.wake()
 
     def _failure(self, job: Job, error: Exception) -> Failure:

@@ -79,6 +79,8 @@ class LocalPort:
             path.chmod(0o660)
             self._listener.listen(MAX_CONNECTIONS)
         except OSError as error:
+            self._listener.close()
+            self._watcher.close()
             raise SchedulerdError(f"cannot listen on {path}: {error.strerror}; choose another --runtime") from error
         self._listen()
 

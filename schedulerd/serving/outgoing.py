@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
 from select import EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -43,8 +43,17 @@ BACKLOG: Final = 64
 UNREAD_BYTES: Final = MAX_TENSOR_BYTES
 """What the replies kept for one client may come to, and those in attached memory that it has not read. Of either there
 may be one of any size."""
+LEAST_OVERHEAD_BYTES: Final = 256
+"""What the kernel counts for a packet besides its bytes, at least; on 64 bits it is 600 and more."""
 READING: Final = EPOLLIN | EPOLLRDHUP
 _INT: Final = struct.Struct("i")
+
+
+class _Attached(NamedTuple):
+    """A reply that was sent with memory."""
+
+    packet_bytes: int
+    memory_bytes: int
 
 
 class Outgoing:
@@ -62,8 +71,8 @@ class Outgoing:
         self._closed = False
         self._kept: deque[list[bytes]] = deque()
         self._kept_bytes = 0
-        self._attached_bytes = 0
-        """Sent in attached memory since the client was last seen to have read everything."""
+        self._attached: deque[_Attached] = deque()
+        """Replies with attached memory that the client may not have read yet, the oldest first."""
         self._told = False
         """That replies are dropped; again after the client has read."""
         watcher.register(connected.fileno(), READING)
@@ -117,23 +126,33 @@ class Outgoing:
     ) -> bool | None:
         inside = []
         for frame, place in zip(frames, places, strict=True):
-            if place.where == ATTACHED:
-                os.pwrite(descriptor, frame, place.offset)
-            else:
+            if place.where != ATTACHED:
                 inside.append(frame)
+            elif reason := not_written(descriptor, frame, place.offset):
+                return self._drop(f"no memory for it: {reason}", total)
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _INT.pack(descriptor))]
-        sent = self._sent(pack(places, inside), control)
+        buffers = pack(places, inside)
+        sent = self._sent(buffers, control)
         if sent:
-            self._attached_bytes += total
+            self._attached.append(_Attached(sum(map(len, buffers)), total))
         return sent
 
     def _may_attach(self, size_bytes: int) -> bool:
         """Memory on its way counts as nobody's: a client that does not read must not get ever more of it."""
-        if self._attached_bytes and self._attached_bytes + size_bytes > UNREAD_BYTES:
-            if _unread_bytes(self._socket):
-                return False
-            self._attached_bytes = 0
-        return True
+        self._forget_read()
+        unread_bytes = sum(attached.memory_bytes for attached in self._attached)
+        return not unread_bytes or unread_bytes + size_bytes <= UNREAD_BYTES
+
+    def _forget_read(self) -> None:
+        """Packets are read in order, so what the kernel still has are the newest, and no more than fit into that."""
+        left_bytes, unread = _unread_bytes(self._socket), 0
+        for attached in reversed(self._attached):
+            if left_bytes <= 0:
+                break
+            left_bytes -= attached.packet_bytes + LEAST_OVERHEAD_BYTES
+            unread += 1
+        while len(self._attached) > unread:
+            self._attached.popleft()
 
     def _sent(self, buffers: Sequence[Frame], control: Sequence[tuple[int, int, bytes]]) -> bool | None:
         try:
@@ -185,6 +204,15 @@ def _placed(lengths: Sequence[int]) -> tuple[list[Place], int]:
     ], total
 
 
+def not_written(descriptor: int, frame: Frame, offset: int) -> str | None:
+    """Why a frame is not in memory, or not all of it; None where it is. Pages are only got as they are written to."""
+    try:
+        written = os.pwrite(descriptor, frame, offset)
+    except OSError as error:
+        return error.strerror
+    return None if written == len(frame) else f"{written} of {len(frame)} bytes were written"
+
+
 def _unread_bytes(connected: socket.socket) -> int:
-    """What the other side has not received yet (SIOCOUTQ, unix(7))."""
+    """What packets take in the kernel that the other side has not received yet (SIOCOUTQ, unix(7))."""
     return int(_INT.unpack(fcntl.ioctl(connected, termios.TIOCOUTQ, bytes(_INT.size)))[0])

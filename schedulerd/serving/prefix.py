@@ -13,7 +13,7 @@ and the others wait for it: they would be done no sooner by themselves, and woul
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
@@ -23,7 +23,7 @@ from schedulerd.serving.route import LoadedRoute
 from schedulerd.wire.messages import Camera
 
 STREAMS: Final = 16
-"""Known at a time; the one that is not used for longest makes way."""
+"""Known at a time; of the user who has most, the one that is not used for longest makes way."""
 FRAMES: Final = 2
 """Of one stream, the newest: while one app is still at a frame, another may be at the next."""
 MOST_BYTES: Final = 16 * 1024 * 1024
@@ -34,6 +34,10 @@ SEEN_S: Final = 10.0
 """An app that has not sent a stream for this long is none of its apps any more."""
 WAIT_S: Final = 1.0
 """The longest that a lane waits for another one to run a block; then it runs it itself."""
+
+
+_Key = tuple[int, str, Camera | None, str]
+"""User, model, camera, and the stream's name."""
 
 
 class StreamFrame(NamedTuple):
@@ -129,7 +133,7 @@ class Prefixes:
         self._size_bytes = 0
         self._lock = threading.Condition()
         """Notified when somebody may have waited for an output."""
-        self._streams: OrderedDict[tuple[int, str, Camera | None, str], _Stream] = OrderedDict()
+        self._streams: OrderedDict[_Key, _Stream] = OrderedDict()
 
     @property
     def size_bytes(self) -> int:
@@ -202,14 +206,20 @@ class Prefixes:
                 if not stream.apps:
                     del self._streams[key]
 
-    def _used(self, key: tuple[int, str, Camera | None, str]) -> _Stream:
+    def _used(self, key: _Key) -> _Stream:
         stream = self._streams.get(key)
         if stream is None:
             if len(self._streams) == STREAMS:
-                self._clear(self._streams.popitem(last=False)[1])
+                self._clear(self._streams.pop(self._least()))
             stream = self._streams[key] = _Stream()
         self._streams.move_to_end(key)
         return stream
+
+    def _least(self) -> _Key:
+        """Whose turn it is to make way: who names a new stream with every frame displaces streams of his own."""
+        of_user = Counter(uid for uid, *_ in self._streams)
+        most = max(of_user.values())
+        return next(key for key in self._streams if of_user[key[0]] == most)
 
     def _frame(self, stream: _Stream, number: int, arrived_s: float) -> _Frame | None:
         """A frame that is kept, or begins to be; None for one that is older than those that are."""

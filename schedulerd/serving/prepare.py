@@ -24,6 +24,9 @@ from schedulerd.wire.messages import Camera
 CHANNELS: Final = 3
 MIN_MEAN, MAX_MEAN = 0.0, 1.0
 MIN_STD, MAX_STD = 0.001, 1000.0
+MAX_SIDE: Final = 8192
+"""Of a camera's frame, more than cameras have. It is resized one way first, so one that is a pixel wide and as high as
+a message allows would take gigabytes on the way: 4 bytes x its height x the input's width."""
 TRIALS: Final = 5
 """Runs that a preparation's cost is the median of, after one that is not counted."""
 TRIALS_MS: Final = 30.0
@@ -95,6 +98,11 @@ def preparation_of(camera: Camera, wanted: TensorSpec, model: str) -> Preparatio
         raise BadValue(
             f"{model!r} takes {wanted}, which is not made of camera frames: that is done for uint8 or float32, "
             f"[h x w x 3] or [3 x h x w]; register without the key `camera` and send its input"
+        )
+    if max(camera.height, camera.width) > MAX_SIDE:
+        raise BadValue(
+            f"the camera for {model!r} gives {camera.height} x {camera.width}; a side may have up to {MAX_SIDE} "
+            f"pixels: make it smaller before it is sent"
         )
     height, width, planes = layout
     scaled = _scale_of(camera, model) if wanted.dtype == "float32" else None

@@ -89,6 +89,17 @@ def test_a_frame_that_cannot_be_prepared_now_keeps_nobody_waiting() -> None:
     assert app.spec.prepare_ms == 0.0
 
 
+def test_who_has_left_again_costs_no_measurement() -> None:
+    """Else a client that registers and leaves in a loop would keep the control thread from everybody."""
+    stage = Stage()
+    app = stage.live()
+    app.preparation, app.gone = _Slow(GIVEN, 2, 2, False, False, None), True
+    _Slow.clock = stage.clock
+    began_s = stage.clock.now_s()
+    stage.loop.turn([Joined(app, 7)])
+    assert stage.clock.now_s() == began_s
+
+
 def test_an_operator_sees_what_apps_share() -> None:
     stage = Stage()
     stage.join().meter.shared_blocks = 12

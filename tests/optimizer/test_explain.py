@@ -105,6 +105,9 @@ def test_joining_leaving_and_growing_back() -> None:
     assert sentence(EMPTY_PLAN, alone, "gate joins") == "gate joins: gate starts at 4.7 ms and accuracy 90.0%"
     assert sentence(both, alone, "plates leaves") == "plates leaves: gate keeps its route; plates is gone"
     assert sentence(alone, EMPTY_PLAN, "gate leaves") == "gate leaves: gate is gone"
+    assert sentence(both, alone, "a block failed", {"plates"}) == (
+        "a block failed: gate keeps its route; nothing can be run for plates"
+    )
     assert "plates moves to 3 larger blocks" in sentence(planned(board(plates_ms=10.0)), both, "budget back")
     assert sentence(both, both, "pressure") == "pressure: plates and gate keep their routes"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from schedulerd.serving.backlog import BACKLOG, Backlogs
+from schedulerd.serving.backlog import BACKLOG, BACKLOG_BYTES, Backlogs
 from schedulerd.serving.counters import Dropped, Tally
 from schedulerd.serving.handlers import Frame
 
@@ -42,6 +42,16 @@ def test_beyond_the_bound_replies_are_dropped_and_counted() -> None:
         backlogs.keep(b"cam", message(number))
     assert tally.dropped() == Dropped(replies=3)
     assert list(backlogs) == [b"cam"]
+
+
+def test_large_replies_are_bounded_by_their_bytes_and_one_of_any_size_is_kept() -> None:
+    tally = Tally()
+    backlogs = Backlogs(tally)
+    large = memoryview(bytes(BACKLOG_BYTES // 2))
+    backlogs.keep(b"huge", (b"huge", memoryview(bytes(BACKLOG_BYTES))))
+    for _ in range(3):
+        backlogs.keep(b"cam", (b"cam", large))
+    assert tally.dropped() == Dropped(replies=2)
 
 
 def test_a_client_that_is_gone_is_forgotten() -> None:

@@ -195,6 +195,61 @@ def test_a_frame_that_has_them_is_the_clients(bench: Bench, element: float) -> N
     assert bench.reported == []
 
 
+class Watched:
+    """A `LoadedBlock` that changes nothing, after `watch` has been told which run it is."""
+
+    def __init__(self, watch: Callable[[int], None]) -> None:
+        self._watch = watch
+        self._runs = 0
+
+    def run(self, tensor: Any) -> Any:
+        self._runs += 1
+        self._watch(self._runs)
+        return tensor.copy()
+
+
+class SharingEngine(NumpyEngine):
+    """Gives blocks the frame's own memory, as real engines do."""
+
+    def feed(self, array: Any) -> Any:
+        return array
+
+
+def shared_frame_refused(array: Array, route: LoadedRoute, asked: tuple[str, ...] = ()) -> list[Faulted]:
+    """What is reported of a frame in its client's memory, who fills it with ones before the answer is made."""
+    reported: list[Faulted] = []
+    executor = Executor(SharingEngine(), FakeClock(), reported.append)
+    job = Job(live_app(route=route), 1, array, 0.0, asked)
+    executor.start(job)
+    while not executor.step(job):
+        pass
+    array.fill(1.0)
+    with pytest.raises(EngineFault, match="a run that went well when it was repeated"):
+        executor.finish(job)
+    return reported
+
+
+def test_a_client_that_takes_nan_out_of_its_frame_again_has_no_head_banned() -> None:
+    array = np.full((1, *FRAME.shape), np.nan, np.float32)
+    route = exiting(SureHead(0.0), blocks=[Watched(lambda _: None)] * 2)
+    assert shared_frame_refused(array, route, asked=("exit1",)) == []
+
+
+def test_a_client_that_puts_nan_into_its_frame_as_it_is_run_again_has_no_block_banned() -> None:
+    array = np.ones((1, *FRAME.shape), np.float32)
+    changed = Watched(lambda run: array.fill(np.nan) if run == 2 else None)
+    assert shared_frame_refused(array, route_of(changed, Spoiling(np.nan, until=1))) == []
+
+
+@pytest.mark.parametrize("number", [1e30, -1e30])
+def test_an_overflow_on_numbers_that_no_sensor_gives_is_the_clients(bench: Bench, number: float) -> None:
+    with pytest.raises(BadTensor, match=r"numbers of up to 1e\+30 in it; send numbers of up to 65536"):
+        bench.serve(named(route_of(Spoiling(np.inf)), "half"), frame=number)
+    assert bench.reported == []
+    bench.refused(named(route_of(Spoiling(np.inf)), "half"), frame=65_536.0)
+    assert [fault.digests for fault in bench.reported] == [("r0",)]
+
+
 def test_what_no_output_shows_is_nobodys_concern(bench: Bench) -> None:
     bench.serve(named(route_of(Spoiling(np.nan), Hiding()), "slim", ORIGINAL))
     assert bench.reported == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +12,17 @@ import msgpack
 import numpy as np
 import pytest
 
+from schedulerd.clock import SystemClock
+from schedulerd.errors import SchedulerdError
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.events import Asked, Joined, Left
-from schedulerd.serving.gateway import HARD_FRAME_BYTES
+from schedulerd.serving.executor import Executor
+from schedulerd.serving.gateway import HARD_FRAME_BYTES, Gateway
+from schedulerd.serving.handlers import Handlers
+from schedulerd.serving.lane import Lane
 from schedulerd.serving.route import LoadedRoute
 from schedulerd.wire.codec import decode_reply, encode
+from schedulerd.wire.endpoints import Endpoints
 from schedulerd.wire.messages import (
     MAX_TENSOR_BYTES,
     Code,
@@ -30,8 +37,21 @@ from schedulerd.wire.messages import (
     Unregister,
     Unregistered,
 )
+from tests.fakes import PATIENCE_S
 from tests.serving.board import TIMEOUT_MS, Board, Peer
-from tests.serving.parts import FRAME, AddBlock, BrokenBlock, BrokenHead, SureHead, exit_of, route_of, route_with
+from tests.serving.parts import (
+    FRAME,
+    AddBlock,
+    BrokenBlock,
+    BrokenHead,
+    NumpyEngine,
+    SureHead,
+    exit_of,
+    job_for,
+    live_app,
+    route_of,
+    route_with,
+)
 
 ZEROS = np.zeros(FRAME.shape, np.uint8)
 
@@ -83,6 +103,36 @@ def test_what_is_queued_while_the_baton_is_taken_leaves_when_it_is_passed(tmp_pa
     assert not board.gateway.baton.locked()
     peer.close()
     board.close()
+
+
+def test_who_was_in_a_batch_is_answered_though_the_others_go_on(tmp_path: Path) -> None:
+    """Its reply is queued in the middle of another's route; the lane that waits on the sockets is to send it now."""
+    board = Board(tmp_path, lanes=0)
+    lane = Lane(0, board.gateway, board.queue, Executor(NumpyEngine(), SystemClock()), SystemClock())
+    further, go_on = threading.Event(), threading.Event()
+
+    def second() -> None:
+        further.set()
+        go_on.wait(PATIENCE_S)
+
+    first = AddBlock(watch=lambda: board.gateway.reply(b"batched", encode(Pong(1))))
+    board.queue.put(job_for(live_app(route=route_of(first, AddBlock(watch=second)))))
+    with board.gateway.baton:
+        lane.start()
+        assert further.wait(PATIENCE_S)
+        assert select.select([board.gateway._wake], [], [], 0)[0], "nobody was woken to send it"
+    go_on.set()
+    lane.stop()
+    lane.join(PATIENCE_S)
+    board.close()
+
+
+def test_the_local_socket_is_there_before_the_other_one(tmp_path: Path) -> None:
+    """A client that finds `infer.sock` alone takes the daemon for one without a local socket."""
+    (tmp_path / "local.sock").mkdir()
+    with pytest.raises(SchedulerdError, match=r"cannot listen on .*local\.sock"):
+        Gateway(Endpoints.within(tmp_path), Handlers(*[lambda *_: None] * 5), SystemClock())
+    assert not (tmp_path / "infer.sock").exists()
 
 
 @pytest.mark.parametrize(

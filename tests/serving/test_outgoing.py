@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import mmap
+import os
 import select
 import socket
 from collections.abc import Iterator, Sequence
@@ -11,7 +13,8 @@ import pytest
 
 from schedulerd.serving.counters import Dropped, Tally
 from schedulerd.serving.handlers import Frame
-from schedulerd.serving.outgoing import BACKLOG, UNREAD_BYTES, Outgoing
+from schedulerd.serving.outgoing import BACKLOG, UNREAD_BYTES, Outgoing, not_written
+from schedulerd.wire import memfd
 from schedulerd.wire.local import ALIGNMENT, ATTACHED, MAX_INLINE_BYTES, MAX_PACKET_BYTES, Place, unpack
 from tests.serving.localpeer import frames_of
 
@@ -91,6 +94,25 @@ def test_frames_of_any_size_arrive_whole_in_one_packet(line: Line, lengths: Sequ
     assert line.received() == frames
     assert all(place.offset % ALIGNMENT == 0 for place in line.places)
     assert all(place.where == ATTACHED for place in line.places if place.length > MAX_INLINE_BYTES)
+
+
+def test_a_reply_for_which_memory_ends_half_way_is_never_taken_for_whole() -> None:
+    """Its pages are got as it is written; here the file ends, and then cannot be written at all."""
+    descriptor = memfd.create(mmap.PAGESIZE)
+    assert not_written(descriptor, bytes(mmap.PAGESIZE), 0) is None
+    assert not_written(descriptor, bytes(2 * mmap.PAGESIZE), 0) is not None
+    assert not_written(descriptor, b"x", mmap.PAGESIZE) is not None
+    os.close(descriptor)
+
+
+def test_a_client_that_is_always_a_reply_behind_gets_every_large_one(line: Line) -> None:
+    """Of several in flight there is always one that it has not read; that is no reason to drop what comes."""
+    frames = [b"header", bytes(UNREAD_BYTES // 8)]
+    assert line.outgoing.send(frames)
+    for _ in range(12):
+        assert line.outgoing.send(frames)
+        assert line.received() == frames
+    assert line.tally.dropped() == Dropped()
 
 
 def test_what_is_kept_leaves_in_order_also_when_more_is_sent_meanwhile(line: Line) -> None:

@@ -225,6 +225,15 @@ def test_there_are_so_many_streams_at_a_time() -> None:
     assert begin(prefixes, second, 1) is None
 
 
+def test_who_names_ever_new_streams_displaces_nobody_else() -> None:
+    prefixes, first, second = pair(route("a"), route("a"))
+    shared(prefixes, first, 1).keep(1, TENSOR)
+    stranger = app("stranger", route("a"), uid=8)
+    for number in range(2 * STREAMS):
+        begin(prefixes, stranger, 1, f"stream {number}")
+    assert shared(prefixes, second, 1).output(1) is TENSOR
+
+
 def test_an_app_that_leaves_takes_its_streams_along() -> None:
     prefixes, first, second = pair(route("a"), route("a"))
     ours = shared(prefixes, first, 1)

@@ -12,7 +12,7 @@ import pytest
 
 from blockstore.block import TensorSpec
 from schedulerd.errors import BadValue
-from schedulerd.serving.prepare import Preparation, preparation_of
+from schedulerd.serving.prepare import MAX_SIDE, Preparation, preparation_of
 from schedulerd.wire.messages import Camera
 from tests.fakes import FakeClock
 
@@ -104,6 +104,13 @@ def test_an_input_that_is_no_picture_of_three_channels_is_refused(wanted: Tensor
     with pytest.raises(BadValue, match="not made of camera frames") as caught:
         preparation_of(Camera(48, 64), wanted, "m")
     assert str(wanted) in str(caught.value)
+
+
+@pytest.mark.parametrize("camera", [Camera(MAX_SIDE + 1, 1), Camera(1, MAX_SIDE + 1)])
+def test_a_frame_that_would_take_gigabytes_on_the_way_is_refused(camera: Camera) -> None:
+    with pytest.raises(BadValue, match="a side may have up to 8192 pixels"):
+        preparation_of(camera, TensorSpec("float32", (3, 224, 224)), "m")
+    assert preparation_of(Camera(MAX_SIDE, 1), TensorSpec("float32", (3, 224, 224)), "m") is not None
 
 
 @pytest.mark.parametrize(
