@@ -307,9 +307,8 @@ LEFT = ("end", "confident", "deadline", "asked")
 `deadline`: the next exit would have been too late (late policy `exit`). `asked`: its request asked for given exits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The outputs for one frame, `[1, *output]`, and what they cost."""
+class Result(NamedTuple):
+    """The outputs for one frame, `[1, *output]`, and what they cost. A tuple for the reason that `Infer` is one."""
 
     id: int
     tensors: tuple[TensorHeader, ...]

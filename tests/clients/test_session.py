@@ -67,7 +67,7 @@ def of_exits(request_id: int, *exits: str, tensors: int) -> tuple[Result, list[A
     """An answer with the outputs of exits: the first tensor is 0, the second 1, ..."""
     arrays = [np.array([[number]], np.int64) for number in range(tensors)]
     answer, _ = result(request_id)
-    header = replace(answer, tensors=tuple(map(header_of, arrays)), exit=exits[-1], left="asked", exits=exits)
+    header = answer._replace(tensors=tuple(map(header_of, arrays)), exit=exits[-1], left="asked", exits=exits)
     return header, arrays
 
 
@@ -96,7 +96,7 @@ def test_a_reply_says_where_the_frame_left_and_why() -> None:
     session = joined()
     request_id, _ = session.infer(FRAME, NOW_S)
     answer, outputs = result(request_id)
-    answer = replace(answer, exit="exit1", left="confident", confidence=0.75)
+    answer = answer._replace(exit="exit1", left="confident", confidence=0.75)
     ((_, reply),) = received(session, answer, outputs).done
     assert isinstance(reply, Reply)
     assert (reply.exit, reply.left, reply.confidence, reply.exits) == ("exit1", "confident", 0.75, ())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -124,7 +123,7 @@ RESULT = Result(
     budget_ms=25.0,
     deadline_met=True,
 )
-EARLY = replace(RESULT, exit="exit1", left="confident", confidence=0.75)
+EARLY = RESULT._replace(exit="exit1", left="confident", confidence=0.75)
 
 
 def on_the_wire(frames: Any) -> list[bytes]:
@@ -157,7 +156,7 @@ def test_a_frame_arrives_bit_for_bit(wrap: Any) -> None:
     np.testing.assert_array_equal(array_of(request.tensors[0], buffers[0]), FRAME)
 
 
-@pytest.mark.parametrize("result", [RESULT, EARLY, replace(EARLY, left="asked", exits=("exit1",))])
+@pytest.mark.parametrize("result", [RESULT, EARLY, EARLY._replace(left="asked", exits=("exit1",))])
 def test_a_result_arrives_bit_for_bit(result: Result) -> None:
     reply, buffers = decode_reply(on_the_wire(encode(result, (LOGITS,))))
     assert reply == result
@@ -468,7 +467,7 @@ def test_a_registration_without_a_policy_or_a_percentile_is_one_that_an_older_da
 
 
 def test_the_exits_of_a_result_share_its_tensors_evenly() -> None:
-    spoilt = replace(RESULT, left="asked", exits=("exit1", "final"))
+    spoilt = RESULT._replace(left="asked", exits=("exit1", "final"))
     with pytest.raises(WireError, match="1 tensors for 2 exits"):
         decode_reply(on_the_wire(encode(spoilt, (LOGITS,))))
 

@@ -26,6 +26,7 @@ from schedulerd.wire.local import (
     MAX_PACKET_BYTES,
     Kind,
     Place,
+    copied_inline,
     pack,
     pack_inline,
     size_of,
@@ -206,6 +207,10 @@ class Link:
         They are not mapped, because a mapping keeps its descriptor, and of outputs a user may keep any number.
         ValueError where it is no packet of a daemon, OSError where its descriptor cannot be read.
         """
+        # Most packets; what it does not know is told apart below, where errors are worded too.
+        inline = copied_inline(packet)
+        if inline is not None:
+            return [*inline]
         kind, places, inside = unpack(packet)
         if kind is not Kind.MESSAGE:
             raise ValueError("a ring; only a client offers them")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from schedulerd.wire.messages import FINAL, TensorHeader
 
@@ -44,8 +44,7 @@ class Registration:
     """How many requests may be open at once; 0 where the daemon does not say."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The outputs for one frame, and what they cost."""
 
     outputs: Any
