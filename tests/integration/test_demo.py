@@ -33,10 +33,12 @@ def test_the_scene_is_played_and_nothing_is_lost(tmp_path: Path) -> None:
         for app in phase["apps"].values():
             assert 0 < app["served_p50_ms"] <= app["served_p95_ms"]
             assert 0.5 < app["accuracy"] <= 1.0
-    # One of the networks has exits.
-    rates = happened["phases"][0]["apps"]["plates"]["exit_rates"]
-    assert sum(rates.values()) == pytest.approx(1.0)
-    assert rates["final"] < 1.0
+    # One of the networks has exits; a busy machine answers so few frames that in some phase all run to the end.
+    rates = [shares for phase in happened["phases"] if (shares := phase["apps"]["plates"]["exit_rates"])]
+    assert rates
+    for shares in rates:
+        assert sum(shares.values()) == pytest.approx(1.0)
+        assert shares["final"] < 1.0
     edited = happened["phases"][1]
     assert any("budget" in sentence for sentence in edited["did"])
     (cut,) = (said for said in happened["phases"][3]["did"] if "memory limit set to" in said)
