@@ -249,8 +249,8 @@ def test_misses_are_shares_of_all_frames_that_were_sent() -> None:
 
 
 def test_a_request_is_late_beside_others_of_its_route() -> None:
-    slow = [replace(REPLY, latency_ms=ms) for ms in (8.0, 8.0, 9.0)]
-    quick = [replace(REPLY, route=("pruned",), latency_ms=ms) for ms in (4.0, 4.0, 4.0, 7.5)]
+    slow = [REPLY._replace(latency_ms=ms) for ms in (8.0, 8.0, 9.0)]
+    quick = [REPLY._replace(route=("pruned",), latency_ms=ms) for ms in (4.0, 4.0, 4.0, 7.5)]
     assert worst_extra_ms(slow + quick) == pytest.approx(3.5)
     assert worst_extra_ms([]) == 0
     assert Streamed(slow + quick + slow, 0).changes == 2

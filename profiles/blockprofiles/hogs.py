@@ -6,6 +6,7 @@ ends when that is closed: also when its parent was killed, so none is left behin
 
 from __future__ import annotations
 
+import contextlib
 import select
 import subprocess
 import sys
@@ -61,7 +62,9 @@ class Hog:
         self._process.kill()
         self._process.wait(_STOP_S)
         for stream in (self._process.stdin, self._process.stdout):
-            _open(stream).close()
+            # What it was told and did not read any more cannot be flushed.
+            with contextlib.suppress(BrokenPipeError):
+                _open(stream).close()
 
     def _line(self, timeout_s: float) -> str:
         """Its next line. It writes whole lines, so that one that has begun is there."""
