@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -16,8 +13,6 @@ from schedulerd import present
 from schedulerd.control.advisor import PATIENCE_S
 from schedulerd.ctl import LONG_S, Control, main
 from schedulerd_client import Addition, Code, Event, NotPermitted, TimedOut, UnknownApp, Unreachable
-
-ROOT = Path(__file__).resolve().parent.parent
 
 STATUS = {
     "version": "0.1.0",
@@ -570,39 +565,3 @@ def test_an_answer_that_takes_many_decisions_is_waited_for(command: str, waits_s
 
 def test_schedctl_waits_longer_than_the_daemon_tries() -> None:
     assert LONG_S > PATIENCE_S
-
-
-def schedctl(*arguments: str) -> subprocess.CompletedProcess[str]:
-    paths = [str(ROOT), str(ROOT / "clients" / "python")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.run(
-        [sys.executable, "-m", "schedulerd.ctl", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
-def test_without_a_daemon_it_says_so_and_what_to_do(tmp_path: Path) -> None:
-    ended = schedctl("status", "--runtime", str(tmp_path))
-    assert ended.returncode == 3
-    assert f"no daemon at ipc://{tmp_path}/control.sock" in ended.stderr
-    assert "schedulerd run" in ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
-def test_a_runtime_directory_that_no_socket_fits_in_is_wrong_usage() -> None:
-    ended = schedctl("status", "--runtime", "/tmp/" + "x" * 200)  # noqa: S108 (nothing is made there)
-    assert ended.returncode == 2
-    assert "choose a shorter directory" in ended.stderr
-
-
-def test_it_starts_without_the_heavy_packages() -> None:
-    check = (
-        "import sys, schedulerd.ctl; "
-        "assert not {'torch', 'onnxruntime', 'pulp', 'structlog', 'psutil'} & sys.modules.keys()"
-    )
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])
-    subprocess.run([sys.executable, "-c", check], env={**os.environ, "PYTHONPATH": paths}, check=True, timeout=30)
