@@ -1,19 +1,23 @@
 """Which neighbouring blocks of a route may be merged into one session. Pure.
 
-A lane looks at the queue between blocks, so a merged run is a stretch on which nobody overtakes. An app that has the
-board to itself keeps nobody waiting; beside others no run may take longer than the longest block of its route does, for
-that is how long the plan lets others wait at most.
+A lane looks at the queue between blocks, so a merged run is a stretch on which nobody overtakes. What the plan predicts
+of the other apps has a block in their way that is as long as the longest one of this route; a run may be longer than
+that by the time they have left to their budgets (their *room*). It is in nobody's way whose requests go first only when
+they came first: by earliest deadline, that is every app whose budget is no shorter, unless its priority is higher,
+which counts once both are late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from blockprofiles.record import Row
 from blockstore.exits import NO_EXITS
 from schedulerd.merging.verdict import Run
-from schedulerd.plan import Route
+from schedulerd.optimizer.percentile import MEASURED
+from schedulerd.plan import App, AppPlan, Route
 
 ENGINE: Final = "onnxruntime"
 """The only engine whose blocks can be merged."""
@@ -33,21 +37,39 @@ def mergeable(route: Route, rows: Sequence[Row]) -> bool:
     return len(rows) > 1 and not exits and len(kinds) == 1 and rows[0].engine == ENGINE
 
 
-def runs_of(block_ms: Sequence[float], *, alone: bool) -> tuple[Run, ...]:
+def room_ms(app: App, others: Iterable[tuple[App, AppPlan]]) -> float:
+    """By how much a run of `app` may outlast its longest block without costing another app its budget.
+
+    Args: app; others: the other apps with what is predicted for them. Infinite where it is in nobody's way, 0 beside an
+    app of which nothing is predicted for the percentile that its budget is about.
+    """
+    waiting = [(spec, plan) for spec, plan in others if spec.budget_ms < app.budget_ms or spec.priority > app.priority]
+    left_ms = [spec.budget_ms - plan.latency_p95_ms if spec.percentile <= MEASURED else 0.0 for spec, plan in waiting]
+    return max(0.0, min(left_ms, default=math.inf))
+
+
+def steady(room_ms: float) -> float:
+    """What is used of a room: half of it or less, in steps, so that it stands still while predictions tremble."""
+    if room_ms in (0.0, math.inf):
+        return room_ms
+    return float(2.0 ** math.floor(math.log2(room_ms / 2)))
+
+
+def runs_of(block_ms: Sequence[float], room_ms: float) -> tuple[Run, ...]:
     """The runs to merge, each of two blocks or more: as few stretches as the rule of this file allows.
 
-    Args: block_ms: profiled median of each block; alone: whether the app has the board to itself.
+    Args: block_ms: profiled median of each block; room_ms: as `room_ms` or `steady` gives it.
     """
     runs: list[Run] = []
     first = 0
     for end in range(1, len(block_ms) + 1):
         # Taking in a block for as long as it fits gives the fewest stretches.
-        if end == len(block_ms) or not allowed(Run(first, end + 1), block_ms, alone=alone):
+        if end == len(block_ms) or not allowed(Run(first, end + 1), block_ms, room_ms):
             runs.append(Run(first, end))
             first = end
     return tuple(run for run in runs if run.end - run.first > 1)
 
 
-def allowed(run: Run, block_ms: Sequence[float], *, alone: bool) -> bool:
+def allowed(run: Run, block_ms: Sequence[float], room_ms: float) -> bool:
     """Whether a run may be one session now."""
-    return alone or sum(block_ms[run.first : run.end]) <= max(block_ms)
+    return sum(block_ms[run.first : run.end]) <= max(block_ms) + room_ms

@@ -19,6 +19,7 @@ from schedulerd.wire.codec import decode_reply, decode_request
 from schedulerd.wire.messages import DTYPES, EVENT_KINDS, PROTOCOL_VERSION, Code, Failure, Infer, Result, TensorHeader
 from schedulerd.wire.schema import REPLIES, REQUESTS, Schema
 
+MESSAGES = [*REQUESTS.items(), *REPLIES.items()]
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "clients" / "PROTOCOL.md").read_text()
 SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
@@ -32,7 +33,7 @@ def rows(text: str) -> list[str]:
     return re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("op", "schema"), [*REQUESTS.items(), *REPLIES.items()], ids=lambda v: str(v))
+@pytest.mark.parametrize(("op", "schema"), [pytest.param(*entry, id=entry[0]) for entry in MESSAGES])
 def test_every_message_has_a_section_with_exactly_its_keys(op: str, schema: Schema) -> None:
     assert rows(SECTIONS[op]) == [*schema.required, *schema.optional]
 
