@@ -45,7 +45,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "schedulerd.ctl": ("schedulerd", "schedulerd_client"),
     "schedulerd.demo": ("schedulerd", "schedulerd_client", "blockprofiles", "blockstore"),
 }
-ZMQ_USERS = ("schedulerd.serving.gateway", "schedulerd_client")
+ZMQ_USERS = ("schedulerd.serving.zmqport", "schedulerd_client")
 # Neither a clock, nor a socket, a log or a device: equal problems have equal plans, whenever and wherever.
 SURROUNDINGS = (
     *("time", "datetime", "sched", "asyncio", "selectors", "socket", "ssl", "http", "urllib", "zmq", "msgpack"),
@@ -102,7 +102,7 @@ def test_the_optimizer_reads_no_clock_socket_log_or_device(module: str, path: Pa
 
 
 @pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
-def test_only_the_gateway_and_the_sdk_hold_sockets(module: str, path: Path) -> None:
+def test_one_file_of_the_daemon_and_the_sdk_speak_zeromq(module: str, path: Path) -> None:
     if any(within(imported, ("zmq",)) for imported in imports_of(path)):
         assert within(module, ZMQ_USERS), f"{module} imports zmq"
 

@@ -96,7 +96,9 @@ class Lane(threading.Thread):
         outcome = self._stepped(job)
         if outcome is not False:
             self._end(job, outcome)
-            self._look_at_sockets()
+            # Where nothing waits, the lane is about to wait on the sockets anyway.
+            if self._queue.waiting or self._gateway.waiting:
+                self._look_at_sockets()
             return None
         if self._gateway.waiting or self._clock.now_s() - self._looked_at_s >= LOOK_EVERY_S:
             self._look_at_sockets()

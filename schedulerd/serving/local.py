@@ -33,8 +33,8 @@ log = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS: Final = 256
 """Twice as many as apps can be planned together. Each takes a descriptor, and one for each of its rings."""
-PACKETS_PER_TURN: Final = 8
-"""Read from one connection before the other sockets are looked at, so that no flood keeps replies from leaving."""
+LEFT_UNREAD: Final = 8
+"""Packets that are taken from somebody who is refused, so that our last word is not lost."""
 LOCAL: Final = b"\0local"
 """Begins the identity of a local client. What libzmq makes up for others is shorter, so the two are never confused."""
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -51,13 +51,17 @@ class _Client(NamedTuple):
 class LocalPort:
     """The listening socket and its connections. All methods but `send` are for the holder of the gateway's baton."""
 
-    def __init__(self, path: Path, handlers: Handlers, tally: Tally, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self, path: Path, handlers: Handlers, tally: Tally, watcher: select.epoll, proc: Path = Path("/proc")
+    ) -> None:
         """Listens on `path`. A file that is there is from a daemon that is gone: a live one holds the lock.
+
+        `watcher` looks at the socket and its connections; what it finds of them is for `serve`.
 
         Raises:
             SchedulerdError: nothing can listen there.
         """
-        self._path = path
+        self.path = path
         self._handlers = handlers
         self._tally = tally
         self._stopped = StoppedWatch(proc)
@@ -69,7 +73,7 @@ class LocalPort:
         secret = os.urandom(8)
         self._identities = (LOCAL + secret + number.to_bytes(8) for number in count())
         self._buffer = memoryview(bytearray(MAX_PACKET_BYTES))
-        self._watcher = select.epoll()
+        self._watcher = watcher
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._listener.setblocking(False)
         self._listening = False
@@ -80,36 +84,33 @@ class LocalPort:
             self._listener.listen(MAX_CONNECTIONS)
         except OSError as error:
             self._listener.close()
-            self._watcher.close()
             raise SchedulerdError(f"cannot listen on {path}: {error.strerror}; choose another --runtime") from error
         self._listen()
-
-    @property
-    def descriptor(self) -> int:
-        """Readable when `turn` has something to do."""
-        return self._watcher.fileno()
 
     def send(self, identity: bytes, frames: Sequence[Frame]) -> bool:
         """From any thread: send a message, or keep it until the client reads; False where it is dropped or gone."""
         client = self._clients.get(identity)
         return client is not None and client.outgoing.send(frames)
 
-    def turn(self) -> None:
-        """Take in what has arrived: one packet of each connection in turn, until there is none or it was enough."""
-        for _ in range(PACKETS_PER_TURN):
-            ready = self._watcher.poll(0, 1 + MAX_CONNECTIONS)
-            if not ready:
-                return
-            newcomers = False
-            for descriptor, events in ready:
-                client = self._by_descriptor.get(descriptor)
-                if client is not None:
-                    self._serve(client, events)
-                else:
-                    newcomers = True
-            # At the end: who has left before they came made room for them.
-            if newcomers:
-                self._accept()
+    def serve(self, ready: Sequence[tuple[int, int]]) -> list[int]:
+        """Take in one packet of each connection that is ready, and who connects; the descriptors that are not ours.
+
+        Args: ready: descriptors and events, as the watcher gives them.
+        """
+        others: list[int] = []
+        newcomers = False
+        for descriptor, events in ready:
+            client = self._by_descriptor.get(descriptor)
+            if client is not None:
+                self._serve(client, events)
+            elif descriptor == self._listener.fileno():
+                newcomers = True
+            else:
+                others.append(descriptor)
+        # At the end: who has left before they came made room for them.
+        if newcomers:
+            self._accept()
+        return others
 
     def look_after(self) -> None:
         """Every `LOOK_EVERY_S`: end connections of processes that stand still, listen again where that had to pause."""
@@ -142,8 +143,7 @@ class LocalPort:
         for client in tuple(self._clients.values()):
             self._forget(client)
         self._listener.close()
-        self._watcher.close()
-        self._path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
 
     def _listen(self) -> None:
         self._watcher.register(self._listener.fileno(), select.EPOLLIN)
@@ -179,7 +179,7 @@ class LocalPort:
         with connected, contextlib.suppress(OSError):
             connected.sendmsg(pack_inline(encode(Failure(0, Code.OVERLOADED, text))), [], socket.MSG_NOSIGNAL)
             # Closing with something unread is a reset, which the client would see before our last word.
-            for _ in range(PACKETS_PER_TURN):
+            for _ in range(LEFT_UNREAD):
                 connected.recv(1)
 
     def _serve(self, client: _Client, events: int) -> None:

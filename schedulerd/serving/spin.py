@@ -12,23 +12,21 @@ block that everybody waits for, and on one core a spin keeps out the very proces
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from schedulerd.clock import Clock
 
-Ready = tuple[Any, int]
-"""A socket or file descriptor and its events, as zmq.Poller.poll gives them."""
+Ready = tuple[int, int]
+"""A descriptor and its events, as epoll gives them."""
 SPIN_S = 0.000_2
 """Longest spin. An app that asks again at once takes 60 to 150 µs from our reply to its next message."""
 
 
 class SpinningWait:
-    """Calls `poll(milliseconds)`, which returns pairs of what is ready, until something is or the time is up."""
+    """Calls `poll(seconds)`, which returns pairs of what is ready, until something is or the time is up."""
 
     def __init__(
-        self, poll: Callable[[int], Sequence[Ready]], clock: Clock, *, may_spin: bool, wake: object = None
+        self, poll: Callable[[float], Sequence[Ready]], clock: Clock, *, may_spin: bool, wake: int = -1
     ) -> None:
         """Args: poll; clock; may_spin: see above; wake: what another thread ends a wait with, no arrival."""
         self._poll = poll
@@ -44,7 +42,7 @@ class SpinningWait:
         began_s = self._clock.now_s()
         ready = self._spin(began_s + min(SPIN_S, wait_s)) if self._came_soon else ()
         if not ready:
-            ready = self._poll(math.ceil(wait_s * 1e3))
+            ready = self._poll(wait_s)
         if self._may_spin and not (ready and all(who == self._wake for who, _ in ready)):
             self._came_soon = bool(ready) and self._clock.now_s() - began_s <= SPIN_S
         return ready

@@ -14,6 +14,7 @@ from schedulerd.serving.local import LocalPort
 from schedulerd.wire.local import ATTACHED, Kind, Place, pack, pack_inline
 from schedulerd.wire.messages import Failure, Ping, Pong
 from tests.alone import alone
+from tests.fakes import PATIENCE_S
 from tests.serving.board import Board
 from tests.serving.localpeer import LocalPeer, ring_of, unsealed
 
@@ -61,10 +62,6 @@ def test_a_flood_of_descriptors_leaves_none_behind(tmp_path: Path) -> None:
     assert alone(_left_by_a_flood, tmp_path) == 0
 
 
-def _readable(descriptor: int) -> bool:
-    return bool(select.select([descriptor], [], [], 0)[0])
-
-
 def _seen_when_no_descriptor_is_left(path: Path) -> tuple[object, ...]:
     came: list[bytes] = []
     handlers = Handlers(
@@ -74,7 +71,8 @@ def _seen_when_no_descriptor_is_left(path: Path) -> tuple[object, ...]:
         unfit=lambda identity, header, code, message: None,
         lost=lambda: None,
     )
-    port = LocalPort(path, handlers, Tally())
+    watcher = select.epoll()
+    port = LocalPort(path, handlers, Tally(), watcher)
     peer = LocalPeer(path)
     peer.raw(b"".join(pack_inline([b"hello"])))
     highest = max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
@@ -82,13 +80,16 @@ def _seen_when_no_descriptor_is_left(path: Path) -> tuple[object, ...]:
         pass
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (filler + 1, hard))
-    before = _readable(port.descriptor)
-    port.turn()
-    refused, busy = list(came), _readable(port.descriptor)
+    before = bool(watcher.poll(0))
+    port.serve(watcher.poll(0))
+    refused, busy = list(came), bool(watcher.poll(0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     port.look_after()
-    port.turn()
+    # Who connects, then what it says.
+    while not came and (ready := watcher.poll(PATIENCE_S)):
+        port.serve(ready)
     port.close()
+    watcher.close()
     peer.close()
     return before, refused, busy, came
 

@@ -17,10 +17,11 @@ from schedulerd.errors import SchedulerdError
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.events import Asked, Joined, Left
 from schedulerd.serving.executor import Executor
-from schedulerd.serving.gateway import HARD_FRAME_BYTES, Gateway
+from schedulerd.serving.gateway import Gateway
 from schedulerd.serving.handlers import Handlers
 from schedulerd.serving.lane import Lane
 from schedulerd.serving.route import LoadedRoute
+from schedulerd.serving.zmqport import HARD_FRAME_BYTES
 from schedulerd.wire.codec import decode_reply, encode
 from schedulerd.wire.endpoints import Endpoints
 from schedulerd.wire.messages import (

@@ -6,6 +6,8 @@ from schedulerd.serving.spin import SPIN_S, SpinningWait
 from tests.fakes import FakeClock
 
 POLL_S = 0.000_002
+CLIENT, WAKE = 5, 6
+"""Descriptors."""
 
 
 class Socket:
@@ -13,25 +15,25 @@ class Socket:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.name = "client"
+        self.name = CLIENT
         self.arrives_s = 0.0
         self.sleeps = 0
         self.looks = 0
 
-    def poll(self, milliseconds: int) -> list[tuple[str, int]]:
+    def poll(self, seconds: float) -> list[tuple[int, int]]:
         self.clock.advance(POLL_S)
-        if milliseconds == 0:
+        if seconds == 0:
             self.looks += 1
         else:
             self.sleeps += 1
-            self.clock.advance(min(max(0.0, self.arrives_s - self.clock.now_s()), milliseconds / 1e3))
+            self.clock.advance(min(max(0.0, self.arrives_s - self.clock.now_s()), seconds))
         return [(self.name, 1)] if self.clock.now_s() >= self.arrives_s else []
 
 
 class Waits:
     def __init__(self, *, may_spin: bool = True) -> None:
         self.socket = Socket()
-        self.waiting = SpinningWait(self.socket.poll, self.socket.clock, may_spin=may_spin, wake="wake")
+        self.waiting = SpinningWait(self.socket.poll, self.socket.clock, may_spin=may_spin, wake=WAKE)
 
     def __call__(self, after_s: float, wait_s: float = 0.5) -> tuple[bool, int, int]:
         """Whether something was ready, and how often the wait slept and looked."""
@@ -75,7 +77,7 @@ def test_a_wait_that_ends_empty_is_no_reason_to_spin() -> None:
 
 def test_a_wake_of_another_thread_is_no_arrival() -> None:
     waits = Waits()
-    waits.socket.name = "wake"
+    waits.socket.name = WAKE
     assert waits(0.000_1) == (True, 1, 0)
     assert waits(0.000_1) == (True, 1, 0)
 
@@ -83,9 +85,9 @@ def test_a_wake_of_another_thread_is_no_arrival() -> None:
 def test_a_wake_does_not_hide_that_clients_ask_at_once() -> None:
     waits = Waits()
     waits(0.000_1)
-    waits.socket.name = "wake"
+    waits.socket.name = WAKE
     waits(0.033)
-    waits.socket.name = "client"
+    waits.socket.name = CLIENT
     assert waits(0.000_1)[1] == 0
 
 
