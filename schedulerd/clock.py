@@ -29,9 +29,8 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's monotonic clock."""
 
-    def now_s(self) -> float:
-        """Monotonic seconds (CLOCK_MONOTONIC, clock_gettime(2))."""
-        return time.monotonic()
+    now_s = staticmethod(time.monotonic)
+    """Monotonic seconds (CLOCK_MONOTONIC, clock_gettime(2)). The function itself: a request asks a dozen times."""
 
     def wall_s(self) -> float:
         """Unix seconds (CLOCK_REALTIME, clock_gettime(2))."""

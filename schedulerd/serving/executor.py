@@ -23,7 +23,8 @@ from schedulerd.serving.meter import Observation
 from schedulerd.serving.passage import AskedPassage, Departure, Passage, PolicyPassage
 from schedulerd.serving.prefix import Prefixes, Shared
 from schedulerd.serving.route import LoadedRoute, RouteExits
-from schedulerd.wire.messages import Result, TensorHeader
+from schedulerd.wire.codec import header_of
+from schedulerd.wire.messages import Result
 
 log = structlog.get_logger(__name__)
 
@@ -210,7 +211,7 @@ class Executor:
             job.app.meter.shared_blocks += job.taken_over
         header = Result(
             id=job.message_id,
-            tensors=tuple(TensorHeader(output.dtype.name, output.shape) for output in outputs),
+            tensors=tuple(map(header_of, outputs)),
             plan=route.plan,
             route=route.route.variants,
             accuracy=end.accuracy,

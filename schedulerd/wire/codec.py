@@ -10,16 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from schedulerd.wire.headers import (
+    Announced,
+    infer_header,
+    lasting,
+    measured,
+    read_infer,
+    read_result,
+    result_header,
+    result_of,
+)
 from schedulerd.wire.messages import (
     DEFAULT_PERCENTILE,
     DTYPES,
-    FINAL,
     MAX_ARRAY_LENGTH,
     MAX_HEADER_BYTES,
     MAX_MAP_LENGTH,
@@ -52,15 +62,12 @@ from schedulerd.wire.schema import (
     Unfit,
     check_key,
     exits,
-    flag,
     frame_number,
     integer,
     name,
     number,
     shown,
     tensor,
-    text,
-    texts,
 )
 
 Array = npt.NDArray[Any]
@@ -89,21 +96,26 @@ class WireError(Exception):
 
 def header_of(array: Array) -> TensorHeader:
     """Dtype and shape of an array as they are announced; `WireError` when such an array may not travel."""
-    name = _NAMES.get(array.dtype)
+    return _announced(array.dtype, array.shape)
+
+
+@lru_cache(256)
+def _announced(dtype: np.dtype[Any], shape: tuple[int, ...]) -> TensorHeader:
+    name = _NAMES.get(dtype)
     if name is None:
         raise WireError(
             Code.BAD_TENSOR,
-            f"dtype {array.dtype.str!r} may not travel; convert to one of {', '.join(DTYPES)}",
+            f"dtype {dtype.str!r} may not travel; convert to one of {', '.join(DTYPES)}",
         )
-    shape = array.shape
-    if not array.size or len(shape) > MAX_RANK:
+    if 0 in shape or len(shape) > MAX_RANK:
         raise WireError(
             Code.BAD_TENSOR,
             f"shape {shape} may not travel; at most {MAX_RANK} dimensions, none of them empty",
         )
-    if array.nbytes > MAX_TENSOR_BYTES:
-        raise WireError(Code.TOO_LARGE, f"{array.nbytes} bytes in one tensor; the limit is {MAX_TENSOR_BYTES}")
-    return TensorHeader(name, shape)
+    header = TensorHeader(name, shape)
+    if header.size_bytes > MAX_TENSOR_BYTES:
+        raise WireError(Code.TOO_LARGE, f"{header.size_bytes} bytes in one tensor; the limit is {MAX_TENSOR_BYTES}")
+    return header
 
 
 def array_of(header: TensorHeader, frame: Frame) -> Array:
@@ -119,45 +131,38 @@ def encode(message: Message, arrays: Sequence[Array] = ()) -> list[Frame]:
 
     `message.tensors` and `arrays` must agree; whoever makes the message takes the headers with `header_of`.
     """
+    if type(message) is Result:
+        return [result_header(message), *map(_frame, arrays)]
     if type(message) is Infer:
-        header: dict[str, Any] = {
-            "v": PROTOCOL_VERSION,
-            "op": "infer",
-            "id": message.id,
-            "tensors": [{"dtype": t.dtype, "shape": t.shape} for t in message.tensors],
-        }
-        if message.exits:
-            header["exits"] = message.exits
-        if message.stream is not None:
-            header["stream"], header["frame"] = message.stream, message.frame
-    elif type(message) is Result:
-        header = {
-            "v": PROTOCOL_VERSION,
-            "op": "result",
-            "id": message.id,
-            "tensors": [{"dtype": t.dtype, "shape": t.shape} for t in message.tensors],
-            "plan": message.plan,
-            "route": message.route,
-            "accuracy": message.accuracy,
-            "queue_ms": message.queue_ms,
-            "run_ms": message.run_ms,
-            "budget_ms": message.budget_ms,
-            "deadline_met": message.deadline_met,
-            "exit": message.exit,
-            "left": message.left,
-            "confidence": message.confidence,
-        }
-        if message.exits:
-            header["exits"] = message.exits
-    else:
-        kind = type(message)
-        header = {"v": PROTOCOL_VERSION, "op": _OPS[kind], "id": message.id}
-        header.update((key, getattr(message, key)) for key in _KEYS[kind])
-        if kind is Register:
-            # A daemon from before there were such keys refuses them, so they travel only where they say something.
-            header = {key: value for key, value in header.items() if (key, value) not in _SILENT}
-        return [msgpack.packb(header, default=_plain)]
-    return [msgpack.packb(header), *(np.ascontiguousarray(array).data.cast("B") for array in arrays)]
+        return [_header_of_infer(message), *map(_frame, arrays)]
+    kind = type(message)
+    header = {"v": PROTOCOL_VERSION, "op": _OPS[kind], "id": message.id}
+    header.update((key, getattr(message, key)) for key in _KEYS[kind])
+    if kind is Register:
+        # A daemon from before there were such keys refuses them, so they travel only where they say something.
+        header = {key: value for key, value in header.items() if (key, value) not in _SILENT}
+    return [msgpack.packb(header, default=_plain)]
+
+
+def _frame(array: Array) -> memoryview:
+    return np.ascontiguousarray(array).data.cast("B")
+
+
+def _header_of_infer(message: Infer) -> bytes:
+    if not message.exits and message.stream is None:
+        return infer_header(message.id, message.tensors)
+    header: dict[str, Any] = {
+        "v": PROTOCOL_VERSION,
+        "op": "infer",
+        "id": message.id,
+        "tensors": [{"dtype": t.dtype, "shape": t.shape} for t in message.tensors],
+    }
+    if message.exits:
+        header["exits"] = message.exits
+    if message.stream is not None:
+        header["stream"], header["frame"] = message.stream, message.frame
+    packed: bytes = msgpack.packb(header)
+    return packed
 
 
 def _plain(value: object) -> Any:
@@ -177,6 +182,9 @@ def _plain(value: object) -> Any:
 
 def decode_request(frames: Sequence[Frame]) -> tuple[Request, list[memoryview]]:
     """What a client asks, with its tensor frames. Raises `WireError`."""
+    known = read_infer(frames[0]) if frames and type(frames[0]) is bytes else None
+    if known is not None:
+        return Infer(known[0], known[1].tensors), _buffers(known[1], known[0], frames)
     header = _request_header(frames)
     op, message_id = _envelope(header)
     if message_id == 0:
@@ -196,6 +204,9 @@ def decode_request(frames: Sequence[Frame]) -> tuple[Request, list[memoryview]]:
 
 def decode_reply(frames: Sequence[Frame]) -> tuple[Reply | Ping, list[memoryview]]:
     """What the daemon says, with its tensor frames. Raises `WireError`."""
+    known = read_result(frames[0]) if frames and type(frames[0]) is bytes else None
+    if known is not None:
+        return known[0], _buffers(known[1], known[0].id, frames)
     header = _reply_header(frames)
     op, message_id = _envelope(header)
     if op == "result":
@@ -299,22 +310,7 @@ def _extras(header: dict[str, Any], message_id: int) -> dict[str, Any]:
 def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Result, list[memoryview]]:
     tensors, buffers = _tensors(header.get("tensors"), message_id, frames, MAX_REPLY_TENSORS)
     try:
-        result = Result(
-            message_id,
-            tensors,
-            integer(header["plan"]),
-            texts(header["route"]),
-            number(header["accuracy"]),
-            number(header["queue_ms"]),
-            number(header["run_ms"]),
-            number(header["budget_ms"]),
-            flag(header["deadline_met"]),
-            # Absent from the replies of a daemon from before there were exits.
-            text(header.get("exit", FINAL)),
-            text(header.get("left", "end")),
-            None if header.get("confidence") is None else number(header["confidence"]),
-            texts(header["exits"]) if "exits" in header else (),
-        )
+        result = result_of(message_id, lasting(header, tensors), *measured(header))
     except KeyError as missing:
         raise WireError(Code.BAD_MESSAGE, f"key {missing} is missing", message_id) from None
     except Unfit as unfit:
@@ -334,26 +330,34 @@ def _tensors(
     count = len(described)
     if count > limit:
         raise WireError(Code.TOO_LARGE, f"{count} tensors; the limit is {limit} in such a message", message_id)
-    if len(frames) != count + 1:
-        raise WireError(
-            Code.BAD_MESSAGE, f"{len(frames) - 1} frames follow a header that announces {count}", message_id
-        )
-    headers, buffers = [], []
+    headers = []
     for position, description in enumerate(described):
         try:
-            header = tensor(description)
+            headers.append(tensor(description))
         except Unfit as unfit:
             raise WireError(unfit.code, f"tensor {position} {unfit}", message_id) from None
-        buffer = memoryview(frames[position + 1])
-        if buffer.nbytes != header.size_bytes:
+    announced = Announced.of(tuple(headers))
+    return announced.tensors, _buffers(announced, message_id, frames)
+
+
+def _buffers(announced: Announced, message_id: int, frames: Sequence[Frame]) -> list[memoryview]:
+    """The frames of the tensors that a header announces; they must agree on number and length."""
+    if len(frames) != len(announced.tensors) + 1:
+        raise WireError(
+            Code.BAD_MESSAGE,
+            f"{len(frames) - 1} frames follow a header that announces {len(announced.tensors)}",
+            message_id,
+        )
+    buffers = [memoryview(frame) for frame in frames[1:]]
+    for position, (size_bytes, buffer) in enumerate(zip(announced.sizes_bytes, buffers, strict=True)):
+        if buffer.nbytes != size_bytes:
             raise WireError(
                 Code.BAD_TENSOR,
-                f"tensor {position} is announced as {header}, {header.size_bytes} bytes; its frame has {buffer.nbytes}",
+                f"tensor {position} is announced as {announced.tensors[position]}, {size_bytes} bytes; its frame has "
+                f"{buffer.nbytes}",
                 message_id,
             )
-        headers.append(header)
-        buffers.append(buffer)
-    return tuple(headers), buffers
+    return buffers
 
 
 # Events.

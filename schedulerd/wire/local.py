@@ -79,6 +79,9 @@ def pack(
 
 def pack_inline(frames: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
     """The buffers of a message all of whose frames travel inside. As `pack`, but it runs for every small request."""
+    if len(frames) == 2:
+        header, tensor = frames
+        return [_TWO.pack(VERSION, 0, 2, len(header), 0, 0, len(tensor), 0, 0), header, tensor]
     places: list[int] = []
     for frame in frames:
         places += (len(frame), 0, 0)
@@ -93,6 +96,10 @@ def size_of(lengths: Sequence[int]) -> int:
 @functools.cache
 def _inline(frames: int) -> struct.Struct:
     return struct.Struct("<BBH" + frames * "IIQ")
+
+
+_TWO: Final = _inline(2)
+"""A header and one tensor, as in nearly every packet."""
 
 
 def unpack(packet: bytes | memoryview) -> Packet:
@@ -124,6 +131,11 @@ def copied_inline(packet: memoryview) -> list[bytes] | None:
 
     What `unpack` says of most packets, in a third of the time.
     """
+    if len(packet) >= _TWO.size:
+        version, kind, count, header, lies, _, tensor, also, _ = _TWO.unpack_from(packet)
+        if (version, kind, count, lies, also) == (VERSION, 0, 2, 0, 0) and _TWO.size + header + tensor == len(packet):
+            start = _TWO.size + header
+            return [bytes(packet[_TWO.size : start]), bytes(packet[start:])]
     if len(packet) < _HEAD.size:
         return None
     version, kind, count = _HEAD.unpack_from(packet)

@@ -2,7 +2,7 @@
 
 Requests are taken strictly: a key that is missing, unknown or of the wrong type is refused. Replies and
 events may carry keys that this version does not know, so that a later daemon can say more to an older
-client. The two messages of every frame, `infer` and `result`, are checked by hand in `codec`.
+client. The two messages of every frame, `infer` and `result`, are checked by hand in `codec` and `headers`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ What the socket does not take now is kept, and sent when it does.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import socket
@@ -19,6 +20,7 @@ import msgpack
 
 from schedulerd.wire import memfd
 from schedulerd.wire.codec import Frame
+from schedulerd.wire.headers import id_of
 from schedulerd.wire.local import (
     ALIGNMENT,
     ATTACHED,
@@ -41,6 +43,14 @@ MAX_KEPT: Final = 1024
 """Messages for a daemon that does not read."""
 _DESCRIPTOR: Final = struct.Struct("i")
 _CONTROL_BYTES: Final = socket.CMSG_SPACE(_DESCRIPTOR.size)
+LONG_S: Final = 0.5
+"""A longer wait is one in the kernel's receiving itself, a system call less; the rest of it is to the millisecond."""
+_TIMEOUT: Final = struct.Struct("@ll")
+"""Seconds and microseconds (SO_RCVTIMEO, socket(7))."""
+# Plain integers: an operation on the library's flags takes a microsecond.
+_SENDING: Final = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+_WAITING: Final = int(socket.MSG_CMSG_CLOEXEC)
+_AT_ONCE: Final = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
 
 
 class _Packet(NamedTuple):
@@ -67,6 +77,10 @@ class Link:
         self.lost = False
         """It has ended, and everything that arrived before has been handed out."""
         self._socket = connected
+        # Each call says for itself whether it may wait.
+        connected.setblocking(True)
+        self._longest_s = 0.0
+        """That receiving waits for, as the kernel was told; 0 is for ever, which never is."""
         self._rings = rings
         self._rings.begin()
         self._may_offer = True
@@ -111,7 +125,7 @@ class Link:
         """False where the socket has no room. What is sent to a daemon that is gone is gone with it."""
         control = () if descriptor is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _DESCRIPTOR.pack(descriptor))]
         try:
-            self._socket.sendmsg(buffers, control, socket.MSG_NOSIGNAL)
+            self._socket.sendmsg(buffers, control, _SENDING)
         except BlockingIOError:
             return False
         except ConnectionError:
@@ -139,6 +153,7 @@ class Link:
 
     def _shared(self, frames: Sequence[Frame]) -> list[_Packet]:
         header, *tensors = frames
+        message_id = _header(frames).get("id", 0)
         places = [Place(len(header))]
         inside = [header]
         attached: list[Frame] = []
@@ -151,7 +166,7 @@ class Link:
                 places.append(Place(size_bytes))
                 inside.append(tensor)
                 room_bytes -= size_bytes
-            elif self._may_offer and (found := self._rings.place(_header(frames).get("id", 0), tensor)):
+            elif self._may_offer and (found := self._rings.place(message_id, tensor)):
                 rings.append(found[0])
                 places.append(found[1])
             else:
@@ -172,12 +187,31 @@ class Link:
             self.flush()
         return bool(ready)
 
+    def receive(self, timeout_s: float) -> Incoming | None:
+        """What `take` gives as soon as there is something, TIMED_OUT where there was nothing in all that time.
+
+        None also where there was nothing for a part of it: ask again for the rest.
+        """
+        if timeout_s < LONG_S or self.blocked:
+            return self.take() if self.wait(max(0, math.ceil(timeout_s * 1e3))) else Silence.TIMED_OUT
+        self._wait_at_most(timeout_s - timeout_s % LONG_S)
+        return self._next(_WAITING)
+
     def take(self) -> Incoming | None:
         """A message that has arrived, LOST after the last one of all; None where there is nothing now."""
+        return self._next(_AT_ONCE)
+
+    def _wait_at_most(self, longest_s: float) -> None:
+        if longest_s != self._longest_s:
+            timeout = _TIMEOUT.pack(int(longest_s), int(longest_s % 1 * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+            self._longest_s = longest_s
+
+    def _next(self, flags: int) -> Incoming | None:
         if self.lost:
             return Silence.LOST
         try:
-            size, control, _, _ = self._socket.recvmsg_into((self._view,), _CONTROL_BYTES, socket.MSG_CMSG_CLOEXEC)
+            size, control, _, _ = self._socket.recvmsg_into((self._view,), _CONTROL_BYTES, flags)
         except (BlockingIOError, ConnectionResetError):
             # Reset: the daemon left something of ours unread. What it had sent before comes all the same.
             return None
@@ -221,6 +255,10 @@ class Link:
 
     def _heed_answer(self, frames: Sequence[Frame]) -> None:
         """Have the memory of an answered request back."""
+        answered = id_of(frames[0]) if type(frames[0]) is bytes else None
+        if answered is not None:
+            self._rings.answered(answered)
+            return
         header = _header(frames)
         if header.get("op") == "unregistered":
             # Frames that waited are not answered.

@@ -74,8 +74,7 @@ class LocalTransport:
         while True:
             link = self._link
             if self._news is None and link is not None:
-                ready = link.wait(max(0, math.ceil((until_s - time.monotonic()) * 1e3)))
-                incoming = link.take() if ready else Silence.TIMED_OUT
+                incoming = link.receive(until_s - time.monotonic())
             else:
                 incoming = self._news_until(until_s)
             if incoming is not None:
