@@ -7,6 +7,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 BIN = $(VENV)/bin
 SECONDS ?= 40
+# Processes that the tests are spread over.
+JOBS ?= $(shell nproc)
 
 .DELETE_ON_ERROR:
 .PHONY: demo test check format bench demo-store install-demo install-dev clean
@@ -15,7 +17,7 @@ demo: install-demo
 	$(BIN)/schedulerd demo --seconds $(SECONDS) --state out/demo --json out/demo.json --plot out/demo.png
 
 test: install-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: install-dev
 	$(BIN)/ruff check .
