@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 from schedulerd.errors import ConfigError
 from schedulerd.kinds import (
+    Address,
     Choice,
     Choices,
     Directory,
@@ -205,6 +206,15 @@ class LimitsConfig:
             shown='`"64MB"`',
         ),
     )
+    memory_floor_bytes: int | None = field(
+        default=None,
+        metadata=_about(
+            Size("off"),
+            "However short the board's memory is, the apps keep so much of what `memory` allows them.",
+            key="memory_floor",
+            shown='`"off"`',
+        ),
+    )
     utilisation: float = field(
         default=0.8,
         metadata=_about(Number(0.05, 1), "Share of the lanes' time that a plan may use; the rest absorbs bursts."),
@@ -216,6 +226,18 @@ class LimitsConfig:
             "Watts that the apps together may draw on average, above the idle board, for heat or a battery. A block "
             "whose energy could not be measured is taken to draw 2 W while it runs.",
             shown='`"off"`',
+        ),
+    )
+    battery_power_w: float | None = field(
+        default=None,
+        metadata=_about(Number(0.01, 1000, "off"), "The same while a battery discharges.", shown='`"off"`'),
+    )
+    heat_margin_c: float | None = field(
+        default=5.0,
+        metadata=_about(
+            Number(0, 50, "off"),
+            "Degrees below the temperature at which the board lowers its clocks: apps use less before a zone gets "
+            'there. "off" waits for the clocks to fall.',
         ),
     )
     queue_length: int = field(
@@ -268,7 +290,15 @@ class ControlConfig:
     tick_s: float = field(
         default=0.2,
         metadata=_about(
-            Number(0.02, 10), "Seconds between two looks at the board. Joins and edits do not wait for it."
+            Number(0.02, 10),
+            "Seconds between two looks at the board, 1 at least while no app is there. Joins and edits do not wait.",
+        ),
+    )
+    decide_within_s: float = field(
+        default=0.5,
+        metadata=_about(
+            Number(0.02, 10),
+            "Seconds from a look at the board to a decision. What the look took, the solver has less.",
         ),
     )
     min_dwell_s: float = field(
@@ -291,6 +321,32 @@ class ControlConfig:
             Flag(),
             "Load what the next plans are likely to want before they are made, where memory is left.",
             shown="`true`",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BoardConfig:
+    """Where the board is read. Other folders than the kernel's play a board that is not there."""
+
+    proc: Path = field(
+        default=Path("/proc"),
+        metadata=_about(Directory(), "The kernel's figures of processors, memory and pressure.", shown="`/proc`"),
+    )
+    sys: Path = field(
+        default=Path("/sys"),
+        metadata=_about(Directory(), "Clocks, temperatures, power rails, GPUs and batteries.", shown="`/sys`"),
+    )
+    cgroup: Path = field(
+        default=Path("/sys/fs/cgroup"),
+        metadata=_about(Directory(), "Memory limits that stand above the daemon.", shown="`/sys/fs/cgroup`"),
+    )
+    peer: str | None = field(
+        default=None,
+        metadata=_about(
+            Address("off"),
+            "A machine that round trips, and bandwidth where it takes part, are measured to now and then.",
+            shown='`"off"`',
         ),
     )
 
@@ -359,6 +415,7 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     solver: SolverConfig = field(default_factory=SolverConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
+    board: BoardConfig = field(default_factory=BoardConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
     log: LogConfig = field(default_factory=LogConfig)
     access: AccessConfig = field(default_factory=AccessConfig)

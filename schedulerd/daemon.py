@@ -31,8 +31,10 @@ from schedulerd.config import Config, service_manager
 from schedulerd.control.announcer import Outlets
 from schedulerd.control.aside_thread import AsideThread
 from schedulerd.control.background import Background
+from schedulerd.control.board_watch import BoardWatch
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.improver import Improver
+from schedulerd.control.learned_heat import Memory
 from schedulerd.control.loop import ControlLoop, LoopSettings
 from schedulerd.control.merger import Merger
 from schedulerd.control.monitor import Monitor
@@ -159,11 +161,12 @@ class Daemon:
             self._merger(table.device.fingerprint, engines, store),
             Prefetcher(self._switcher, solver, self._aside, clock) if config.control.prefetch else None,
         )
+        self._monitor = Monitor.of_this_machine(clock, config.board)
         self._loop = ControlLoop(
             Catalogue(models, table, engine.name, also=frozenset(config.engine.also)),
             self._registry,
             self._switcher,
-            Monitor.of_this_machine(clock),
+            self._monitor,
             solver,
             _loop_settings(config, layout.lanes),
             Outlets(self._gateway.answer, self._gateway.reply, self._gateway.publish, self._gateway.wake),
@@ -181,6 +184,7 @@ class Daemon:
             record=Recorder(config.paths.state, recorded_bytes, clock).record if recorded_bytes else None,
             aside=self._aside,
             dropped=lambda: self._gateway.counters()._asdict(),
+            board=BoardWatch(config.limits, Memory(config.paths.state), self._aside.put),
         )
         self._control.attach(self._loop)
         # What lives as long as the process need not be looked at by every collection that a request sets off.
@@ -201,6 +205,7 @@ class Daemon:
         self._control.join(timeout=DRAIN_S)
         self._aside.close(DRAIN_S)
         self._background.close()
+        self._monitor.close()
         self._front.refuse(self._control.left_over())
         for lane in self._lanes:
             lane.stop()
@@ -330,4 +335,5 @@ class Lock:
 
 def _loop_settings(config: Config, lanes: int) -> LoopSettings:
     damping = DampingSettings(config.control.min_dwell_s, config.control.min_gain)
-    return LoopSettings(PlannerSettings(config.limits, lanes, damping, config.solver.objective))
+    within_s = config.control.decide_within_s
+    return LoopSettings(PlannerSettings(config.limits, lanes, damping, config.solver.objective, within_s))

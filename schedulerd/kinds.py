@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from schedulerd.errors import ConfigError
+from schedulerd.wire.peer import host_and_port
 
 _SIZE_UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _DURATION_UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
@@ -213,6 +214,28 @@ class Directory:
     def range(self) -> str:
         """What a path must be."""
         return "an absolute path, or one that begins with ~"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to connect to; the word that stands for none is None."""
+
+    word: str
+
+    def parse(self, value: object) -> str | None:
+        """The text itself; whether somebody answers there, whoever connects finds out."""
+        if value == self.word:
+            return None
+        try:
+            if isinstance(value, str) and host_and_port(value)[1] > 0:
+                return value
+        except ValueError:
+            pass  # refused below, in the words of all settings
+        raise ConfigError(f"{value!r} is not {self.range()}")
+
+    def range(self) -> str:
+        """How an address is written."""
+        return f'host:port, such as "10.0.0.2:5201" or "[fe80::2]:5201", or "{self.word}"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from blockprofiles.record import MEASURED
 from blockstore.exits import FINAL
+from schedulerd import present_board
 from schedulerd.cells import (
     MISSING,
     Answer,
@@ -51,6 +52,7 @@ def status(answer: Answer) -> str:
             "blocks",
             f"{size(answer, 'resident_bytes')} of {size(answer, 'memory_limit_bytes')} allowed{_states(states)}",
         ),
+        *present_board.limits(answer),
         ("memory", f"{size(answer, 'rss_bytes')} daemon, {size(answer, 'memory_available_bytes')} free on the board"),
         (
             "processor",
@@ -59,6 +61,7 @@ def status(answer: Answer) -> str:
             f"({number(answer, 'slowdown_p95', 2)} at the 95th percentile)",
         ),
     ]
+    lines += present_board.board(answer)
     dropped = [f"{what} {count}" for what, count in (answer.get("dropped") or {}).items() if count]
     if dropped:
         lines.append(("dropped", ", ".join(dropped)))

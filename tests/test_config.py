@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from schedulerd.config import (
     SECTIONS,
+    BoardConfig,
     Config,
     EngineConfig,
     ServiceManager,
@@ -41,8 +42,11 @@ preempt = false
 memory = "80MB"
 memory_share = 0.25
 memory_reserve = "32MiB"
+memory_floor = "8MB"
 utilisation = 1
 power_w = 6.5
+battery_power_w = 2.5
+heat_margin_c = "off"
 queue_length = 8
 [solver]
 name = "cbc"
@@ -51,9 +55,15 @@ objective = "min-latency"
 record = "4MB"
 [control]
 tick_s = 0.1
+decide_within_s = 0.25
 min_dwell_s = 0
 min_gain = 0.01
 prefetch = false
+[board]
+proc = "/srv/board/proc"
+sys = "/srv/board/sys"
+cgroup = "/srv/board/cgroup"
+peer = "10.0.0.2:5201"
 [profile]
 seconds = 3
 background = false
@@ -82,13 +92,17 @@ def test_every_key_reaches_its_field() -> None:
     assert not config.engine.preempt
     assert (config.limits.memory_bytes, config.limits.memory_reserve_bytes) == (80_000_000, 32 * 2**20)
     assert (config.limits.memory_share, config.limits.utilisation) == (0.25, 1.0)
-    assert config.limits.power_w == 6.5
+    assert (config.limits.power_w, config.limits.battery_power_w) == (6.5, 2.5)
+    assert (config.limits.memory_floor_bytes, config.limits.heat_margin_c) == (8_000_000, None)
     assert config.limits.queue_length == 8
     assert (config.solver.name, config.solver.time_limit_s) == ("cbc", 0.25)
     assert config.solver.objective == "min-latency"
     assert config.solver.record_bytes == 4_000_000
     assert (config.control.tick_s, config.control.min_dwell_s, config.control.min_gain) == (0.1, 0, 0.01)
-    assert not config.control.prefetch
+    assert (config.control.decide_within_s, config.control.prefetch) == (0.25, False)
+    assert config.board == BoardConfig(
+        Path("/srv/board/proc"), Path("/srv/board/sys"), Path("/srv/board/cgroup"), "10.0.0.2:5201"
+    )
     assert (config.profile.seconds, config.profile.background, config.profile.silence_s) == (3, False, 5)
     assert (config.log.level, config.log.format) == ("debug", "json")
     assert config.access.control_uids == {0, 4242, os.geteuid()}
@@ -119,6 +133,13 @@ def test_decisions_are_recorded_only_where_a_size_is_given() -> None:
     assert parse('[solver]\nrecord = "off"', "board.toml").solver.record_bytes is None
 
 
+@pytest.mark.parametrize("address", ["10.0.0.2:5201", "edge.local:1", "[fe80::2%eth0]:65535"])
+def test_a_peer_is_probed_only_where_one_is_named(address: str) -> None:
+    assert Config().board.peer is None
+    assert parse('[board]\npeer = "off"', "board.toml").board.peer is None
+    assert parse(f'[board]\npeer = "{address}"', "board.toml").board.peer == address
+
+
 def test_a_store_may_be_placed_apart_from_its_state() -> None:
     config = parse('[paths]\nstate = "/srv/state"\nstore = "/ssd/store"', "board.toml")
     assert config.paths.store == Path("/ssd/store")
@@ -131,7 +152,8 @@ def test_home_is_expanded_in_paths() -> None:
 def test_an_unknown_key_is_refused_with_the_nearest_one_and_all_of_them() -> None:
     message = refusal("[limits]\nutilization = 0.5")
     assert message.startswith("board.toml: [limits] has no key 'utilization'; did you mean \"utilisation\"?")
-    assert "memory, memory_share, memory_reserve, utilisation, power_w, queue_length" in message
+    known = "memory, memory_share, memory_reserve, memory_floor, utilisation, power_w, battery_power_w, heat_margin_c"
+    assert f"{known}, queue_length" in message
 
 
 def test_an_unknown_section_is_refused_with_the_nearest_one() -> None:
@@ -167,6 +189,12 @@ def test_an_unknown_section_is_refused_with_the_nearest_one() -> None:
         ('[solver]\nobjective = "max-latency"', 'did you mean "min-latency"?'),
         ('[solver]\nrecord = "auto"', "'auto' is not a number with a unit"),
         ("[solver]\nrecord = true", 'True is not a size such as "80MB" or "64MiB", or "off"'),
+        ('[board]\nsys = "sys"', "[board] sys: 'sys' is not an absolute path"),
+        ('[board]\npeer = "edge"', "[board] peer: 'edge' is not host:port, such as"),
+        ('[board]\npeer = "edge:65536"', "'edge:65536' is not host:port"),
+        ('[board]\npeer = "edge:0"', "'edge:0' is not host:port"),
+        ('[board]\npeer = "fe80::2:5201"', "'fe80::2:5201' is not host:port"),
+        ("[board]\npeer = 5201", "5201 is not host:port"),
         ('[paths]\nstate = "state"', "'state' is not an absolute path"),
         ('[paths]\nstate = ""', "'' is not an absolute path"),
         ('[paths]\nstate = "/a\\u0000b"', "is not an absolute path"),

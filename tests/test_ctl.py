@@ -289,6 +289,41 @@ def test_status_reads_as_a_block_of_lines(capsys: pytest.CaptureFixture[str]) ->
     )
 
 
+def test_status_says_what_sets_the_limits_and_how_the_board_is() -> None:
+    lines = present.status(
+        {
+            **STATUS,
+            "memory_limit_reason": "a squeeze: free memory fell by 9.0 MB a second",
+            "utilisation_limit": 0.45,
+            "utilisation_limit_reason": "heat: cpu was at 78 C",
+            "power_limit_w": 2.5,
+            "power_limit_reason": "[limits] power_w",
+            "stalls": {"memory": 0.12, "io": 0.0},
+            "zones": {"gpu": 60.0, "cpu\x1b": 78.4},
+            "throttled": ["heat"],
+            "clock_share": 0.8,
+            "learned_clock_share": 0.6,
+            "board_power_w": 6.25,
+            "battery": 0.4,
+            "discharging": True,
+            "unread": {"cgroup": "PermissionError"},
+        }
+    ).splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("may use"))
+    assert lines[at : at + 3] == [
+        "may use     80.0 MB: a squeeze: free memory fell by 9.0 MB a second",
+        "            45% of the lanes: heat: cpu was at 78 C",
+        "            2.50 W: [limits] power_w",
+    ]
+    assert lines[-5:] == [
+        "stalls      some work stood still for memory 12%, io 0% of the time",
+        "heat        78.4 C at the hottest of 2 (cpu?), clocks held down for heat; they once fell to 60% for it",
+        "power       6.25 W by the whole board",
+        "battery     40%, discharging",
+        "unread      cgroup: PermissionError",
+    ]
+
+
 def test_status_says_how_many_route_changes_had_to_load() -> None:
     assert "6 route changes (1 of 4 plans had to load)" in present.status({**STATUS, "warm_swaps": 3, "cold_swaps": 1})
     assert "had to load" not in present.status({**STATUS, "warm_swaps": 0, "cold_swaps": 0})

@@ -12,8 +12,11 @@ from blockprofiles.contention import Slowdown
 from blockstore.block import Model
 from schedulerd.clock import Clock
 from schedulerd.control.factors import promised
+from schedulerd.control.limits import LimitsNow
 from schedulerd.control.plan_report import Decision
-from schedulerd.plan import AppPlan, Plan, RouteChange
+from schedulerd.control.planner import Proposal
+from schedulerd.control.snapshot import Snapshot
+from schedulerd.plan import AppPlan, Plan, RouteChange, difference
 from schedulerd.serving.apps import LiveApp
 from schedulerd.wire.codec import encode, encode_event
 from schedulerd.wire.messages import Answer, Failure, Ping, Registered, TensorHeader
@@ -69,8 +72,7 @@ class Announcer:
     def plan(self, plan: Plan, decision: Decision, body: Mapping[str, Any], changes: Sequence[RouteChange]) -> None:
         """A plan is in place; `body`: as an operator sees it."""
         self._noted = plan.note
-        changed = [{"app": c.app_id, "swapped_blocks": c.swapped_blocks} for c in changes]
-        self.publish("plan", {**body, "changes": changed})
+        self.publish("plan", {**body, "changes": _changed(changes)})
         log.info(
             "plan",
             number=plan.number,
@@ -78,8 +80,24 @@ class Announcer:
             did=decision.sentence,
             status=plan.status,
             **({"note": plan.note} if plan.note else {}),
+            look_ms=round(decision.look_ms, 2),
             solve_ms=round(plan.solve_ms, 2),
             apply_ms=round(decision.apply_ms, 2),
+        )
+
+    def kept(self, cause: str, proposal: Proposal, look_ms: float) -> None:
+        """There was a reason to plan anew, and the routes stay as they are."""
+        found = difference(proposal.running, proposal.plan)
+        self.publish(
+            "kept",
+            {
+                "number": proposal.running.number,
+                "cause": cause,
+                "reason": proposal.decision.reason,
+                "look_ms": look_ms,
+                "solve_ms": proposal.plan.solve_ms,
+                "refused": _changed(found),
+            },
         )
 
     def fault(self, cause: str, reason: str, retry_s: float) -> None:
@@ -104,18 +122,22 @@ class Announcer:
             log.warning("decided_with_remark", cause=cause, note=note)
         self._noted = note
 
-    def pressure(
-        self, causes: Sequence[str], board: Slowdown, cpu_others: float | None, memory_limit_bytes: int
-    ) -> None:
+    def pressure(self, causes: Sequence[str], board: Slowdown, snapshot: Snapshot, now: LimitsNow) -> None:
         """The board gives reasons to plan anew, or none any more."""
+        stall = snapshot.pressure.memory if snapshot.pressure is not None else None
         self.publish(
             "pressure",
             {
                 "causes": list(causes),
                 "slowdown": board.median,
                 "slowdown_p95": promised(board.p95),
-                "cpu_others": cpu_others,
-                "memory_limit_bytes": memory_limit_bytes,
+                "cpu_others": snapshot.cpu_others,
+                "memory_limit_bytes": now.limits.memory_bytes,
+                "utilisation_limit": now.limits.utilisation_cap,
+                "power_limit_w": now.limits.power_cap_w,
+                "limit_reasons": dict(now.reasons),
+                "memory_stall": None if stall is None else stall.some,
+                "hottest_c": max((zone.celsius for zone in snapshot.zones or ()), default=None),
             },
         )
 
@@ -131,7 +153,7 @@ class Announcer:
     def probe(self, apps: Sequence[LiveApp]) -> None:
         """A client that died without a word is found by a message that cannot be delivered."""
         now_s = self._clock.now_s()
-        if now_s - self._probed_at_s < PROBE_S:
+        if 0.0 <= now_s - self._probed_at_s < PROBE_S:
             return
         self._probed_at_s = now_s
         for app in apps:
@@ -143,6 +165,19 @@ class Announcer:
         spec = app.spec
         self._missed.pop(spec.app_id, None)
         self.publish("app", {"app": spec.app_id, "model": spec.model, "change": "left", "reason": reason})
+
+
+def _changed(changes: Sequence[RouteChange]) -> list[dict[str, Any]]:
+    """What differs between two plans; an app that joins has no variants before, one that leaves none after."""
+    return [
+        {
+            "app": change.app_id,
+            "swapped_blocks": change.swapped_blocks,
+            "before": list(change.old.variants) if change.old else None,
+            "after": list(change.new.variants) if change.new else None,
+        }
+        for change in changes
+    ]
 
 
 def registered(message_id: int, app: LiveApp, planned: AppPlan, plan: int, model: Model) -> Registered:

@@ -7,11 +7,9 @@ but the one it was given and waits for nothing but the switcher. `thread.Control
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
-
-import structlog
 
 from blockprofiles.table import Table
 from schedulerd.clock import Clock
@@ -21,35 +19,27 @@ from schedulerd.control.announcer import Announcer, Outlets
 from schedulerd.control.answers import Answers, Respond
 from schedulerd.control.aside import Aside, AtOnce
 from schedulerd.control.background import Background
+from schedulerd.control.board_watch import BoardWatch
 from schedulerd.control.cameras import learn_preparation
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.correction import CorrectionSettings
+from schedulerd.control.decider import Decider, Look
 from schedulerd.control.drift_watch import DriftWatch
 from schedulerd.control.edits import Edits
 from schedulerd.control.exit_watch import ExitWatch
 from schedulerd.control.fault_desk import FaultDesk
-from schedulerd.control.holdings import LoadFailed, LoadTimedOut
 from schedulerd.control.limits import LimitsNow
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.occasions import Cause, Occasions
-from schedulerd.control.plan_report import Decision, plan_map
-from schedulerd.control.planner import Planner, PlannerSettings, Proposal, Record
+from schedulerd.control.planner import Planner, PlannerSettings, Record
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Switcher
-from schedulerd.control.tally import Tally
 from schedulerd.control.urges import Urges
-from schedulerd.errors import InternalError, SchedulerdError, StoreFault
-from schedulerd.optimizer.explain import sentence
-from schedulerd.optimizer.problem import Limits
+from schedulerd.errors import SchedulerdError
 from schedulerd.optimizer.solvers import Solver
-from schedulerd.plan import Plan, RouteChange, difference
+from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.events import Asked, Event, Faulted, Joined, Left
-
-log = structlog.get_logger(__name__)
-
-RETRY_S = 5.0
-"""When to try again after a plan could not be put in place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +68,17 @@ class ControlLoop:
         record: Record | None = None,
         aside: Aside | None = None,
         dropped: Callable[[], Mapping[str, int]] = dict,
+        board: BoardWatch | None = None,
     ) -> None:
         self._registry = registry
         self._switcher = switcher
         self._monitor = monitor
-        self._settings = settings
         self._announcer = Announcer(outlets, clock)
         self._clock = clock
         self._background = background or Background(None, None)
         self._dropped = dropped
         self._facts = facts
         """What `status` says that never changes: version, pid, engine, lanes."""
-        self._decision = Decision("start", "no app has joined yet", apply_ms=0.0, at_s=clock.now_s())
         self._snapshot: Snapshot = monitor.look()
         self._exits = ExitWatch(self._announcer.publish)
         self._drift = DriftWatch(settings.correction, settings.planner.lanes, clock.now_s())
@@ -100,14 +89,29 @@ class ControlLoop:
         self._answers = Answers(self._announcer, registry, self._planner, advisor, self._now, self._moment)
         self._edits = Edits(registry, self._planner, self._announcer.publish)
         self._occasions = Occasions()
-        self._urges = Urges(self._occasions, self._drift, self._exits, self._announcer, clock)
+        self._board = board or BoardWatch(settings.planner.limits)
+        self._urges = Urges(self._occasions, self._board, self._drift, self._exits, self._announcer, clock)
         self._faults = FaultDesk(self._planner, switcher, self._background, registry, self._announcer)
-        self._tally = Tally()
+        self._decider = Decider(
+            self._planner,
+            switcher,
+            registry,
+            self._drift,
+            self._occasions,
+            self._announcer,
+            clock,
+            settings.planner.damping.min_dwell_s,
+        )
 
     @property
     def plan(self) -> Plan:
         """Running now."""
         return self._planner.plan
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no app is there."""
+        return not self._registry.all()
 
     @property
     def decisions(self) -> int:
@@ -118,15 +122,16 @@ class ControlLoop:
 
     def turn(self, events: Sequence[Event]) -> None:
         """Take in events, look at the board, plan anew where there is a reason, answer whoever waits."""
-        self._look()
+        look = self._look()
         newer = self._background.measured(self._registry.all(), self._clock.now_s())
         if newer is not None:
             self.use_table(newer)
         causes, waiting = self._take_in(events)
-        limits = self._limits().limits
+        now = self._limits()
         # A plan made for an event follows the board as well, so pressure is asked about only where there was none.
-        causes = causes or self._urges.now(self._registry.all(), self.plan, self._snapshot, limits)
-        fault = self._replan(causes, limits) if causes else None
+        causes = causes or self._urges.now(self._registry.all(), self.plan, self._snapshot, now)
+        fault = self._decider.decide(causes, now.limits, look) if causes else None
+        limits = now.limits
         self._faults.tell_stranded()
         self._planner.predict_anew(limits, self._drift.factors(), asked=bool(waiting))
         for respond in waiting:
@@ -142,10 +147,14 @@ class ControlLoop:
 
     # Look.
 
-    def _look(self) -> None:
+    def _look(self) -> Look:
+        began_s = self._clock.now_s()
         self._snapshot = self._monitor.look()
         contention, cpu_others = self._planner.catalogue.table.contention, self._snapshot.cpu_others
         self._drift.look(self._registry.all(), self.plan, contention, cpu_others, self._clock.now_s())
+        self._board.look(self._snapshot, self.plan, self._planner.held_bytes())
+        self._planner.caps = self._board.caps
+        return Look(began_s, (self._clock.now_s() - began_s) * 1e3)
 
     def _limits(self) -> LimitsNow:
         return self._planner.limits(self._snapshot)
@@ -179,85 +188,12 @@ class ControlLoop:
             return None, self._answers.refuse(event, error)
         return cause, partial(self._answers.answer, event)
 
-    # Decide.
-
-    def _replan(self, causes: Sequence[Cause], limits: Limits) -> SchedulerdError | None:
-        """Solve, damp, switch; what kept the plan from being put in place, for those who wait for it.
-
-        Blobs that cannot be loaded are left out and the problem is solved again: each time there are fewer.
-        """
-        cause = "; ".join(c.text for c in causes)
-        urgent = any(c.urgent for c in causes)
-        try:
-            while True:
-                try:
-                    self._plan_once(cause, urgent, limits)
-                    return None
-                except LoadFailed as failed:
-                    for digest, reason in failed.reasons.items():
-                        log.error("block_unusable", digest=digest, reason=reason)
-                    self._planner.leave_out(failed.reasons.keys())
-        except LoadTimedOut as late:
-            log.error("plan_put_off", cause=cause, reason=str(late), retry_s=RETRY_S)
-            fault: SchedulerdError = StoreFault(f"{late}; the routes are as before, and it is tried again")
-        except Exception as error:
-            log.exception("plan_failed", cause=cause)
-            why = str(error) if isinstance(error, SchedulerdError) else f"{type(error).__name__}; see the daemon's log"
-            fault = InternalError(f"no plan could be made: {why}")
-        self._announcer.fault(cause, str(fault), RETRY_S)
-        self._occasions.later(self._clock.now_s() + RETRY_S, "another try after a plan that failed")
-        return fault
-
-    def _plan_once(self, cause: str, urgent: bool, limits: Limits) -> None:
-        factors = self._drift.factors_to_plan()
-        proposal = self._planner.propose(limits, factors, urgent=urgent)
-        # What was planned for is noted even when the routes stay, or the same drift would ask again every tick.
-        self._drift.planned(factors, proposal.at_s)
-        self._occasions.decided(limits.memory_bytes)
-        if proposal.decision.change:
-            self._change(proposal, cause)
-        else:
-            log.debug("plan_kept", cause=cause, reason=proposal.decision.reason)
-            self._announcer.note(cause, proposal.plan.note)
-            self._keep(proposal)
-
-    def _keep(self, proposal: Proposal) -> None:
-        planner = self._planner
-        if difference(self.plan, proposal.plan):
-            # Later the same problem has the same answer, so it is worth another try only where the plan was young.
-            due_s = planner.changed_at_s + self._settings.planner.damping.min_dwell_s
-            if due_s > proposal.at_s:
-                self._occasions.later(due_s, "a change held back against flapping is due")
-            return
-        # The same routes, as they are predicted now; the profile may want them with other threads.
-        same = replace(proposal.plan, number=self.plan.number)
-        self._apply(same, (), proposal.problem.limits)
-        planner.plan = same
-
-    def _change(self, proposal: Proposal, cause: str) -> None:
-        plan, changes = proposal.plan, difference(self.plan, proposal.plan)
-        self._apply(plan, changes, proposal.problem.limits)
-        applied_s = self._clock.now_s()
-        self._planner.adopt(plan, applied_s)
-        apply_ms = (applied_s - proposal.at_s) * 1e3
-        self._decision = Decision(
-            cause, sentence(proposal.running, plan, cause, self._planner.stranded), apply_ms, applied_s, plan
-        )
-        self._tally.changed(changes)
-        body = plan_map(plan, self._decision, self._planner.catalogue, self._registry.all(), applied_s)
-        self._announcer.plan(plan, self._decision, body, changes)
-
     def use_table(self, table: Table) -> None:
         """From now on `table` is the profile of this device; this turn plans with it."""
         self._planner.use_table(table)
         self._drift.profiled_anew()
-        self._occasions.later(self._clock.now_s(), "more of the store has been measured")
-
-    # Act.
-
-    def _apply(self, plan: Plan, changes: Sequence[RouteChange], limits: Limits) -> None:
-        planner = self._planner
-        self._switcher.apply(plan, changes, self._live(), planner.room_bytes(limits), planner.catalogue)
+        now_s = self._clock.now_s()
+        self._occasions.later(now_s, now_s, "more of the store has been measured")
 
     def _live(self) -> dict[str, LiveApp]:
         return {app.spec.app_id: app for app in self._registry.all()}
@@ -267,31 +203,34 @@ class ControlLoop:
         spec = app.spec
         self._planner.plan = self.plan.without(spec.app_id)
         self._switcher.retire(spec.app_id)
-        self._tally.left(app)
+        self._decider.tally.left(app)
         self._exits.forget(spec.app_id)
         self._drift.forget(spec.app_id)
         self._announcer.left(app, reason)
 
     def _moment(self) -> Moment:
         factors, limits = self._drift.factors_to_plan(), self._limits().limits
-        return Moment(self._snapshot, factors, self._planner.problem(limits, factors), self.plan, self._decision)
+        return Moment(
+            self._snapshot, factors, self._planner.problem(limits, factors), self.plan, self._decider.decision
+        )
 
     def _now(self) -> report.Now:
         return report.Now(
             facts=self._facts,
             plan=self.plan,
-            decision=self._decision,
+            decision=self._decider.decision,
             snapshot=self._snapshot,
             limits=self._limits(),
             board=self._drift.board,
             resident_bytes=self._switcher.resident_bytes(self._planner.catalogue.size_bytes),
             states=self._switcher.states(),
             apps=self._registry.all(),
-            swaps=self._tally.swaps,
+            swaps=self._decider.tally.swaps,
             plan_swaps=self._switcher.swaps,
-            totals=self._tally.totals(self._registry.all()),
+            totals=self._decider.tally.totals(self._registry.all()),
             dropped=self._dropped(),
             catalogue=self._planner.catalogue,
             objective=self._planner.objective,
             exit_history=self._exits.histories(),
+            learned=self._board.learned,
         )

@@ -20,7 +20,7 @@ MEASURED_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Why the running plan was made, what it did, how long the switcher took, and when it was done."""
+    """Why the running plan was made, what it did, how long looking and the switcher took, and when it was done."""
 
     cause: str
     sentence: str
@@ -28,6 +28,8 @@ class Decision:
     at_s: float
     plan: Plan = EMPTY_PLAN
     """As it was predicted then, which is what `sentence` speaks of."""
+    look_ms: float = 0.0
+    """What it took to look at the board before."""
 
 
 def plan_map(
@@ -43,6 +45,7 @@ def plan_map(
         "number": plan.number,
         "cause": decision.cause,
         "sentence": decision.sentence,
+        "look_ms": decision.look_ms,
         "apply_ms": decision.apply_ms,
         "status": plan.status,
         "gap": plan.gap,

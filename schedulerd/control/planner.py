@@ -6,6 +6,7 @@ memory, the limits, and what the operator wants. Putting a plan in place is the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,7 +18,8 @@ from schedulerd.clock import Clock
 from schedulerd.config import LimitsConfig
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.factors import Factors
-from schedulerd.control.limits import LimitsNow, limits_now
+from schedulerd.control.hurried import Hurried
+from schedulerd.control.limits import NO_CAPS, LimitsNow, limits_now
 from schedulerd.control.policies import Observed
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Switcher
@@ -52,6 +54,8 @@ class PlannerSettings:
     damping: DampingSettings
     objective: str = MAX_ACCURACY
     """Until the operator wants another."""
+    decide_within_s: float = math.inf
+    """From a look at the board to a decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,8 @@ class Planner:
         self.objective = settings.objective
         self.operator_memory_bytes: int | None = None
         """The limit that the operator set; None where he set none."""
+        self.caps = NO_CAPS
+        """What a squeeze and heat leave at present."""
         self.decisions = 0
         """Problems solved, whether or not their plan was taken."""
         self.changed_at_s = clock.now_s()
@@ -118,9 +124,14 @@ class Planner:
             snapshot,
             self._settings.limits,
             operator_memory_bytes or self.operator_memory_bytes,
-            self._switcher.resident_bytes(self.catalogue.size_bytes) + self._arena_bytes(),
+            self.held_bytes(),
             lanes=self._settings.lanes,
+            caps=self.caps,
         )
+
+    def held_bytes(self) -> int:
+        """What blobs, warm ones too, and activations take of the board."""
+        return self._switcher.resident_bytes(self.catalogue.size_bytes) + self._arena_bytes()
 
     def room_bytes(self, limits: Limits) -> int:
         """What is left of the memory limit for blobs, warm ones too, beside the activations."""
@@ -158,14 +169,17 @@ class Planner:
 
     # Decide.
 
-    def propose(self, limits: Limits, factors: Factors, *, urgent: bool) -> Proposal:
+    def propose(self, limits: Limits, factors: Factors, *, urgent: bool, from_s: float | None = None) -> Proposal:
         """Solve the problem of this moment and weigh the plan against the running one.
 
-        Args: limits; factors: that times are planned with; urgent: somebody asked, so nothing is damped.
+        Args: limits; factors: that times are planned with; urgent: somebody asked, so nothing is damped; from_s: when
+        the look at the board began that this is for, None where the time for it begins now.
         """
-        problem = self.problem(limits, factors)
         began_s = self._clock.now_s()
-        candidate = solve(problem, self._solver, self.plan.number + 1, self._memo)
+        problem = self.problem(limits, factors)
+        until_s = (began_s if from_s is None else from_s) + self._settings.decide_within_s
+        solver = Hurried(self._solver, until_s, self._clock)
+        candidate = solve(problem, solver, self.plan.number + 1, self._memo)
         solved_s = self._clock.now_s()
         self.decisions += 1
         self._predicted_with = None
@@ -173,6 +187,8 @@ class Planner:
         if self._record is not None:
             self._record(problem, candidate)
         running = self._running_under(problem)
+        # Where the clock was set back nobody knows how long the plan has stood; it must not stand for good.
+        self.changed_at_s = min(self.changed_at_s, solved_s)
         decision = keep_or_change(
             problem,
             running,

@@ -15,6 +15,7 @@ from blockstore.block import ORIGINAL, Model, Variant
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.exit_rates import History, shares_of
 from schedulerd.control.factors import promised
+from schedulerd.control.learned_heat import Learned
 from schedulerd.control.limits import LimitsNow
 from schedulerd.control.plan_report import MEASURED_S, Decision, plan_map
 from schedulerd.control.snapshot import Snapshot
@@ -57,6 +58,8 @@ class Now:
     """What the next plan is to be best at."""
     exit_history: Mapping[str, History] = field(default_factory=dict)
     """Of each app whose model has exits."""
+    learned: Learned = Learned()  # noqa: RUF009 - frozen, so sharing the default is safe
+    """What throttles have taught."""
 
 
 def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
@@ -102,7 +105,13 @@ def status_map(now: Now) -> dict[str, Any]:
         "cold_swaps": now.plan_swaps.cold,
         "resident_bytes": now.resident_bytes,
         "memory_limit_bytes": now.limits.limits.memory_bytes,
-        "memory_limit_reason": now.limits.memory_reason,
+        "memory_limit_reason": now.limits.reasons["memory"],
+        "memory_confined": snapshot.memory_confined,
+        "utilisation_limit": now.limits.limits.utilisation_cap,
+        "utilisation_limit_reason": now.limits.reasons["utilisation"],
+        "power_limit_w": now.limits.limits.power_cap_w,
+        "power_limit_reason": now.limits.reasons["power"],
+        **board_map(now),
         "rss_bytes": snapshot.memory_own_bytes,
         "slowdown": now.board.median,
         "slowdown_p95": promised(now.board.p95),
@@ -111,6 +120,24 @@ def status_map(now: Now) -> dict[str, Any]:
         "memory_available_bytes": snapshot.memory_available_bytes,
         "states": dict(now.states),
         "dropped": dict(now.dropped),
+    }
+
+
+def board_map(now: Now) -> dict[str, Any]:
+    """What the board says of itself beside memory and processor, and what it taught; nil what cannot be read."""
+    snapshot, learned = now.snapshot, now.learned
+    throttle, pressure = snapshot.throttle, snapshot.pressure
+    stalls = {} if pressure is None else {"cpu": pressure.cpu, "memory": pressure.memory, "io": pressure.io}
+    return {
+        "stalls": {name: stall.some for name, stall in stalls.items() if stall is not None} or None,
+        "zones": None if snapshot.zones is None else {zone.name: zone.celsius for zone in snapshot.zones},
+        "throttled": None if throttle is None else list(throttle.causes),
+        "clock_share": None if throttle is None else throttle.clock_share,
+        "learned_clock_share": learned.clock_share,
+        "board_power_w": snapshot.power_w,
+        "battery": None if snapshot.battery is None else snapshot.battery.charge,
+        "discharging": None if snapshot.battery is None else snapshot.battery.discharging,
+        "unread": {unread.source: unread.reason for unread in snapshot.unread},
     }
 
 

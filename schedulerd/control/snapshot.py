@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from schedulerd.control.readings import (
+    Battery,
+    Core,
+    Gpu,
+    Interface,
+    PeerPath,
+    Pressure,
+    Rail,
+    Throttle,
+    Zone,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,6 +24,19 @@ class Unread:
 
     source: str
     reason: str
+    since_s: float = 0.0
+    """Monotonic seconds of its first failure in a row."""
+    retry_at_s: float = 0.0
+    """When it is asked again; until then the reason is the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a reading comes from."""
+
+    source: str
+    at_s: float
+    """Monotonic seconds of when it was made; a source that is read seldom gives older ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +58,30 @@ class Snapshot:
     """Resident set of this process."""
     memory_cgroup_bytes: int | None = None
     """What the memory limits of our cgroup and its ancestors leave; None where there is no such limit."""
+    swap_total_bytes: int | None = None
+    swap_free_bytes: int | None = None
+    memory_confined: bool | None = None
+    """Whether the kernel can hold us to a memory limit; False on a kernel without the memory cgroup, as the Pi's."""
+    pressure: Pressure | None = None
+    cores: tuple[Core, ...] | None = None
+    zones: tuple[Zone, ...] | None = None
+    throttle: Throttle | None = None
+    gpus: tuple[Gpu, ...] | None = None
+    power_w: float | None = None
+    """Of the whole board, where one of its rails is that."""
+    rails: tuple[Rail, ...] | None = None
+    interfaces: tuple[Interface, ...] | None = None
+    peer: PeerPath | None = None
+    battery: Battery | None = None
     unread: tuple[Unread, ...] = ()
     """Sources that could not be read this time."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """By field, where each reading that is not None comes from."""
+
+    def age_s(self, name: str) -> float | None:
+        """How old the reading of a field is; None where there is none."""
+        origin = self.origins.get(name)
+        return None if origin is None else self.at_s - origin.at_s
 
     @property
     def cpu_others(self) -> float | None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import threading
+from typing import Final
 
 import structlog
 
@@ -14,6 +15,9 @@ from schedulerd.control.loop import ControlLoop
 from schedulerd.serving.events import Event
 
 log = structlog.get_logger(__name__)
+
+REST_S: Final = 1.0
+"""Between two turns while no app is there: nobody is hurt by what the board does, and an app that comes is an event."""
 
 
 def preempt_nobody() -> None:
@@ -28,7 +32,7 @@ def preempt_nobody() -> None:
 
 
 class ControlThread(threading.Thread):
-    """Calls `ControlLoop.turn` with the events that have come in, at least once a tick."""
+    """Calls `ControlLoop.turn` with the events that have come in, at least once a tick, or seldom without an app."""
 
     def __init__(self, events: queue.SimpleQueue[Event], tick_s: float, clock: Clock) -> None:
         super().__init__(name="control", daemon=True)
@@ -54,7 +58,8 @@ class ControlThread(threading.Thread):
         while not self._stopped.is_set():
             self.beat()
             try:
-                self._loop.turn(self._gather(self._tick_s))
+                patience_s = max(self._tick_s, REST_S) if self._loop.is_at_rest else self._tick_s
+                self._loop.turn(self._gather(patience_s))
             except Exception:
                 log.exception("control_fault")
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from schedulerd.clock import Clock
 from schedulerd.control.announcer import Announcer
+from schedulerd.control.board_watch import BoardWatch
 from schedulerd.control.drift_watch import DriftWatch
 from schedulerd.control.exit_watch import ExitWatch
+from schedulerd.control.limits import LimitsNow
 from schedulerd.control.occasions import Cause, Occasions
 from schedulerd.control.snapshot import Snapshot
-from schedulerd.optimizer.problem import Limits
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
 
@@ -19,10 +20,21 @@ class Urges:
     """Asks all that watches, and tells listeners when pressure comes or goes."""
 
     def __init__(
-        self, occasions: Occasions, drift: DriftWatch, exits: ExitWatch, announcer: Announcer, clock: Clock
+        self,
+        occasions: Occasions,
+        board: BoardWatch,
+        drift: DriftWatch,
+        exits: ExitWatch,
+        announcer: Announcer,
+        clock: Clock,
     ) -> None:
-        """Args: occasions: of memory, and what was put off; drift: of times; exits: of frames; announcer; clock."""
+        """Nothing presses yet.
+
+        Args: occasions: of limits, and what was put off; board: of memory and heat; drift: of times; exits: of frames;
+        announcer; clock.
+        """
         self._occasions = occasions
+        self._board = board
         self._drift = drift
         self._exits = exits
         self._announcer = announcer
@@ -30,16 +42,17 @@ class Urges:
         self.pressed: tuple[str, ...] = ()
         """The pressure that was told last; empty while the board gives no reason."""
 
-    def now(self, apps: Sequence[LiveApp], plan: Plan, snapshot: Snapshot, limits: Limits) -> list[Cause]:
+    def now(self, apps: Sequence[LiveApp], plan: Plan, snapshot: Snapshot, limits: LimitsNow) -> list[Cause]:
         """Args: apps: live; plan: running; snapshot: of the board at this turn; limits: that follow from it."""
         texts = self._exits.look(apps, plan, self._clock.now_s())
         return [*self._pressure(plan, snapshot, limits), *(Cause(text, urgent=False) for text in texts)]
 
-    def _pressure(self, plan: Plan, snapshot: Snapshot, limits: Limits) -> list[Cause]:
+    def _pressure(self, plan: Plan, snapshot: Snapshot, limits: LimitsNow) -> list[Cause]:
         if not plan.apps:
             return []
-        pressed = (*self._occasions.memory(plan, limits.memory_bytes), *self._drift.causes())
+        causes = (*self._occasions.limits(plan, limits), *self._drift.causes())
+        pressed = (*causes, *self._board.standing)
         if pressed != self.pressed:
             self.pressed = pressed
-            self._announcer.pressure(pressed, self._drift.board, snapshot.cpu_others, limits.memory_bytes)
-        return [*(Cause(text, urgent=False) for text in pressed), *self._occasions.due(self._clock.now_s())]
+            self._announcer.pressure(pressed, self._drift.board, snapshot, limits)
+        return [*(Cause(text, urgent=False) for text in causes), *self._occasions.due(self._clock.now_s())]

@@ -372,7 +372,7 @@ Message = Request | Reply
 
 # Events on events.sock.
 
-EVENT_KINDS = ("plan", "app", "budget", "limit", "objective", "pressure", "miss", "exits", "merged", "fault")
+EVENT_KINDS = ("plan", "kept", "app", "budget", "limit", "objective", "pressure", "miss", "exits", "merged", "fault")
 
 
 @dataclass(frozen=True, slots=True)

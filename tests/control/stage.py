@@ -14,6 +14,7 @@ from schedulerd.config import LimitsConfig
 from schedulerd.control.announcer import Outlets
 from schedulerd.control.aside import Aside, AtOnce
 from schedulerd.control.background import Background
+from schedulerd.control.board_watch import BoardWatch
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.loader import LOAD_TIMEOUT_S
 from schedulerd.control.loop import ControlLoop, LoopSettings
@@ -37,6 +38,7 @@ from tests.fakes import FakeClock
 from tests.serving.parts import FRAME, LOGITS, AddBlock
 
 MB = 1_000_000
+LIMITS = LimitsConfig(memory_bytes=100 * MB)
 
 
 def variant(name: str, digest: str, drop: float) -> Variant:
@@ -81,8 +83,11 @@ class Stage:
         aside: Aside | None = None,
         *,
         prefetch: bool = False,
+        limits: LimitsConfig = LIMITS,
+        board: BoardWatch | None = None,
+        clock: FakeClock | None = None,
     ) -> None:
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         self.registry = Registry(MAX_APPS)
         self.solver = FickleSolver()
         self.damaged: set[str] = set()
@@ -100,7 +105,7 @@ class Stage:
             self.switcher,
             Monitor(sources, self.clock),
             self.solver,
-            LoopSettings(PlannerSettings(LimitsConfig(memory_bytes=100 * MB), lanes=1, damping=DampingSettings())),
+            LoopSettings(PlannerSettings(limits, lanes=1, damping=DampingSettings())),
             Outlets(
                 answer=lambda identity, frames: self.answers.append(decode_reply(frames)[0]),
                 reply=lambda identity, frames: self.replies.append((identity, decode_reply(frames)[0])),
@@ -112,6 +117,7 @@ class Stage:
             background=self._background(aside or AtOnce()) if prefetch else None,
             record=record,
             aside=aside,
+            board=board,
         )
 
     def _background(self, aside: Aside) -> Background:

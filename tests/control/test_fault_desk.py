@@ -13,8 +13,8 @@ from blockprofiles.record import Row
 from blockstore.block import Artifact, Exit
 from blockstore.exits import ANY_UPSTREAM, FINAL, Curve, CurvePoint, CurveSet, ExitPolicy, Forecast, OfferedPolicy
 from schedulerd.control.bans import FIRST_S, FIRST_WITHOUT_NUMBERS_S
+from schedulerd.control.decider import RETRY_S
 from schedulerd.control.holdings import Form
-from schedulerd.control.loop import RETRY_S
 from schedulerd.control.switcher import Session
 from schedulerd.errors import EngineFault, Refused, StoreFault
 from schedulerd.merging.verdict import Run

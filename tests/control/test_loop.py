@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from schedulerd.control.loop import RETRY_S
+from schedulerd.control.decider import RETRY_S
 from schedulerd.optimizer.problem import Problem
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
@@ -115,6 +115,7 @@ class FullBoard:
     """A board with this much memory free, whatever is loaded."""
 
     name = "memory"
+    every_s = 0.0
 
     def read(self) -> dict[str, int]:
         return {"memory_available_bytes": 100 * MB}

@@ -1,35 +1,40 @@
-"""The monitor: what fails is named, what remains is read."""
+"""The monitor: what fails is named and asked again later, what remains is read."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
+import threading
+import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from schedulerd.clock import SystemClock
+from schedulerd.config import BoardConfig
 from schedulerd.control.monitor import Monitor
-from schedulerd.control.snapshot import Unread
+from schedulerd.control.snapshot import Origin, Unread
+from schedulerd.control.sources.aside import Aside
 from schedulerd.control.sources.base import Readings
-from tests.fakes import FakeClock
+from tests.fakes import PATIENCE_S, FakeClock
 
-CAPTURED = Path(__file__).resolve().parents[1] / "proc"
+GONE = FileNotFoundError(2, "No such file or directory", "/sys/gone")
 
 
 class _FakeSource:
-    """Answers what it was given, or raises it."""
+    """Answers what it was given, or raises it; counts how often it is asked."""
 
-    def __init__(self, name: str, answer: Readings | Exception) -> None:
+    def __init__(self, name: str, answer: Readings | Exception, every_s: float = 0.0) -> None:
         self.name = name
-        self._answer = answer
+        self.every_s = every_s
+        self.answer = answer
+        self.asked = 0
 
     def read(self) -> Readings:
-        if isinstance(self._answer, Exception):
-            raise self._answer
-        return self._answer
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
 def test_a_source_that_fails_is_named_and_the_others_are_read() -> None:
@@ -41,7 +46,8 @@ def test_a_source_that_fails_is_named_and_the_others_are_read() -> None:
         FakeClock(7.0),
     )
     snapshot = monitor.look()
-    assert snapshot.unread == (Unread("processor", "PermissionError: [Errno 13] Permission denied: '/proc/stat'"),)
+    reason = "PermissionError: [Errno 13] Permission denied: '/proc/stat'"
+    assert snapshot.unread == (Unread("processor", reason, since_s=7.0, retry_at_s=8.0),)
     assert (snapshot.memory_total_bytes, snapshot.memory_available_bytes) == (10, 5)
     assert snapshot.cpu_busy is None
     assert snapshot.at_s == 7.0
@@ -77,49 +83,160 @@ def test_available_memory_is_the_stricter_of_board_and_cgroup(
         _FakeSource("memory", {"memory_available_bytes": meminfo}),
         _FakeSource("cgroup", {"memory_cgroup_bytes": cgroup}),
     ]
-    assert Monitor(sources, FakeClock()).look().memory_available_bytes == available
+    snapshot = Monitor(sources, FakeClock()).look()
+    assert snapshot.memory_available_bytes == available
+    origin = snapshot.origins.get("memory_available_bytes")
+    assert (origin and origin.source) == (available and ("cgroup" if available == cgroup else "memory"))
 
 
-def test_a_captured_board_is_read_whole(tmp_path: Path) -> None:
-    proc = Path(shutil.copytree(CAPTURED, tmp_path / "proc"))
-    shutil.copy(proc / "self" / "cgroup.v2", proc / "self" / "cgroup")
-    monitor = Monitor.of_this_machine(FakeClock(), proc, proc / "cgroup_v2")
+def test_each_reading_says_where_it_comes_from_and_how_old_it_is() -> None:
+    clock = FakeClock(100.0)
+    seldom = _FakeSource("battery", {"power_w": 3.0, "battery": None}, every_s=10.0)
+    often = _FakeSource("memory", {"memory_total_bytes": 8})
+    monitor = Monitor([seldom, often], clock)
     monitor.look()
-    shutil.copy(proc / "stat.later", proc / "stat")
+    clock.advance(9.5)
     snapshot = monitor.look()
-    assert snapshot.unread == ()
-    assert snapshot.cpu_count == 2
-    assert snapshot.cpu_busy == pytest.approx(0.5025, abs=1e-4)
-    assert snapshot.memory_available_bytes == snapshot.memory_cgroup_bytes == 140_000_000
-    assert snapshot.memory_own_bytes is not None
+    assert snapshot.origins == {"power_w": Origin("battery", 100.0), "memory_total_bytes": Origin("memory", 109.5)}
+    assert (snapshot.age_s("power_w"), snapshot.age_s("memory_total_bytes")) == (9.5, 0.0)
+    assert snapshot.age_s("battery") is None
+    assert (snapshot.power_w, seldom.asked, often.asked) == (3.0, 1, 2)
 
 
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
+def test_a_source_is_asked_again_when_its_time_has_passed() -> None:
+    clock = FakeClock()
+    source = _FakeSource("power", {"power_w": 3.0}, every_s=1.0)
+    monitor = Monitor([source], clock)
+    for _ in range(11):
+        monitor.look()
+        clock.advance(0.25)
+    assert source.asked == 3
+    source.answer = {"power_w": None}
+    clock.advance(1.0)
+    assert monitor.look().power_w is None, "what it no longer says is not kept"
 
 
-def _noise(path: Path) -> None:
-    path.write_bytes(bytes(range(256)))
+def test_what_fails_is_none_at_once_and_asked_again_later_and_later() -> None:
+    clock = FakeClock(1000.0)
+    source = _FakeSource("power", {"power_w": 3.0})
+    monitor = Monitor([source], clock)
+    assert monitor.look().power_w == 3.0
+    source.answer, source.asked = GONE, 0
+    tried_s: list[float] = []
+    begun_s = clock.now_s()
+    for _ in range(4 * 200):
+        asked = source.asked
+        snapshot = monitor.look()
+        if source.asked > asked:
+            tried_s.append(clock.now_s() - begun_s)
+        assert snapshot.power_w is None
+        assert "power_w" not in snapshot.origins
+        assert snapshot.unread[0].since_s == begun_s
+        assert clock.now_s() < snapshot.unread[0].retry_at_s <= clock.now_s() + 60.0
+        clock.advance(0.25)
+    assert tried_s == [0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0, 123.0, 183.0]
 
 
-@pytest.mark.parametrize("spoil", [Path.unlink, _empty, _noise], ids=["gone", "empty", "noise"])
-@pytest.mark.parametrize("file", ["stat", "meminfo", "self/cgroup"])
-def test_files_that_vanish_or_hold_garbage_never_stop_a_look(
-    tmp_path: Path, file: str, spoil: Callable[[Path], None]
-) -> None:
-    proc = Path(shutil.copytree(CAPTURED, tmp_path / "proc"))
-    shutil.copy(proc / "self" / "cgroup.v2", proc / "self" / "cgroup")
-    monitor = Monitor.of_this_machine(FakeClock(), proc, proc / "cgroup_v2")
-    monitor.look()
-    spoil(proc / file)
+def test_what_is_read_again_begins_anew() -> None:
+    clock = FakeClock(1000.0)
+    source = _FakeSource("power", GONE)
+    monitor = Monitor([source], clock)
+    for _ in range(40):
+        monitor.look()
+        clock.advance(0.25)
+    source.answer = {"power_w": 3.0}
+    clock.advance(60.0)
     snapshot = monitor.look()
-    assert snapshot.memory_own_bytes is not None, "the rest stands"
-    assert len(snapshot.unread) <= 1
+    assert (snapshot.power_w, snapshot.unread) == (3.0, ())
+    source.answer = ValueError("garbage")
+    clock.advance(1.0)
+    again = Unread("power", "ValueError: garbage", clock.now_s(), clock.now_s() + 1.0)
+    assert monitor.look().unread == (again,)
+
+
+@pytest.mark.parametrize("jump_s", [-400 * 86400.0, 400 * 86400.0])
+@pytest.mark.parametrize("answer", [GONE, {"power_w": 3.0}], ids=["failing", "well"])
+def test_no_source_is_silenced_by_a_clock_that_jumps(answer: Readings | Exception, jump_s: float) -> None:
+    clock = FakeClock(1e9)
+    source = _FakeSource("power", answer, every_s=5.0)
+    monitor = Monitor([source], clock)
+    for _ in range(100):
+        monitor.look()
+        clock.advance(1.0)
+    for jump in (jump_s, -jump_s):
+        clock.advance(jump)
+        asked = source.asked
+        snapshot = monitor.look()
+        assert source.asked == asked + 1
+        assert all(now.since_s <= clock.now_s() < now.retry_at_s <= clock.now_s() + 60 for now in snapshot.unread)
+        clock.advance(60.0)
+        monitor.look()
+        assert source.asked == asked + 2
+
+
+def test_a_failure_is_logged_when_it_begins_and_when_it_is_over() -> None:
+    clock = FakeClock()
+    source = _FakeSource("power", GONE)
+    monitor = Monitor([source], clock)
+    with capture_logs() as logs:
+        for _ in range(40):
+            monitor.look()
+            clock.advance(0.25)
+        source.answer = {}
+        clock.advance(20.0)
+        monitor.look()
+        monitor.look()
+    assert [(line["event"], line["source"]) for line in logs] == [("source_unread", "power"), ("source_back", "power")]
+    assert (logs[0]["reason"], logs[1]["after_s"]) == (f"FileNotFoundError: {GONE}", 30.0)
+
+
+def test_a_source_that_comes_and_goes_does_not_fill_the_log() -> None:
+    clock = FakeClock()
+    source = _FakeSource("power", {})
+    monitor = Monitor([source], clock)
+    with capture_logs() as logs:
+        for number in range(50):
+            source.answer = GONE if number % 2 else {}
+            monitor.look()
+            clock.advance(1.0)
+    assert [line["event"] for line in logs] == ["source_unread", "source_back"]
+
+
+def test_readings_of_a_source_aside_are_as_old_as_its_read() -> None:
+    clock = FakeClock(50.0)
+    read = threading.Event()
+    aside = Aside(_Late(read), clock)
+    monitor = Monitor([aside], clock)
+    assert monitor.look().power_w is None, "nothing has been read yet, and nobody waits"
+    clock.advance(2.0)
+    read.set()
+    until_s = time.monotonic() + PATIENCE_S
+    while (snapshot := monitor.look()).power_w is None:
+        assert time.monotonic() < until_s
+        time.sleep(0.001)
+    assert snapshot.origins["power_w"] == Origin("late", 50.0)
+    monitor.close()
+    with pytest.raises(ValueError, match="late is closed"):
+        aside.read()
+
+
+class _Late:
+    """Answers once it is let."""
+
+    name = "late"
+    every_s = 10.0
+
+    def __init__(self, read: threading.Event) -> None:
+        self._read = read
+
+    def read(self) -> Readings:
+        assert self._read.wait(PATIENCE_S)
+        return {"power_w": 3.0}
 
 
 def test_a_clock_that_jumps_by_400_days_leaves_shares_within_bounds() -> None:
     clock = FakeClock()
-    monitor = Monitor.of_this_machine(clock)
+    monitor = Monitor.of_this_machine(clock, BoardConfig())
     monitor.look()
     clock.advance(400 * 86400)
     snapshot = monitor.look()
@@ -128,7 +245,7 @@ def test_a_clock_that_jumps_by_400_days_leaves_shares_within_bounds() -> None:
 
 
 def test_this_machine_is_read() -> None:
-    snapshot = Monitor.of_this_machine(SystemClock()).look()
+    snapshot = Monitor.of_this_machine(SystemClock(), BoardConfig()).look()
     assert snapshot.unread == ()
     assert snapshot.memory_total_bytes is not None
     assert snapshot.memory_available_bytes is not None

@@ -2,8 +2,12 @@
 
 /proc/meminfo knows nothing of these limits. They are described in cgroups(7) and in the kernel's
 documentation, admin-guide/cgroup-v2 ("memory.max", "memory.high") and admin-guide/cgroup-v1/memory
-("memory.limit_in_bytes"). A kernel without the memory cgroup, such as the Raspberry Pi's default one, reads
-as None.
+("memory.limit_in_bytes").
+
+A kernel may have no memory cgroup: the Raspberry Pi's firmware starts it with `cgroup_disable=memory`. Then nothing
+can hold us to a limit but ourselves. The command line does not tell, because a later `cgroup_enable=memory` may have
+taken that back; /proc/cgroups does (cgroups(7)), and the list of v2's controllers where a newer kernel leaves them
+out of that file.
 """
 
 from __future__ import annotations
@@ -32,27 +36,58 @@ _V1 = _Files(("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactiv
 
 
 class CgroupSource:
-    """Bytes that the strictest of the memory limits above us leaves; None where there is none."""
+    """Bytes that the strictest of the memory limits above us leaves, None where there is none, and if there can be."""
 
     name = "cgroup"
+    every_s = 0.0
 
     def __init__(self, proc: Path = PROC, cgroup: Path = CGROUP) -> None:
         self._membership = proc / "self" / "cgroup"
+        self._controllers = proc / "cgroups"
         self._mount = cgroup
+        self._told: str | None = None
+        self._groups: list[tuple[Path, _Files]] = []
+        """Our memory cgroup and its ancestors, as `_told` has them."""
+        self._confined: bool | None = None
 
     def read(self) -> Readings:
-        """`memory_cgroup_bytes`."""
-        left = [_left(folder, files) for folder, files in self._groups()]
-        return {"memory_cgroup_bytes": min((n for n in left if n is not None), default=None)}
+        """`memory_cgroup_bytes` and `memory_confined`."""
+        told = read_optional(self._membership) or ""
+        if told != self._told:
+            self._groups = list(_groups(told, self._mount))
+            self._told = told
+        if self._confined is None:  # a kernel does not change its mind
+            self._confined = self._is_confined()
+        left = [_left(folder, files) for folder, files in self._groups]
+        return {
+            "memory_cgroup_bytes": min((n for n in left if n is not None), default=None),
+            "memory_confined": self._confined,
+        }
 
-    def _groups(self) -> Iterator[tuple[Path, _Files]]:
-        """Our memory cgroup and its ancestors, from lines `id:controllers:path` (cgroups(7))."""
-        for line in (read_optional(self._membership) or "").splitlines():
-            number, controllers, path = line.split(":", 2)
-            if number == "0" and not controllers:
-                yield from ((folder, _V2) for folder in _upwards(self._mount, path))
-            elif "memory" in controllers.split(","):
-                yield from ((folder, _V1) for folder in _upwards(self._mount / "memory", path))
+    def _is_confined(self) -> bool | None:
+        """Whether there is a memory controller, in this part of the tree or outside of a container; None: no telling.
+
+        /proc/cgroups has lines `memory  4  15  1`: controller, hierarchy, cgroups, whether it is enabled.
+        """
+        rows = map(str.split, (read_optional(self._controllers) or "").splitlines())
+        enabled = next((words[3] == "1" for words in rows if len(words) == 4 and words[0] == "memory"), None)
+        if enabled is not None:
+            return enabled
+        if any(files is _V1 for _, files in self._groups):
+            return True
+        listed = [read_optional(folder / "cgroup.controllers") for folder, _ in self._groups]
+        known = [text.split() for text in listed if text is not None]
+        return any("memory" in controllers for controllers in known) if known else None
+
+
+def _groups(told: str, mount: Path) -> Iterator[tuple[Path, _Files]]:
+    """From lines `id:controllers:path` (cgroups(7))."""
+    for line in told.splitlines():
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            yield from ((folder, _V2) for folder in _upwards(mount, path))
+        elif "memory" in controllers.split(","):
+            yield from ((folder, _V1) for folder in _upwards(mount / "memory", path))
 
 
 def _upwards(mount: Path, path: str) -> Iterator[Path]:

@@ -1,38 +1,42 @@
-"""How much memory the board has left: /proc/meminfo, as proc_meminfo(5) describes it.
-
-Read directly and not through psutil, whose root is one global for the whole process (`psutil.PROCFS_PATH`).
-"""
+"""How much memory and swap the board has left: /proc/meminfo, as proc_meminfo(5) describes it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from schedulerd.control.sources.base import PROC, Readings
+from schedulerd.control.sources.base import PROC, Readings, read_text
+
+_FIELDS = {
+    "MemTotal": "memory_total_bytes",
+    "MemAvailable": "memory_available_bytes",
+    "SwapTotal": "swap_total_bytes",
+    "SwapFree": "swap_free_bytes",
+}
 
 
 class MemorySource:
-    """Total and available memory of the whole board, whatever cgroup we are in."""
+    """Memory and swap of the whole board, whatever cgroup we are in."""
 
     name = "memory"
+    every_s = 0.0
 
     def __init__(self, proc: Path = PROC) -> None:
         self._path = proc / "meminfo"
 
     def read(self) -> Readings:
-        """`memory_total_bytes` and `memory_available_bytes` (the kernel's estimate, without swapping)."""
-        text = self._path.read_text()
-        return {
-            "memory_total_bytes": _bytes(text, "MemTotal"),
-            "memory_available_bytes": _bytes(text, "MemAvailable"),
-        }
+        """Total and available memory (the kernel's estimate, without swapping), total and free swap, in bytes."""
+        parted = (line.partition(":") for line in read_text(self._path).splitlines())
+        found = {name: amount for name, _, amount in parted if name in _FIELDS}
+        if not found:
+            raise ValueError(f"{self._path} has none of the lines {', '.join(_FIELDS)}")
+        return {field: _bytes(name, found.get(name)) for name, field in _FIELDS.items()}
 
 
-def _bytes(text: str, name: str) -> int | None:
+def _bytes(name: str, text: str | None) -> int | None:
     """Lines are `MemTotal:        8042068 kB`, where kB means 1024 bytes."""
-    line = next((line for line in text.splitlines() if line.startswith(name + ":")), None)
-    if line is None:
+    if text is None:
         return None
-    amount, unit = line.split()[1:]
+    amount, unit = text.split()
     if unit != "kB" or int(amount) < 0:
         raise ValueError(f"{name} is {amount} {unit}, expected a count of kB")
     return int(amount) * 1024

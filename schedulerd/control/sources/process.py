@@ -1,15 +1,18 @@
-"""What this process takes of the board: resident memory and processor time, by psutil."""
+"""What this process takes of the board: resident memory and processor time."""
 
 from __future__ import annotations
 
 import os
-from typing import Protocol
-
-import psutil
+import time
+from typing import Final, Protocol
 
 from schedulerd.clock import Clock
-from schedulerd.control.sources.base import Readings
+from schedulerd.control.sources.base import PROC, Readings, read_text
 from schedulerd.control.sources.window import Window
+
+_STATM: Final = PROC / "self" / "statm"
+"""Of the kernel, whatever board is played: this process is not played."""
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Usage(Protocol):
@@ -20,26 +23,20 @@ class Usage(Protocol):
         ...
 
 
-def own_usage() -> Usage:
-    """The usage of the process that calls this."""
-    process = psutil.Process()
-
-    def usage() -> tuple[int, float]:
-        with process.oneshot():
-            times = process.cpu_times()
-            return process.memory_info().rss, times.user + times.system
-
-    return usage
+def own_usage() -> tuple[int, float]:
+    """Of the process that calls this, with all its threads: the second column of proc_pid_statm(5) counts pages."""
+    return int(read_text(_STATM).split()[1]) * _PAGE_BYTES, time.process_time()
 
 
 class ProcessSource:
     """Own resident set, and own share of all cores during the last second or so; that share is first None."""
 
     name = "process"
+    every_s = 0.0
 
-    def __init__(self, clock: Clock, usage: Usage | None = None, cpu_count: int | None = None) -> None:
+    def __init__(self, clock: Clock, usage: Usage = own_usage, cpu_count: int | None = None) -> None:
         self._clock = clock
-        self._usage = usage or own_usage()
+        self._usage = usage
         self._cpu_count = cpu_count or os.cpu_count() or 1
         self._window: Window[float] = Window()
 

@@ -1,7 +1,4 @@
-"""How busy the cores are, whoever uses them: /proc/stat, as proc_stat(5) describes it.
-
-Read directly and not through psutil, whose root is one global for the whole process (`psutil.PROCFS_PATH`).
-"""
+"""How busy the cores are, whoever uses them: /proc/stat, as proc_stat(5) describes it."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import os
 from pathlib import Path
 
 from schedulerd.clock import Clock
-from schedulerd.control.sources.base import PROC, Readings
+from schedulerd.control.sources.base import PROC, Readings, read_text
 from schedulerd.control.sources.window import Window
 
 # user nice system idle iowait irq softirq steal; the guest and guest_nice that follow are in user and nice.
@@ -21,6 +18,7 @@ class ProcessorSource:
     """Shares of all cores in use during the last second or so; None on the first reading."""
 
     name = "processor"
+    every_s = 0.0
 
     def __init__(self, clock: Clock, proc: Path = PROC, niceness: int | None = None) -> None:
         """A source that has read nothing yet; `niceness`: of this process, None to ask for it."""
@@ -31,7 +29,7 @@ class ProcessorSource:
 
     def read(self) -> Readings:
         """`cpu_count`, `cpu_busy` and `cpu_nice`."""
-        lines = self._path.read_text().splitlines()
+        lines = read_text(self._path).splitlines()
         now = _jiffies(lines)
         before = self._window.before(self._clock.now_s(), now)
         cores = sum(line.startswith("cpu") for line in lines) - 1

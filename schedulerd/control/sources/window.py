@@ -19,9 +19,12 @@ class Window(Generic[T]):
     def before(self, now_s: float, reading: T) -> tuple[float, T] | None:
         """The reading to compare this one with, and when it was made; None for the first.
 
-        It is the newest one that is a window old, or else the oldest there is.
+        It is the newest one that is a window old, or else the oldest there is. After a clock that stepped back
+        this reading is the first.
         """
         kept = self._readings
+        if kept and now_s < kept[-1][0]:
+            kept.clear()
         while len(kept) > 1 and kept[1][0] <= now_s - WINDOW_S:
             kept.popleft()
         found = kept[0] if kept else None

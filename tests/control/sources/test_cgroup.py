@@ -40,11 +40,45 @@ def test_use_above_the_limit_leaves_nothing(proc: Path) -> None:
 )
 def test_no_limit_above_us_is_none(proc: Path, membership: str) -> None:
     (proc / "self" / "cgroup").write_text(membership)
-    assert CgroupSource(proc, proc / "cgroup_v2").read() == {"memory_cgroup_bytes": None}
+    assert CgroupSource(proc, proc / "cgroup_v2").read()["memory_cgroup_bytes"] is None
 
 
 def test_a_kernel_without_cgroups_is_none(tmp_path: Path) -> None:
-    assert CgroupSource(tmp_path, tmp_path / "cgroup").read() == {"memory_cgroup_bytes": None}
+    nothing = {"memory_cgroup_bytes": None, "memory_confined": None}
+    assert CgroupSource(tmp_path, tmp_path / "cgroup").read() == nothing
+
+
+PI = """#subsys_name	hierarchy	num_cgroups	enabled
+cpuset	0	47	1
+memory	0	47	0
+pids	0	47	1
+"""
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "membership", "controllers", "expected"),
+    [
+        (PI, "0::/system.slice\n", "cpuset cpu io pids\n", False),
+        (PI.replace("47\t0\n", "47\t1\n"), "0::/system.slice\n", "cpuset cpu io memory pids\n", True),
+        (PI.replace("47\t0\n", "47\t1\n"), "0::/\n", "cpu pids\n", True),
+        ("#subsys_name\thierarchy\n", "0::/system.slice\n", "cpuset cpu io memory pids\n", True),
+        ("#subsys_name\thierarchy\n", "0::/system.slice\n", "cpuset cpu io pids\n", False),
+        (None, "4:memory:/system.slice\n", None, True),
+        (None, "4:pids:/system.slice\n", None, None),
+        ("memory\n\nmemory one two three four\n", "0::/\n", None, None),
+    ],
+    ids=["pi", "enabled", "not ours to set", "v2 only", "v2 only without", "v1", "v1 without", "garbage"],
+)
+def test_whether_the_kernel_can_hold_us(
+    tmp_path: Path, cgroups: str | None, membership: str, controllers: str | None, expected: bool | None
+) -> None:
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text(membership)
+    if cgroups is not None:
+        (tmp_path / "cgroups").write_text(cgroups)
+    if controllers is not None:
+        (tmp_path / "cgroup.controllers").write_text(controllers)
+    assert CgroupSource(tmp_path, tmp_path).read()["memory_confined"] is expected
 
 
 def test_a_container_that_sees_only_its_own_part_of_the_tree_reads_the_root(proc: Path) -> None:

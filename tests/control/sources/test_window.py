@@ -29,3 +29,20 @@ def test_after_a_pause_it_is_the_last_one() -> None:
     window.before(0.0, 1)
     window.before(0.2, 2)
     assert window.before(60.0, 3) == (0.2, 2)
+
+
+def test_a_clock_that_steps_back_begins_anew_and_keeps_no_more_than_before() -> None:
+    window = Window[int]()
+    for number in range(10):
+        window.before(1e8 + number * 0.2, number)
+    assert window.before(5.0, 10) is None
+    for number in range(1, 10):
+        window.before(5.0 + number * 0.2, 10 + number)
+    assert window.before(7.0, 20) == (6.0, 15)
+
+
+def test_a_clock_that_leaps_is_a_pause() -> None:
+    window = Window[int]()
+    window.before(0.0, 1)
+    assert window.before(400 * 86400.0, 2) == (0.0, 1)
+    assert window.before(400 * 86400.0 + 1.0, 3) == (400 * 86400.0, 2)

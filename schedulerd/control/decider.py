@@ -1,0 +1,146 @@
+"""Decide and act: a plan for the causes of a turn, whether it is worth the change, and putting it in place.
+
+Every decision is told, with its cause, what it changed and the time that each stage took: looking at the board,
+solving, loading and swapping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from schedulerd.clock import Clock
+from schedulerd.control.announcer import Announcer
+from schedulerd.control.drift_watch import DriftWatch
+from schedulerd.control.holdings import LoadFailed, LoadTimedOut
+from schedulerd.control.occasions import Cause, Occasions
+from schedulerd.control.plan_report import Decision, plan_map
+from schedulerd.control.planner import Planner, Proposal
+from schedulerd.control.switcher import Switcher
+from schedulerd.control.tally import Tally
+from schedulerd.errors import InternalError, SchedulerdError, StoreFault
+from schedulerd.optimizer.explain import sentence
+from schedulerd.optimizer.problem import Limits
+from schedulerd.plan import Plan, RouteChange, difference
+from schedulerd.serving.apps import Registry
+
+log = structlog.get_logger(__name__)
+
+RETRY_S: Final = 5.0
+"""When to try again after a plan could not be put in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """When the board was looked at for a decision, and how long that took."""
+
+    at_s: float
+    """When it began."""
+    took_ms: float
+
+
+class Decider:
+    """The last decision, and the parts that the next one needs."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        switcher: Switcher,
+        registry: Registry,
+        drift: DriftWatch,
+        occasions: Occasions,
+        announcer: Announcer,
+        clock: Clock,
+        min_dwell_s: float,
+    ) -> None:
+        """Nothing has been decided yet.
+
+        Args: planner: solves; switcher: puts plans in place; registry: of the live apps; drift: of times; occasions:
+        are told what was decided; announcer: tells it; clock; min_dwell_s: how long a plan stands.
+        """
+        self._planner = planner
+        self._switcher = switcher
+        self._registry = registry
+        self._drift = drift
+        self._occasions = occasions
+        self._announcer = announcer
+        self._clock = clock
+        self._min_dwell_s = min_dwell_s
+        self.tally = Tally()
+        self.decision = Decision("start", "no app has joined yet", apply_ms=0.0, at_s=clock.now_s())
+        """That put the running plan in place."""
+
+    def decide(self, causes: Sequence[Cause], limits: Limits, look: Look) -> SchedulerdError | None:
+        """Solve, damp, switch; what kept the plan from being put in place, for those who wait for it.
+
+        Blobs that cannot be loaded are left out and the problem is solved again: each time there are fewer.
+        """
+        cause = "; ".join(c.text for c in causes)
+        urgent = any(c.urgent for c in causes)
+        try:
+            while True:
+                try:
+                    self._decide_once(cause, urgent, limits, look)
+                    return None
+                except LoadFailed as failed:
+                    for digest, reason in failed.reasons.items():
+                        log.error("block_unusable", digest=digest, reason=reason)
+                    self._planner.leave_out(failed.reasons.keys())
+        except LoadTimedOut as late:
+            log.error("plan_put_off", cause=cause, reason=str(late), retry_s=RETRY_S)
+            fault: SchedulerdError = StoreFault(f"{late}; the routes are as before, and it is tried again")
+        except Exception as error:
+            log.exception("plan_failed", cause=cause)
+            why = str(error) if isinstance(error, SchedulerdError) else f"{type(error).__name__}; see the daemon's log"
+            fault = InternalError(f"no plan could be made: {why}")
+        self._announcer.fault(cause, str(fault), RETRY_S)
+        now_s = self._clock.now_s()
+        self._occasions.later(now_s, now_s + RETRY_S, "another try after a plan that failed")
+        return fault
+
+    def _decide_once(self, cause: str, urgent: bool, limits: Limits, look: Look) -> None:
+        factors = self._drift.factors_to_plan()
+        proposal = self._planner.propose(limits, factors, urgent=urgent, from_s=look.at_s)
+        # What was planned for is noted even when the routes stay, or the same drift would ask again every tick.
+        self._drift.planned(factors, proposal.at_s)
+        self._occasions.decided(limits)
+        if proposal.decision.change:
+            self._change(proposal, cause, look)
+        else:
+            log.debug("plan_kept", cause=cause, reason=proposal.decision.reason)
+            self._announcer.note(cause, proposal.plan.note)
+            self._announcer.kept(cause, proposal, look.took_ms)
+            self._keep(proposal)
+
+    def _keep(self, proposal: Proposal) -> None:
+        planner = self._planner
+        if difference(planner.plan, proposal.plan):
+            # Later the same problem has the same answer, so it is worth another try only where the plan was young.
+            due_s = planner.changed_at_s + self._min_dwell_s
+            if due_s > proposal.at_s:
+                self._occasions.later(proposal.at_s, due_s, "a change held back against flapping is due")
+            return
+        # The same routes, as they are predicted now; the profile may want them with other threads.
+        same = replace(proposal.plan, number=planner.plan.number)
+        self._apply(same, (), proposal.problem.limits)
+        planner.plan = same
+
+    def _change(self, proposal: Proposal, cause: str, look: Look) -> None:
+        planner, plan = self._planner, proposal.plan
+        changes = difference(planner.plan, plan)
+        self._apply(plan, changes, proposal.problem.limits)
+        applied_s = self._clock.now_s()
+        planner.adopt(plan, applied_s)
+        apply_ms = (applied_s - proposal.at_s) * 1e3
+        said = sentence(proposal.running, plan, cause, planner.stranded)
+        self.decision = Decision(cause, said, apply_ms, applied_s, plan, look.took_ms)
+        self.tally.changed(changes)
+        body = plan_map(plan, self.decision, planner.catalogue, self._registry.all(), applied_s)
+        self._announcer.plan(plan, self.decision, body, changes)
+
+    def _apply(self, plan: Plan, changes: Sequence[RouteChange], limits: Limits) -> None:
+        planner, live = self._planner, {app.spec.app_id: app for app in self._registry.all()}
+        self._switcher.apply(plan, changes, live, planner.room_bytes(limits), planner.catalogue)
