@@ -1,9 +1,10 @@
 """Requests a second and their latencies at 1, 4 and 8 clients, beside Triton, LitServe and MLServer.
 
-Round after round, side after side: a server starts alone on the machine, its clients, each a process of its own, send
-the same frame in a closed loop, first warm, then for some seconds that count, and all end. So no server idles beside
-another. Every client checks that its side computes the network. A ratio is against Triton where Triton is best for
-that figure, of both protocols and of one and two instances; our daemon has one configuration for all.
+Round after round, side after side: a server starts alone on the machine, its clients, each a process of its own,
+connect and rest for as long as the daemon takes to settle, then send the same frame in a closed loop, first warm, then
+for some seconds that count, and all end. So no server idles beside another. Every client checks that its side computes
+the network. A ratio is against Triton where Triton is best for that figure, of both protocols and of one and two
+instances; our daemon has one configuration for all.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ FASTER = {1: 1.15, 4: 1.3, 8: 1.3}
 """Than Triton, at so many clients."""
 P99_SHARE = 0.7
 WARM_S = 0.7
+REST_S = 20.0
+"""Before the first window of a turn, for every side: the daemon merges blocks of routes that have stood for a while."""
 DIRECT = {**os.environ, "no_proxy": "*"}
 """Environment of clients: whatever proxy is named is not for the loopback."""
 START_TIMEOUT_S = 60.0
@@ -91,7 +94,7 @@ def _of_network(served: Network, folder: Path, options: Options) -> dict[str, Fi
         for side in list(SIDES) if number % 2 == 0 else list(reversed(SIDES)):
             if side not in reasons:
                 try:
-                    _turn(side, served, folder / side / served.name, seconds, table)
+                    _turn(side, served, folder / side / served.name, seconds, table, quick=options.quick)
                 except (PeerMissing, RuntimeError, OSError) as error:
                     reasons[side] = f"{error}"
                     print(f"{side}: {error}", file=sys.stderr, flush=True)
@@ -102,7 +105,7 @@ def _of_network(served: Network, folder: Path, options: Options) -> dict[str, Fi
     return figures(served.name, table, reasons)
 
 
-def _turn(side: str, served: Network, folder: Path, seconds: float, table: Table) -> None:
+def _turn(side: str, served: Network, folder: Path, seconds: float, table: Table, *, quick: bool) -> None:
     """One side's turn: its server, its clients, a window for each number of them."""
     with SIDES[side](served, folder) as kinds, ExitStack() as stack:
         clients: dict[tuple[str, ...], list[Helper]] = {}
@@ -113,6 +116,7 @@ def _turn(side: str, served: Network, folder: Path, seconds: float, table: Table
                 for client in started:
                     if not served.agrees(client.hear(START_TIMEOUT_S)):
                         raise RuntimeError(f"{kind.name} computes something else than {served.whole.name}")
+        time.sleep(0.0 if quick else REST_S)
         for c in CLIENTS:
             for kind in kinds:
                 _window(kind, clients[kind.client][:c], seconds, table[kind.name, c])

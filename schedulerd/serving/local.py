@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 MAX_CONNECTIONS: Final = 256
 """Twice as many as apps can be planned together. Each takes a descriptor, and one for each of its rings."""
+MOST_OF_USER: Final = 192
+"""Of them, so that one user's programs leave room for those of others."""
 LEFT_UNREAD: Final = 8
 """Packets that are taken from somebody who is refused, so that our last word is not lost."""
 LOCAL: Final = b"\0local"
@@ -52,7 +54,14 @@ class LocalPort:
     """The listening socket and its connections. All methods but `send` are for the holder of the gateway's baton."""
 
     def __init__(
-        self, path: Path, handlers: Handlers, tally: Tally, watcher: select.epoll, proc: Path = Path("/proc")
+        self,
+        path: Path,
+        handlers: Handlers,
+        tally: Tally,
+        watcher: select.epoll,
+        *,
+        most: int = MAX_CONNECTIONS,
+        most_of_user: int = MOST_OF_USER,
     ) -> None:
         """Listens on `path`. A file that is there is from a daemon that is gone: a live one holds the lock.
 
@@ -64,7 +73,8 @@ class LocalPort:
         self.path = path
         self._handlers = handlers
         self._tally = tally
-        self._stopped = StoppedWatch(proc)
+        self._stopped = StoppedWatch(Path("/proc"))
+        self._most, self._most_of_user = most, most_of_user
         self._clients: dict[bytes, _Client] = {}
         self._by_descriptor: dict[int, _Client] = {}
         self._heard: set[bytes] = set()
@@ -161,21 +171,25 @@ class LocalPort:
             self._listening = False
             return
         connected.setblocking(False)
-        if len(self._clients) >= MAX_CONNECTIONS:
-            self._refuse(connected)
-            return
         pid, uid, _ = _CREDENTIALS.unpack(
             connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         )
+        of_user = sum(client.peer.uid == uid for client in self._clients.values())
+        if len(self._clients) >= self._most:
+            self._refuse(connected, f"{len(self._clients)} clients are connected")
+            return
+        if of_user >= self._most_of_user:
+            self._refuse(connected, f"{of_user} clients of user {uid} are connected")
+            return
         outgoing = Outgoing(connected, self._watcher, self._tally)
         # The kernel gives 0 for a process that cannot be seen from here (pid_namespaces(7)).
         peer = Peer(uid, pid or None)
         client = _Client(next(self._identities), connected.fileno(), peer, Incoming(connected), outgoing)
         self._clients[client.identity] = self._by_descriptor[client.descriptor] = client
 
-    def _refuse(self, connected: socket.socket) -> None:
+    def _refuse(self, connected: socket.socket, problem: str) -> None:
         self._tally.add("connections")
-        text = f"{len(self._clients)} clients are connected, which is the limit; connect when one has left"
+        text = f"{problem}, which is the limit; connect when one has left"
         with connected, contextlib.suppress(OSError):
             connected.sendmsg(pack_inline(encode(Failure(0, Code.OVERLOADED, text))), [], socket.MSG_NOSIGNAL)
             # Closing with something unread is a reset, which the client would see before our last word.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -51,6 +52,8 @@ class Meter:
         self.missed = 0
         self.refused: Counter[str] = Counter()
         """Refusals by wire code."""
+        self._refusing = threading.Lock()
+        """Lanes and the thread that takes requests in refuse at the same time, and adding one is not atomic."""
         self.shared_blocks = 0
         """Blocks that did not have to run, as those of another app had run on the same frame."""
         self.exits: Counter[str] = Counter()
@@ -65,7 +68,8 @@ class Meter:
 
     def refuse(self, code: str) -> None:
         """Count one refusal."""
-        self.refused[code] += 1
+        with self._refusing:
+            self.refused[code] += 1
 
     def since(self, at_s: float) -> tuple[Observation, ...]:
         """Observations newer than `at_s`, oldest first."""

@@ -24,6 +24,8 @@ import structlog
 from schedulerd.serving.counters import Tally
 from schedulerd.serving.handlers import Frame
 from schedulerd.wire import memfd
+from schedulerd.wire.codec import encode
+from schedulerd.wire.headers import id_of
 from schedulerd.wire.local import (
     ALIGNMENT,
     ATTACHED,
@@ -34,7 +36,7 @@ from schedulerd.wire.local import (
     pack_inline,
     size_of,
 )
-from schedulerd.wire.messages import MAX_TENSOR_BYTES
+from schedulerd.wire.messages import MAX_TENSOR_BYTES, Code, Failure
 
 log = structlog.get_logger(__name__)
 
@@ -111,11 +113,11 @@ class Outgoing:
             return self._sent(pack_inline(frames), [])
         places, total = _placed(lengths)
         if not self._may_attach(total):
-            return self._drop("memory that it was sent waits to be read", total)
+            return self._refuse(frames[0], "memory that it was sent waits to be read", total)
         try:
             descriptor = memfd.create(total, "schedulerd-reply")
         except OSError as error:
-            return self._drop(f"no memory for it: {error.strerror}", total)
+            return self._refuse(frames[0], f"no memory for it: {error.strerror}", total)
         try:
             return self._sent_attached(frames, places, descriptor, total)
         finally:
@@ -129,7 +131,7 @@ class Outgoing:
             if place.where != ATTACHED:
                 inside.append(frame)
             elif reason := not_written(descriptor, frame, place.offset):
-                return self._drop(f"no memory for it: {reason}", total)
+                return self._refuse(frames[0], f"no memory for it: {reason}", total)
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _INT.pack(descriptor))]
         buffers = pack(places, inside)
         sent = self._sent(buffers, control)
@@ -178,6 +180,14 @@ class Outgoing:
         self._kept.append([bytes(frame) for frame in frames])
         self._kept_bytes += size_bytes
         return True
+
+    def _refuse(self, header: Frame, reason: str, size_bytes: int) -> bool:
+        """Drop a reply and say so, which takes no memory: else its client would wait until its time is up."""
+        message_id = id_of(bytes(header))
+        if message_id is not None:
+            text = f"the reply of {size_bytes} bytes was dropped, {reason}; read what came, and ask again"
+            self._sent(pack_inline(encode(Failure(message_id, Code.OVERLOADED, text))), [])
+        return self._drop(reason, size_bytes)
 
     def _drop(self, reason: str, size_bytes: int) -> bool:
         """Always False, for what is dropped was not sent."""

@@ -120,7 +120,7 @@ def _announced(dtype: np.dtype[Any], shape: tuple[int, ...]) -> TensorHeader:
 
 def array_of(header: TensorHeader, frame: Frame) -> Array:
     """A tensor frame as a read-only or read-write array on the frame's own memory, no copy."""
-    return np.frombuffer(frame, _DTYPES[header.dtype]).reshape(header.shape)
+    return np.ndarray(header.shape, _DTYPES[header.dtype], frame)
 
 
 # Messages out.
@@ -184,7 +184,7 @@ def decode_request(frames: Sequence[Frame]) -> tuple[Request, list[memoryview]]:
     """What a client asks, with its tensor frames. Raises `WireError`."""
     known = read_infer(frames[0]) if frames and type(frames[0]) is bytes else None
     if known is not None:
-        return Infer(known[0], known[1].tensors), _buffers(known[1], known[0], frames)
+        return Infer(known[0], known[1].tensors), buffers_of(known[1], known[0], frames)
     header = _request_header(frames)
     op, message_id = _envelope(header)
     if message_id == 0:
@@ -206,7 +206,7 @@ def decode_reply(frames: Sequence[Frame]) -> tuple[Reply | Ping, list[memoryview
     """What the daemon says, with its tensor frames. Raises `WireError`."""
     known = read_result(frames[0]) if frames and type(frames[0]) is bytes else None
     if known is not None:
-        return known[0], _buffers(known[1], known[0].id, frames)
+        return known.result(), buffers_of(known.announced, known.id, frames)
     header = _reply_header(frames)
     op, message_id = _envelope(header)
     if op == "result":
@@ -337,11 +337,11 @@ def _tensors(
         except Unfit as unfit:
             raise WireError(unfit.code, f"tensor {position} {unfit}", message_id) from None
     announced = Announced.of(tuple(headers))
-    return announced.tensors, _buffers(announced, message_id, frames)
+    return announced.tensors, buffers_of(announced, message_id, frames)
 
 
-def _buffers(announced: Announced, message_id: int, frames: Sequence[Frame]) -> list[memoryview]:
-    """The frames of the tensors that a header announces; they must agree on number and length."""
+def buffers_of(announced: Announced, message_id: int, frames: Sequence[Frame]) -> list[memoryview]:
+    """The frames of the tensors that a header announces; `WireError` unless they agree on number and length."""
     if len(frames) != len(announced.tensors) + 1:
         raise WireError(
             Code.BAD_MESSAGE,

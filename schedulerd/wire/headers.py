@@ -59,6 +59,21 @@ class Lasting(NamedTuple):
     exits: tuple[str, ...]
 
 
+class Answer(NamedTuple):
+    """A header of `result`, in the parts that it is read in."""
+
+    id: int
+    queue_ms: float
+    run_ms: float
+    deadline_met: bool
+    lasting: Lasting
+    announced: Announced
+
+    def result(self) -> Result:
+        """As one."""
+        return result_of(self.id, self.lasting, self.queue_ms, self.run_ms, self.deadline_met)
+
+
 def lasting(header: Mapping[str, Any], tensors: tuple[TensorHeader, ...]) -> Lasting:
     """The values of a header of `result`. Raises KeyError for one that is missing, `Unfit` for one that is none."""
     return Lasting(
@@ -100,6 +115,13 @@ def result_of(message_id: int, values: Lasting, queue_ms: float, run_ms: float, 
     )
 
 
+def parts_of(result: Result) -> Answer:
+    """The parts of a result."""
+    r = result
+    values = Lasting(r.tensors, r.plan, r.route, r.accuracy, r.budget_ms, r.exit, r.left, r.confidence, r.exits)
+    return Answer(r.id, r.queue_ms, r.run_ms, r.deadline_met, values, Announced.of(r.tensors))
+
+
 # Out.
 
 
@@ -129,8 +151,8 @@ def read_infer(header: bytes) -> tuple[int, Announced] | None:
     return None if announced is None else (message_id, announced)
 
 
-def read_result(header: bytes) -> tuple[Result, Announced] | None:
-    """An answer and its tensors; None for what is not known to be one."""
+def read_result(header: bytes) -> Answer | None:
+    """An answer; None for what is not known to be one."""
     if not header.startswith((_RESULT, _RESULT_OF_EXITS)):
         return None
     message_id, at = _id_at(header, len(_RESULT))
@@ -142,7 +164,7 @@ def read_result(header: bytes) -> tuple[Result, Announced] | None:
     if queue != _QUEUE or run != _RUN or met is None or not math.isfinite(queue_ms + run_ms):
         return None
     known = _result_values(header[0] & 0xF, header[end:])
-    return None if known is None else (result_of(message_id, known[0], queue_ms, run_ms, met), known[1])
+    return None if known is None else Answer(message_id, queue_ms, run_ms, met, *known)
 
 
 def id_of(header: bytes) -> int | None:

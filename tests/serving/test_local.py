@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -17,9 +18,10 @@ import numpy as np
 import pytest
 
 from schedulerd.serving.apps import LiveApp
-from schedulerd.serving.counters import Dropped
+from schedulerd.serving.counters import Dropped, Tally
 from schedulerd.serving.events import Joined, Left
-from schedulerd.serving.local import LOCAL, MAX_CONNECTIONS
+from schedulerd.serving.handlers import Handlers
+from schedulerd.serving.local import LOCAL, MOST_OF_USER, LocalPort
 from schedulerd.serving.outgoing import BACKLOG, UNREAD_BYTES
 from schedulerd.wire import memfd
 from schedulerd.wire.codec import encode
@@ -332,16 +334,32 @@ def test_a_packet_of_nothing_is_the_end(board: Board, peer: LocalPeer) -> None:
 # Many connections.
 
 
-def test_connections_beyond_the_limit_are_refused_until_one_has_left(board: Board) -> None:
+def test_there_is_a_limit_for_all_users_together(tmp_path: Path) -> None:
+    handlers = Handlers(*[lambda *_: None] * len(Handlers._fields))
+    tally, watcher = Tally(), select.epoll()
+    port = LocalPort(tmp_path / "local.sock", handlers, tally, watcher, most=2)
+    peers = [LocalPeer(port.path) for _ in range(3)]
+    while tally.dropped() == Dropped() and (ready := watcher.poll(PATIENCE_S)):
+        port.serve(ready)
+    refused = peers[-1].answer()
+    assert (refused.code, refused.message.split(",")[0]) == (Code.OVERLOADED, "2 clients are connected")
+    for peer in peers:
+        peer.close()
+    port.close()
+    watcher.close()
+
+
+def test_connections_of_a_user_beyond_the_limit_are_refused_until_one_has_left(board: Board) -> None:
     path = board.endpoints.local
-    peers = [LocalPeer(path) for _ in range(300)]
-    for peer in peers[:MAX_CONNECTIONS]:
+    peers = [LocalPeer(path) for _ in range(200)]
+    for peer in peers[:MOST_OF_USER]:
         peer.send(Ping(1))
     answers = [peer.answer() for peer in peers]
-    assert answers[:MAX_CONNECTIONS] == [Pong(1)] * MAX_CONNECTIONS
-    assert {(a.id, a.code) for a in answers[MAX_CONNECTIONS:]} == {(0, Code.OVERLOADED)}
+    assert answers[:MOST_OF_USER] == [Pong(1)] * MOST_OF_USER
+    assert {(a.id, a.code) for a in answers[MOST_OF_USER:]} == {(0, Code.OVERLOADED)}
+    assert f"{MOST_OF_USER} clients of user {os.getuid()}" in answers[-1].message
     assert peers[-1].ended()
-    assert board.gateway.counters() == Dropped(connections=300 - MAX_CONNECTIONS)
+    assert board.gateway.counters() == Dropped(connections=200 - MOST_OF_USER)
     peers[0].close()
     assert served(board)
     for peer in peers:
@@ -480,7 +498,11 @@ def test_memory_for_a_client_that_does_not_read_is_bounded(board: Board, peer: L
         has_answered(app, message_id - 1)
     assert served(board)
     assert board.gateway.counters().replies == 2
-    assert [peer.answer().id for _ in range(4)] == [2, 3, 4, 5]
+    answers = [peer.answer() for _ in range(6)]
+    assert [(answer.id, isinstance(answer, Result)) for answer in answers] == [
+        *((number, True) for number in (2, 3, 4, 5)),
+        *((number, False) for number in (6, 7)),
+    ]
     peer.infer(8)
     assert peer.answer().id == 8
 

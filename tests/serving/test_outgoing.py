@@ -15,7 +15,9 @@ from schedulerd.serving.counters import Dropped, Tally
 from schedulerd.serving.handlers import Frame
 from schedulerd.serving.outgoing import BACKLOG, UNREAD_BYTES, Outgoing, not_written
 from schedulerd.wire import memfd
+from schedulerd.wire.codec import decode_reply, encode
 from schedulerd.wire.local import ALIGNMENT, ATTACHED, MAX_INLINE_BYTES, MAX_PACKET_BYTES, Place, unpack
+from schedulerd.wire.messages import Code, Failure, Result, TensorHeader
 from tests.serving.localpeer import frames_of
 
 LARGE = MAX_INLINE_BYTES + 1
@@ -156,6 +158,19 @@ def test_a_reply_of_any_size_is_sent_to_one_that_reads(line: Line) -> None:
         whole = [b"h", byte * (UNREAD_BYTES + 1)]
         assert line.outgoing.send(whole)
         assert line.received() == whole
+
+
+def test_who_waits_for_a_reply_that_there_is_no_memory_for_is_told_so(line: Line) -> None:
+    """One that does not know of which request it is, as `h` here does not, is dropped without a word."""
+    result = Result(7, (TensorHeader("uint8", (UNREAD_BYTES,)),), 1, ("a",), 0.5, 1.0, 1.0, 10.0, True)
+    reply = [*encode(result), bytes(UNREAD_BYTES)]
+    assert [line.outgoing.send(reply) for _ in range(2)] == [True, False]
+    assert line.tally.dropped() == Dropped(replies=1)
+    assert line.received() == [bytes(frame) for frame in reply]
+    refused, _ = decode_reply(line.received())
+    assert isinstance(refused, Failure)
+    assert (refused.id, refused.code) == (7, Code.OVERLOADED)
+    assert str(UNREAD_BYTES) in refused.message
 
 
 def test_memory_that_is_not_read_is_bounded(line: Line) -> None:

@@ -70,7 +70,7 @@ def test_an_answer_is_read_as_msgpack_reads_it(result: Result, exits: tuple[str,
     frames = frames_of(result.tensors)
     known = read_result(header)
     assert known is not None
-    assert known[0] == result == decode_reply([slowly(header), *frames])[0]
+    assert known.result() == result == decode_reply([slowly(header), *frames])[0]
     assert id_of(header) == result.id
 
 

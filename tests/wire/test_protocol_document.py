@@ -12,7 +12,7 @@ import pytest
 
 from blockstore import exits
 from schedulerd.serving.counters import Dropped
-from schedulerd.serving.local import MAX_CONNECTIONS
+from schedulerd.serving.local import MAX_CONNECTIONS, MOST_OF_USER
 from schedulerd.serving.outgoing import UNREAD_BYTES
 from schedulerd.wire import local, messages
 from schedulerd.wire.codec import decode_reply, decode_request
@@ -134,6 +134,7 @@ def test_the_limits_of_the_local_socket_are_the_codes() -> None:
         local.MAX_RINGS,
         local.MAX_RING_BYTES,
         MAX_CONNECTIONS,
+        MOST_OF_USER,
     ]
     assert re.findall(r"^\| ([\w ]+) \| (?:in|the frame)", LOCAL, re.MULTILINE) == [
         "0",

@@ -44,7 +44,8 @@ class ChosenTransport:
 
     def receive(self, timeout_s: float) -> Incoming:
         """The next message, or what came instead."""
-        return self._considered(self._chosen.receive(timeout_s))
+        incoming = self._chosen.receive(timeout_s)
+        return self._considered(incoming) if incoming is Silence.ABSENT else incoming
 
     async def receive_async(self, timeout_s: float) -> Incoming:
         """As `receive`, while the event loop goes on."""

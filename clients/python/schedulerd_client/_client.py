@@ -196,7 +196,7 @@ class Client:
 
     def _next_step(self, request_id: int, until_s: float) -> Step:
         wait_s = min(until_s, self._reconnect_at_s) - time.monotonic()
-        incoming = self._transport.receive(max(0.0, wait_s))
+        incoming = self._transport.receive(wait_s if wait_s > 0 else 0.0)
         now_s = time.monotonic()
         if not isinstance(incoming, Silence):
             return self._session.received(incoming, now_s)

@@ -194,7 +194,9 @@ class Link:
         """
         if timeout_s < LONG_S or self.blocked:
             return self.take() if self.wait(max(0, math.ceil(timeout_s * 1e3))) else Silence.TIMED_OUT
-        self._wait_at_most(timeout_s - timeout_s % LONG_S)
+        longest_s = timeout_s - timeout_s % LONG_S
+        if longest_s != self._longest_s:
+            self._wait_at_most(longest_s)
         return self._next(_WAITING)
 
     def take(self) -> Incoming | None:
@@ -202,10 +204,9 @@ class Link:
         return self._next(_AT_ONCE)
 
     def _wait_at_most(self, longest_s: float) -> None:
-        if longest_s != self._longest_s:
-            timeout = _TIMEOUT.pack(int(longest_s), int(longest_s % 1 * 1e6))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-            self._longest_s = longest_s
+        timeout = _TIMEOUT.pack(int(longest_s), int(longest_s % 1 * 1e6))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        self._longest_s = longest_s
 
     def _next(self, flags: int) -> Incoming | None:
         if self.lost:
@@ -217,7 +218,8 @@ class Link:
             return None
         descriptors = _descriptors(control) if control else ()
         try:
-            frames = self._frames(self._view[:size], descriptors)
+            # Most packets; what it does not know is told apart below, where errors are worded too.
+            frames = copied_inline(self._view[:size]) or self._frames(self._view[:size], descriptors)
         except (ValueError, OverflowError, OSError):
             # The end, or a packet that makes no sense or names memory that cannot be had: what follows makes none.
             self.lost = True
@@ -241,10 +243,6 @@ class Link:
         They are not mapped, because a mapping keeps its descriptor, and of outputs a user may keep any number.
         ValueError where it is no packet of a daemon, OSError where its descriptor cannot be read.
         """
-        # Most packets; what it does not know is told apart below, where errors are worded too.
-        inline = copied_inline(packet)
-        if inline is not None:
-            return [*inline]
         kind, places, inside = unpack(packet)
         if kind is not Kind.MESSAGE:
             raise ValueError("a ring; only a client offers them")

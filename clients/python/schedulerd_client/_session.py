@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from schedulerd.wire.codec import Array, Frame, WireError, array_of, decode_reply, encode, header_of
+from schedulerd.wire.codec import Array, Frame, WireError, array_of, buffers_of, decode_reply, encode, header_of
+from schedulerd.wire.headers import Answer, parts_of, read_result
 from schedulerd.wire.messages import (
     MAX_HEADER_BYTES,
     Code,
@@ -155,9 +156,12 @@ class Session:
     def received(self, frames: Sequence[Frame], now_s: float) -> Step:
         """A message from the daemon; answers that nobody waits for are ignored."""
         try:
-            reply, buffers = decode_reply(frames)
-            if type(reply) is Result:
-                return self._result(reply, buffers, now_s)
+            known = read_result(frames[0]) if frames and type(frames[0]) is bytes else None
+            if known is not None:
+                return self._answer(known, frames, now_s)
+            reply, _ = decode_reply(frames)
+            if isinstance(reply, Result):
+                return self._answer(parts_of(reply), frames, now_s)
         except WireError as error:
             return self._finish(error.id, ProtocolError(f"unreadable answer: {error}; SDK and daemon must match"))
         if isinstance(reply, Failure):
@@ -201,27 +205,30 @@ class Session:
             request.sent = True
         return Step(send=[request.frames for request in waiting], done=done)
 
-    def _result(self, result: Result, buffers: Sequence[Frame], now_s: float) -> Step:
-        request = self._open.get(result.id)
+    def _answer(self, answer: Answer, frames: Sequence[Frame], now_s: float) -> Step:
+        buffers = buffers_of(answer.announced, answer.id, frames)
+        request = self._open.pop(answer.id, None)
         if request is None:
             return NOTHING
-        arrays = tuple(array_of(header, buffer) for header, buffer in zip(result.tensors, buffers, strict=True))
+        tensors, plan, route, accuracy, budget_ms, exit_, left, confidence, exits = answer.lasting
+        arrays = tuple(map(array_of, tensors, buffers))
+        # By position, as one is made of every frame.
         reply = Reply(
-            outputs=_outputs(arrays, len(result.exits)),
-            route=result.route,
-            accuracy=result.accuracy,
-            plan=result.plan,
-            queue_ms=result.queue_ms,
-            run_ms=result.run_ms,
-            budget_ms=result.budget_ms,
-            deadline_met=result.deadline_met,
-            latency_ms=(now_s - request.asked_at_s) * 1e3,
-            exit=result.exit,
-            left=result.left,
-            confidence=result.confidence,
-            exits=result.exits,
+            arrays[0] if len(arrays) == 1 and not exits else _outputs(arrays, len(exits)),
+            route,
+            accuracy,
+            plan,
+            answer.queue_ms,
+            answer.run_ms,
+            budget_ms,
+            answer.deadline_met,
+            (now_s - request.asked_at_s) * 1e3,
+            exit_,
+            left,
+            confidence,
+            exits,
         )
-        return self._finish(result.id, reply)
+        return Step(done=((answer.id, reply),))
 
     def _registered(self, reply: Registered) -> Step:
         joining = self._joining.pop(reply.id, None)
