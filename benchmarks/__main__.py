@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-ALL = ("main_job", "cifar10", "builder", "onnx_models", "dpruner", "exits", "costs", "optimizer", "serving")
+ALL = (
+    *("main_job", "cifar10", "builder", "onnx_models", "dpruner", "exits", "costs", "optimizer", "serving"),
+    "control",
+)
 TIMEOUT_S = 9000
 """D-Pruner takes an hour and a half from nothing."""
 

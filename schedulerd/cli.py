@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from blockprofiles.errors import BlockProfilesError
 from blockstore.errors import BlockStoreError
 from schedulerd import __version__
-from schedulerd.commands import build, demo, profile, recipe, replay, run, store
+from schedulerd.commands import build, demo, peer, profile, recipe, replay, run, scene, store
 from schedulerd.errors import SchedulerdError
 
 
@@ -19,11 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="schedulerd", description="Several vision networks on one small board.")
     parser.add_argument("--version", action="version", version=f"schedulerd {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, demo, store):
+    for command in (run, demo, scene, store):
         command.add_parser(subparsers)
     known = recipe.options_of(build.add_parser(subparsers))
     profile.add_parser(subparsers)
     replay.add_parser(subparsers)
+    peer.add_parser(subparsers)
     try:
         chosen = parser.parse_args(recipe.expanded(sys.argv[1:] if arguments is None else arguments, known))
         return int(chosen.run(chosen))

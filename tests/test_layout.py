@@ -44,6 +44,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     # Programs that are clients of the daemon, shipped in its package.
     "schedulerd.ctl": ("schedulerd", "schedulerd_client"),
     "schedulerd.demo": ("schedulerd", "schedulerd_client", "blockprofiles", "blockstore"),
+    "schedulerd.scenes": ("schedulerd", "schedulerd_client", "blockprofiles", "blockstore"),
 }
 ZMQ_USERS = ("schedulerd.serving.zmqport", "schedulerd_client")
 # Neither a clock, nor a socket, a log or a device: equal problems have equal plans, whenever and wherever.

@@ -7,11 +7,12 @@ import json
 import math
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from schedulerd.demo.play import Story
+    from schedulerd.scenes.record import Story
 
 LEAST_SECONDS = 5.0
 PLAIN_WIDTH = 140
@@ -36,22 +37,30 @@ def run(args: argparse.Namespace) -> int:
     try:
         from rich.console import Console
 
-        from schedulerd.demo.view import LiveView, PlainView
+        from schedulerd.demo.view import LiveView
     except ModuleNotFoundError as error:
         raise ConfigError(f"the demo needs {error.name}: pip install 'schedulerd[demo]'") from error
+    from schedulerd.commands.scene import undone_when_terminated
     from schedulerd.config import default_state_directory
-    from schedulerd.demo.picture import draw
-    from schedulerd.demo.play import play
-    from schedulerd.demo.record import summary
     from schedulerd.demo.stock import demo_store
+    from schedulerd.scenes.house import Setting
+    from schedulerd.scenes.library import find
+    from schedulerd.scenes.picture import draw
+    from schedulerd.scenes.player import play
+    from schedulerd.scenes.record import summary
+    from schedulerd.scenes.script import scaled
+    from schedulerd.scenes.view import PlainView
 
     state = (args.state or default_state_directory() / "demo").absolute()
     on_terminal = sys.stdout.isatty()
     console = Console(width=None if on_terminal else PLAIN_WIDTH)
-    store = demo_store(state)
-    view = PlainView(console) if args.headless or not on_terminal else LiveView(console)
+    scene = find("demo")
+    setting = Setting(demo_store(state), state, "digits")
+    plain = args.headless or not on_terminal
+    view = PlainView(partial(console.print, markup=False, highlight=False)) if plain else LiveView(console)
+    undone_when_terminated()
     try:
-        story = play(store, state, args.seconds, view)
+        story = play(scaled(scene, args.seconds / scene.seconds), setting, view)
     finally:
         view.close()
     happened = {**_about(story), **summary(story.records, story.turns, story.end_s)}
@@ -82,7 +91,7 @@ def _about(story: Story) -> dict[str, Any]:
     return {
         "machine": {"processor": platform.processor() or platform.machine(), "system": platform.platform()},
         "versions": {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__},
-        "daemon": story.status,
+        "daemon": dict(story.status),
         "ready_s": story.ready_s,
     }
 

@@ -1,60 +1,26 @@
-"""What a person sees while the demo runs: a live table on a terminal, plain lines otherwise."""
+"""What a person sees while the demo runs on a terminal: a live table, the story beneath it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from schedulerd.demo.record import Sample, Turn, exit_rates, swaps
+from schedulerd.scenes.record import Sample, Turn, exit_rates, swaps
 from schedulerd.serving.meter import percentile
 
 RECENT = 60
 """Replies behind the measured columns."""
 
 
-class View(Protocol):
-    """Told of every turn and, several times a second, of the state of things."""
-
-    def turn(self, turn: Turn) -> None:
-        """A phase begins, or schedulerd has answered it."""
-        ...
-
-    def show(self, seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]], status: dict[str, Any]) -> None:
-        """Samples of each app so far, and the daemon's own view."""
-        ...
-
-    def close(self) -> None:
-        """Give the terminal back."""
-        ...
-
-
-class PlainView:
-    """One line for each turn."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def turn(self, turn: Turn) -> None:
-        """Print what was done; called again with answers, what schedulerd did."""
-        if not turn.answers:
-            self._console.print(f"{turn.name}: {turn.what}", markup=False, highlight=False)
-        for answer in turn.answers:
-            self._console.print(f"  -> {answer}", markup=False, highlight=False)
-
-    def show(self, seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]], status: dict[str, Any]) -> None:
-        """Nothing between turns."""
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-
 class LiveView:
     """A table that is drawn anew in place, the story beneath it."""
+
+    look_s = 0.25
 
     def __init__(self, console: Console) -> None:
         self._story: list[Text] = []
@@ -67,7 +33,9 @@ class LiveView:
             self._story.append(Text(f"{turn.name}: {turn.what}", style="bold"))
         self._story += [Text(f"  -> {answer}", style="cyan") for answer in turn.answers]
 
-    def show(self, seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]], status: dict[str, Any]) -> None:
+    def show(
+        self, seen: Mapping[str, tuple[Sample, ...]], apps: Sequence[Mapping[str, Any]], status: Mapping[str, Any]
+    ) -> None:
         """Draw."""
         self._live.update(Group(_table(seen, apps), _board(status), *self._story[-14:]))
 
@@ -76,7 +44,7 @@ class LiveView:
         self._live.stop()
 
 
-def _table(seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]]) -> Table:
+def _table(seen: Mapping[str, tuple[Sample, ...]], apps: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="schedulerd demo", title_justify="left", expand=False)
     for name in (
         "app",
@@ -94,7 +62,8 @@ def _table(seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]]) 
         samples = seen.get(app["app"], ())
         recent = samples[-RECENT:]
         p50, p95 = (percentile([s.served_ms for s in recent], share) for share in (0.5, 0.95))
-        right = sum(s.right for s in recent) / len(recent) if recent else None
+        labelled = [s.right for s in recent if s.right is not None]
+        right = sum(labelled) / len(labelled) if labelled else None
         late = sum(not s.met for s in samples)
         table.add_row(
             f"{app['app']} ({app['model']})",
@@ -110,7 +79,7 @@ def _table(seen: dict[str, tuple[Sample, ...]], apps: Sequence[dict[str, Any]]) 
     return table
 
 
-def _board(status: dict[str, Any]) -> Text:
+def _board(status: Mapping[str, Any]) -> Text:
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.0%}"
 
