@@ -24,7 +24,7 @@ _TURN_S: Final = 0.2
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there; OSError where it may not, or the name is not known."""
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return socket.create_server(address[:2], family=family)
+    return socket.create_server(address, family=family)  # with the zone of a link-local one
 
 
 class PeerServer:
@@ -60,7 +60,11 @@ class PeerServer:
         if not self._room.acquire(blocking=False):
             connection.close()
             return
-        threading.Thread(target=self._answer, args=(connection,), name="probe", daemon=True).start()
+        try:
+            threading.Thread(target=self._answer, args=(connection,), name="probe", daemon=True).start()
+        except RuntimeError:  # no thread can be had now; the next probe comes in seconds
+            self._room.release()
+            connection.close()
 
     def _answer(self, connection: socket.socket) -> None:
         try:

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from schedulerd.control.aside import Job
-from schedulerd.control.thread import preempt_nobody
+from schedulerd.control.courtesy import preempt_nobody
 from schedulerd.errors import Overloaded
 
 log = structlog.get_logger(__name__)

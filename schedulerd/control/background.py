@@ -13,6 +13,7 @@ from schedulerd.control.improver import Improver
 from schedulerd.control.merger import Merger
 from schedulerd.control.planner import Planner
 from schedulerd.control.prefetcher import Prefetcher
+from schedulerd.control.snapshot import Snapshot
 from schedulerd.optimizer.problem import Limits
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
@@ -21,6 +22,16 @@ QUIET_S: Final = 1.0
 """Without a request for so long nobody wants the board at this moment."""
 SPARE: Final = 0.5
 """Share of the lanes up to which their cores have time for a trial: it yields to every frame."""
+
+
+PROCESS_BYTES: Final = 160 * 10**6
+"""What a process that measures or tries takes: its libraries, and the blocks of a route in two forms."""
+
+
+def has_room(snapshot: Snapshot) -> bool:
+    """Whether the board has the memory for such a process, as far as anybody knows."""
+    free_bytes = snapshot.memory_available_bytes
+    return free_bytes is None or free_bytes >= PROCESS_BYTES
 
 
 class Background:
@@ -33,11 +44,12 @@ class Background:
         self._prefetcher = prefetcher
         self._measuring = False
 
-    def measured(self, apps: Sequence[LiveApp], now_s: float) -> Table | None:
+    def measured(self, apps: Sequence[LiveApp], snapshot: Snapshot) -> Table | None:
         """A profile that knows more than the one before, when there is one."""
         if self._improver is None:
             return None
-        idle = not any(app.queued or app.meter.since(now_s - QUIET_S) for app in apps)
+        now_s = snapshot.at_s
+        idle = has_room(snapshot) and not any(app.queued or app.meter.since(now_s - QUIET_S) for app in apps)
         newer = self._improver.tick(idle)
         self._measuring = self._improver.running
         return newer
@@ -48,13 +60,14 @@ class Background:
         apps: Mapping[str, LiveApp],
         catalogue: Catalogue,
         memory_limit_bytes: int,
+        snapshot: Snapshot,
         publish: Callable[[str, Mapping[str, Any]], None],
     ) -> None:
         """Try what may be merged, put in place what is faster, and tell it."""
         if self._merger is None:
             return
         # Two that measure at once would see each other.
-        idle = plan.utilisation <= SPARE and not self._measuring
+        idle = plan.utilisation <= SPARE and not self._measuring and has_room(snapshot)
         for merged in self._merger.tick(plan, apps, catalogue, idle=idle, memory_limit_bytes=memory_limit_bytes):
             runs, gain_percent = [str(run) for run in merged.runs], round(100 * merged.gain, 1)
             publish("merged", {"app": merged.app_id, "blocks": runs, "gain_percent": gain_percent})

@@ -11,7 +11,7 @@ from functools import partial
 
 from schedulerd.config import LimitsConfig
 from schedulerd.control.heat import Heat, HeatSeen, HeatSettings, Throttled, ZoneSeen, heated
-from schedulerd.control.learned_heat import Learned, Memory, after_throttle
+from schedulerd.control.learned_heat import Learned, Memory, after_full_clocks, after_throttle
 from schedulerd.control.limits import Cap, Caps, board_memory
 from schedulerd.control.readings import Throttle, Zone
 from schedulerd.control.smoothing import Trend
@@ -25,7 +25,8 @@ HEAT_TREND_S = 10.0
 ZONE_EVERY_S = 0.5
 """A zone's heat is looked at no more often: its trend is over many seconds."""
 LEAST_TRIP_C = 40.0
-"""Trip points below this are left alone: firmware writes them where there is none, and summers reach them."""
+"""Trip points below this are left alone, learned ones too: firmware writes them where there is none, and summers reach
+them."""
 TRIP_KINDS = ("passive", "hot")
 """Those at which clocks are lowered; `active` starts a fan, and at `critical` it is far too late."""
 
@@ -88,7 +89,7 @@ class BoardWatch:
         seen = MemorySeen(
             at_s=snapshot.at_s,
             allowed_bytes=None if board is None else int(board.value),
-            slope_per_s=self._free.slope_per_s(),
+            slope_per_s=self._free.lasting_slope_per_s(),
             held_bytes=held_bytes,
             stalled=None if stall is None else stall.some,
             floor_bytes=self._configured.memory_floor_bytes or 0,
@@ -100,9 +101,13 @@ class BoardWatch:
     def _look_at_heat(self, snapshot: Snapshot, plan: Plan) -> None:
         self._warmth.add(snapshot)
         used = plan.utilisation if plan.apps else 0.0
-        self._throttled = _throttled(self._throttled, snapshot.throttle, used)
+        before = self._throttled
+        self._throttled = _throttled(before, snapshot.throttle, used)
         if self._throttled is not None:
-            self._learn(self._throttled)
+            zones = self._warmth.risen() if before is None else ()
+            self._learn(after_throttle(self._learned, zones, self._throttled.clock_share, self._throttled.used))
+        elif snapshot.throttle is not None:
+            self._learn(after_full_clocks(self._learned, self._warmth.risen()))
         forewarned = self._configured.heat_margin_c is not None
         seen = HeatSeen(
             at_s=snapshot.at_s,
@@ -114,9 +119,8 @@ class BoardWatch:
         )
         self._heat = heated(self._heat, seen, self._heat_settings)
 
-    def _learn(self, throttled: Throttled) -> None:
-        zones = self._warmth.risen()
-        self._learned = learned = after_throttle(self._learned, zones, throttled.clock_share, throttled.used)
+    def _learn(self, learned: Learned) -> None:
+        self._learned = learned
         if self._memory is not None and learned != self._kept:
             try:
                 self._put(partial(self._memory.save, learned))
@@ -151,7 +155,7 @@ class _Warmth:
         for zone in self._zones:
             said = [trip.celsius for trip in zone.trips if trip.kind in TRIP_KINDS and trip.celsius >= LEAST_TRIP_C]
             known = learned.trip_c(zone.name)
-            trip_c = min([*said, *([] if known is None else [known])], default=None)
+            trip_c = min([*said, *([] if known is None or known < LEAST_TRIP_C else [known])], default=None)
             trend = self._trends.get(zone.name)
             if trip_c is not None and trend is not None:
                 coolest_c = self._coolest_c[zone.name]

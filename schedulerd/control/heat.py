@@ -32,6 +32,8 @@ class HeatSettings:
 
     margin_c: float = 5.0
     """So far below the trip point a zone is to stay."""
+    clear_c: float = 5.0
+    """So far below that in turn every zone has to be before more is given back."""
     horizon_s: float = 30.0
     """How far ahead a trend is followed."""
     settle_s: float = 5.0
@@ -179,10 +181,9 @@ def _rising(zone: ZoneSeen) -> str:
 
 
 def _is_near(seen: HeatSeen, settings: HeatSettings) -> bool:
-    """Whether a zone is, or will be, within two margins of its trip: what is given back heats it again."""
-    return any(
-        max(zone.celsius, zone.ahead_c(settings.horizon_s)) > zone.trip_c - 2 * settings.margin_c for zone in seen.zones
-    )
+    """Whether a zone is, or will be, close to where it is hot: what is given back heats it again."""
+    clear_c = settings.margin_c + settings.clear_c
+    return any(max(zone.celsius, zone.ahead_c(settings.horizon_s)) > zone.trip_c - clear_c for zone in seen.zones)
 
 
 def _lowered(before: Heat, utilisation: float, why: str, seen: HeatSeen, settings: HeatSettings) -> Heat:

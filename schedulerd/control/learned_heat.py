@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ FILE_NAME: Final = "heat.json"
 MAX_FILE_BYTES: Final = 2**16
 LEAST_RISE_C: Final = 5.0
 """A zone that has not risen by so much since the start is not what the clocks fell for."""
+SURPASSED_C: Final = 2.0
+"""A zone that gets hotter by so much, at full clocks, shows that they did not fall for that."""
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +38,8 @@ class Learned:
     sustained: float | None = None
     """Share of the lanes, at full clocks, that comes to what the board did when it was throttled last."""
     throttled_c: tuple[tuple[str, float], ...] = ()
-    """By zone, the lowest temperature at which the clocks fell while it was the one that had risen most."""
+    """By zone, the lowest temperature at which the clocks fell while it was the one that had risen most, unless it has
+    got hotter since while they did not."""
 
     def trip_c(self, zone: str) -> float | None:
         """Where the clocks fell for this zone; None where they never did."""
@@ -48,8 +51,9 @@ def after_throttle(
 ) -> Learned:
     """What is known after the clocks were seen at `clock_share` of what was wanted, for heat.
 
-    Args: before; zones: name, temperature, and the coolest since the start; clock_share: 1 where nobody can say; used:
-    share of the lanes that was used when they began to fall.
+    Args: before; zones: name, temperature, and the coolest since the start, as they were when the clocks began to fall;
+    none later on, for firmware gives the clocks back only once a zone has cooled; clock_share: 1 where nobody can say;
+    used: share of the lanes that was used when they began to fall.
     """
     known = dict(before.throttled_c)
     name, celsius, coolest_c = max(zones, key=lambda zone: zone[1] - zone[2], default=("", 0.0, 0.0))
@@ -60,6 +64,21 @@ def after_throttle(
     lowest = min(clock_share, 1.0 if before.clock_share is None else before.clock_share)
     sustained = round(used * clock_share, 2) if used > 0 else before.sustained
     return Learned(round(lowest, 2), sustained, tuple(sorted(known.items())))
+
+
+def after_full_clocks(before: Learned, zones: Iterable[tuple[str, float, float]]) -> Learned:
+    """What is still known while nothing is throttled for heat; zones as for `after_throttle`.
+
+    Or a zone that was merely the warmest one once would limit the board for good, however little it has to do with it.
+    """
+    if not before.throttled_c:
+        return before
+    now = {name: celsius for name, celsius, _ in zones}
+    surpassed = {
+        name: now[name] for name, fell_c in before.throttled_c if now.get(name, -math.inf) > fell_c + SURPASSED_C
+    }
+    known = {**dict(before.throttled_c), **{name: round(celsius, 1) for name, celsius in surpassed.items()}}
+    return replace(before, throttled_c=tuple(sorted(known.items()))) if surpassed else before
 
 
 class Memory:

@@ -123,7 +123,7 @@ class ControlLoop:
     def turn(self, events: Sequence[Event]) -> None:
         """Take in events, look at the board, plan anew where there is a reason, answer whoever waits."""
         look = self._look()
-        newer = self._background.measured(self._registry.all(), self._clock.now_s())
+        newer = self._background.measured(self._registry.all(), self._snapshot)
         if newer is not None:
             self.use_table(newer)
         causes, waiting = self._take_in(events)
@@ -138,7 +138,9 @@ class ControlLoop:
             self._answers.give(respond, fault)
         room_bytes = self._planner.room_bytes(limits)
         self._switcher.tidy(room_bytes, self._planner.catalogue.size_bytes)
-        self._background.merge(self.plan, self._live(), self._planner.catalogue, room_bytes, self._announcer.publish)
+        self._background.merge(
+            self.plan, self._live(), self._planner.catalogue, room_bytes, self._snapshot, self._announcer.publish
+        )
         self._background.look_ahead(self._planner, limits, self._drift.factors_to_plan, pressed=self._urges.pressed)
         self._exits.tell(self._registry.all(), self.plan, self._clock.now_s())
         self._announcer.misses(self._registry.all())

@@ -20,7 +20,7 @@ from blockstore.block import Model, TensorSpec
 from schedulerd.clock import Clock
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.holdings import Form
-from schedulerd.control.merging import ENGINE, ROOM, SETTLED_S, allowed, mergeable, room_ms, runs_of, steady
+from schedulerd.control.merging import ENGINE, ROOM, SETTLED_S, allowed, mergeable, rooms_ms, runs_of, steady
 from schedulerd.control.switcher import Session, Switcher
 from schedulerd.merging.cache import VerdictCache
 from schedulerd.merging.events import Impossible, Tried
@@ -159,38 +159,29 @@ class Merger:
         """Settled routes with the runs that may be merged, the busiest app's first.
 
         What is merged and may not stay so is put back at once: an app that joins must not wait for it. What may stay
-        does, though less might be merged anew.
+        does, though less might be merged anew; but not where an app shares a stream, as its others would not have it.
         """
         before, self._settling = self._settling, {}
-        for planned in sorted(plan.apps, key=lambda a: -a.utilisation):
-            app = apps.get(planned.app_id)
-            if app is None:
-                continue
+        live = [(apps[p.app_id], p) for p in sorted(plan.apps, key=lambda a: -a.utilisation) if p.app_id in apps]
+        rooms = rooms_ms(live, catalogue.table)
+        for app, planned in live:
             rows = tuple(catalogue.table.row(digest) for digest in planned.route.digests)
             block_ms = [row.latency_ms for row in rows]
-            room = self._room_ms(app, planned, plan, apps, any(map(catalogue.table.batches_ms, rows)))
+            used = steady(rooms[app])
             held = self._switcher.sessions(planned.app_id)
-            if not all(allowed(run, block_ms, room) for run in held):
+            if not all(allowed(run, block_ms, used if app.shares_stream else rooms[app]) for run in held):
                 log.info("unmerged", app=planned.app_id, reason="other apps share the board")
                 self._switcher.merge(planned.app_id, ())
                 held = {}
-            settling = _Settling(app, planned.route, steady(room), self._clock.now_s())
+            settling = _Settling(app, planned.route, used, self._clock.now_s())
             known = before.get(planned.app_id)
-            if known is not None and (known.app, known.route, known.room_ms) == (app, planned.route, settling.room_ms):
+            if known is not None and (known.app, known.route, known.room_ms) == (app, planned.route, used):
                 settling = known
             self._settling[planned.app_id] = settling
-            stays = held and not all(allowed(run, block_ms, settling.room_ms) for run in held)
+            stays = held and not all(allowed(run, block_ms, used) for run in held)
             settled = self._clock.now_s() - settling.since_s >= SETTLED_S
             if settled and not stays and mergeable(planned.route, rows):
-                yield self._wish(planned, rows, runs_of(block_ms, settling.room_ms))
-
-    @staticmethod
-    def _room_ms(app: LiveApp, planned: AppPlan, plan: Plan, apps: Mapping[str, LiveApp], batches: bool) -> float:
-        """What the others leave; none where its blocks run in batches with those of another app of the model."""
-        others = [(apps[p.app_id].spec, p) for p in plan.apps if p is not planned and p.app_id in apps]
-        if batches and any(spec.model == app.spec.model for spec, _ in others):
-            return 0.0
-        return room_ms(app.spec, others)
+                yield self._wish(planned, rows, runs_of(block_ms, used))
 
     def _wish(self, planned: AppPlan, rows: tuple[Row, ...], runs: Sequence[Run]) -> _Wish:
         digests = planned.route.digests

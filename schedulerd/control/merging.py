@@ -2,22 +2,25 @@
 
 A lane looks at the queue between blocks, so a merged run is a stretch on which nobody overtakes. What the plan predicts
 of the other apps has a block in their way that is as long as the longest one of this route; a run may be longer than
-that by the time they have left to their budgets (their *room*). It is in nobody's way whose requests go first only when
-they came first: by earliest deadline, that is every app whose budget is no shorter, unless its priority is higher,
-which counts once both are late.
+that by the time they have left to their budgets (their *room*). By earliest deadline it is in nobody's way whose
+budget is no shorter, as such requests go first only when they came first, unless their priority is higher, which counts
+once both are late. A late request steps aside for any that can be in time; merged, it does so a little later, and the
+plan has counted it as ahead of those anyway.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Final
 
 from blockprofiles.record import Row
+from blockprofiles.table import Table
 from blockstore.exits import NO_EXITS
 from schedulerd.merging.verdict import Run
 from schedulerd.optimizer.percentile import MEASURED
 from schedulerd.plan import App, AppPlan, Route
+from schedulerd.serving.apps import LiveApp
 
 ENGINE: Final = "onnxruntime"
 """The only engine whose blocks can be merged."""
@@ -46,6 +49,32 @@ def room_ms(app: App, others: Iterable[tuple[App, AppPlan]]) -> float:
     waiting = [(spec, plan) for spec, plan in others if spec.budget_ms < app.budget_ms or spec.priority > app.priority]
     left_ms = [spec.budget_ms - plan.latency_p95_ms if spec.percentile <= MEASURED else 0.0 for spec, plan in waiting]
     return max(0.0, min(left_ms, default=math.inf))
+
+
+def rooms_ms(live: Sequence[tuple[LiveApp, AppPlan]], table: Table) -> dict[LiveApp, float]:
+    """The room that each app has beside the others.
+
+    0 where its blocks run in batches with those of another app of the model. Apps that see the same frames have the
+    least room of any: what the blocks of one give is the other's only where both are merged alike (`serving.prefix`).
+    """
+    rooms = {app: _own_room_ms(app, planned, live, table) for app, planned in live}
+    least: dict[Hashable, float] = {}
+    for app, room in rooms.items():
+        least[_sees(app)] = min(room, least.get(_sees(app), math.inf))
+    return {app: least[_sees(app)] for app in rooms}
+
+
+def _own_room_ms(app: LiveApp, planned: AppPlan, live: Iterable[tuple[LiveApp, AppPlan]], table: Table) -> float:
+    others = [(other.spec, its) for other, its in live if other is not app]
+    of_model = any(spec.model == app.spec.model for spec, _ in others)
+    if of_model and any(table.batches_ms(table.row(digest)) for digest in planned.route.digests):
+        return 0.0
+    return room_ms(app.spec, others)
+
+
+def _sees(app: LiveApp) -> Hashable:
+    """Equal for apps that may share a stream; which one of their user's it is does not matter enough."""
+    return (app.uid, app.spec.model, app.camera) if app.shares_stream else app
 
 
 def steady(room_ms: float) -> float:

@@ -1,8 +1,8 @@
 """How long to wait before more is given again of what was taken away. Pure.
 
 What the board cannot bear any more is taken at once, and given back late. Where giving it back brings the trouble back,
-the next wait is twice as long (exponential backoff): a board on the edge would otherwise be driven over it again and
-again, and each time costs two swaps.
+the next wait is twice as long, else half as long (exponential backoff, forgotten as it was learned): a board on the
+edge would otherwise be driven over it again and again, and each time costs two swaps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def taken(before: Patience, now_s: float, settings: PatienceSettings) -> Patienc
     # Trouble that comes in several steps is one regret.
     if math.isfinite(before.given_at_s):
         too_early = now_s - before.given_at_s < settings.regret_s
-        wait_s = min(settings.most_s, 2.0 * wait_s) if too_early else settings.least_s
+        wait_s = min(settings.most_s, 2.0 * wait_s) if too_early else max(settings.least_s, wait_s / 2.0)
     return Patience(wait_s, now_s)
 
 

@@ -1,4 +1,4 @@
-"""What a reading does over time, for those who decide: its average, and where it is heading.
+"""Where a reading is heading, for those who decide.
 
 Pure, from samples `(at_s, value)`. They come when they come: looks are put off by work, and sources are read at
 paces of their own. A clock that jumps makes no trend: after a step back, or a leap past all that is kept, the samples
@@ -7,7 +7,6 @@ start anew.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from itertools import combinations
 from statistics import median
@@ -18,32 +17,10 @@ _LEAST_POINTS = 5
 """Of fewer, one wrong reading decides the median slope."""
 _LEAST_SHARE = 0.2
 """Of the window that the points have to span: less is noise over a short time."""
-
-
-class Average:
-    """Exponential moving average of samples at irregular times.
-
-    Each sample moves it by 1 - exp(-elapsed / time constant) of the way: the EMA of the "next point" in A. Eckner,
-    "Algorithms for unevenly spaced time series: moving averages and other rolling operators" (2015).
-    """
-
-    def __init__(self, time_constant_s: float) -> None:
-        """An average of nothing; after `time_constant_s` 63% of a step is in it."""
-        self._time_constant_s = time_constant_s
-        self._at_s = 0.0
-        self._value: float | None = None
-
-    def add(self, at_s: float, value: float) -> None:
-        """Take a sample in; one that is as old as the last, or older, only sets the time to go on from."""
-        elapsed_s, self._at_s = at_s - self._at_s, at_s
-        if self._value is None:
-            self._value = value
-        elif elapsed_s > 0:
-            self._value -= math.expm1(-elapsed_s / self._time_constant_s) * (value - self._value)
-
-    def value(self) -> float | None:
-        """The average; None before the first sample."""
-        return self._value
+_RECENT_SHARE = 0.2
+"""Of the window: samples so young say whether a slope goes on."""
+_GOES_ON = 0.25
+"""Share of a slope that they must have at least."""
 
 
 class Trend:
@@ -82,6 +59,19 @@ class Trend:
             self._slope_per_s = self._slope()
             self._is_fresh = True
         return self._slope_per_s
+
+    def lasting_slope_per_s(self) -> float | None:
+        """The slope where the newest samples go on with it, else 0.
+
+        A step looks like a slope for as long as about half of the points lie before it.
+        """
+        slope_per_s = self.slope_per_s()
+        if not slope_per_s:
+            return slope_per_s
+        now_s, newest = self._points[-1]
+        older = [point for point in self._points if point[0] <= now_s - _RECENT_SHARE * self._over_s]
+        at_s, value = older[-1] if older else self._points[0]
+        return slope_per_s if (newest - value) / (now_s - at_s) / slope_per_s >= _GOES_ON else 0.0
 
     def value(self) -> float | None:
         """Where the line is at the newest sample; the newest sample while there is no line, None before the first."""

@@ -38,7 +38,7 @@ class SqueezeSettings:
     """By what the limit is multiplied."""
     growth: float = 0.25
     """Share of what was held before the squeeze that comes back at once."""
-    patience: PatienceSettings = PatienceSettings(least_s=10.0, most_s=120.0, regret_s=30.0)  # noqa: RUF009 - frozen
+    patience: PatienceSettings = PatienceSettings(least_s=10.0, most_s=120.0, regret_s=60.0)  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,8 @@ def _timed(before: Squeeze, seen: MemorySeen, settings: SqueezeSettings) -> Sque
 
 def _foreseen(state: Squeeze, seen: MemorySeen, ahead_bytes: int | None, settings: SqueezeSettings) -> str:
     """Why memory is about to be short; empty where it is not."""
-    if ahead_bytes is not None and ahead_bytes < min(seen.held_bytes, state.limit_bytes or seen.held_bytes):
+    within_bytes = seen.held_bytes if state.limit_bytes is None else min(seen.held_bytes, state.limit_bytes)
+    if ahead_bytes is not None and ahead_bytes < within_bytes:
         return f"free memory fell by {-(seen.slope_per_s or 0.0) / 1e6:.1f} MB a second"
     if state.stalled_since_s is not None and seen.at_s - state.stalled_since_s >= settings.stalled_for_s:
         return f"work stood still for memory {seen.stalled:.0%} of the time"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
 import threading
 from typing import Final
@@ -11,6 +9,7 @@ from typing import Final
 import structlog
 
 from schedulerd.clock import Clock
+from schedulerd.control.courtesy import preempt_nobody
 from schedulerd.control.loop import ControlLoop
 from schedulerd.serving.events import Event
 
@@ -18,17 +17,6 @@ log = structlog.get_logger(__name__)
 
 REST_S: Final = 1.0
 """Between two turns while no app is there: nobody is hurt by what the board does, and an app that comes is an event."""
-
-
-def preempt_nobody() -> None:
-    """Let this thread, and those that it starts, wait for a core when they wake instead of taking it from a frame.
-
-    SCHED_BATCH (sched(7)) keeps the thread's share of the processor. A lower priority would take from that as well, and
-    a thread that holds the interpreter and gets no core holds up every lane.
-    """
-    # A sandbox may forbid it; then it is as before.
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(threading.get_native_id(), os.SCHED_BATCH, os.sched_param(0))
 
 
 class ControlThread(threading.Thread):

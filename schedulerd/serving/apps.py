@@ -1,7 +1,8 @@
 """The apps that are connected now.
 
 `LiveApp` is what the request path and the control loop share of one app. The control thread replaces `spec`, `slowdown`
-and `route` (single references: a reader sees the old value or the new one); the lanes write only `meter` and `queued`.
+and `route` (single references: a reader sees the old value or the new one); the lanes write only `meter`, `queued` and
+`shares_stream`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class LiveApp:
         "preparation",
         "queued",
         "route",
+        "shares_stream",
         "slowdown",
         "spec",
         "stranded",
@@ -81,6 +83,8 @@ class LiveApp:
         self.meter = Meter()
         self.queued = 0
         """Requests waiting or running; written under the queue's lock."""
+        self.shares_stream = False
+        """Another app sent its last frame's stream too."""
         self.gone = False
         """The client has left or died: its waiting requests are dropped."""
 

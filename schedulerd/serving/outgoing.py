@@ -186,7 +186,9 @@ class Outgoing:
         message_id = id_of(bytes(header))
         if message_id is not None:
             text = f"the reply of {size_bytes} bytes was dropped, {reason}; read what came, and ask again"
-            self._sent(pack_inline(encode(Failure(message_id, Code.OVERLOADED, text))), [])
+            failure = encode(Failure(message_id, Code.OVERLOADED, text))
+            if self._sent(pack_inline(failure), []) is None:
+                self._keep(failure)
         return self._drop(reason, size_bytes)
 
     def _drop(self, reason: str, size_bytes: int) -> bool:

@@ -152,6 +152,7 @@ class Prefixes:
             for idle in [other for other, seen_s in stream.apps.items() if arrived_s - seen_s > SEEN_S]:
                 del stream.apps[idle]
             others = [other for other in stream.apps if other is not app]
+            app.shares_stream = bool(others)
             most = max((_in_common(route, other.route) for other in others), default=0)
             if not others or (not most and app.preparation is None):
                 return None

@@ -2,9 +2,9 @@
 
 1. An app of which a request has waited for `STARVED_S` without a block gets the next block, for its oldest request, and
    then none by this rule for as long again. Of several such apps the one goes first that has waited longest. So no app
-   waits for longer than that and one block of each other app, and all of them together cost the others no more than
-   one block each a second, however many requests they have: were it each request that is due, a stream of late ones
-   would be a queue by age, and nothing would be in time.
+   waits for longer than that and one block of each other app (or what was merged to one), and all of them together cost
+   the others no more than one such block each a second, however many requests they have: were it each request that is
+   due, a stream of late ones would be a queue by age, and nothing would be in time.
 2. Of the jobs that can still be in time, the one with the earliest deadline.
 3. Of those that cannot, the one with the highest priority, then the earliest deadline.
 

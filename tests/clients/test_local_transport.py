@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -112,6 +113,23 @@ def test_silence_ends_with_the_time_out(path: Path) -> None:
     with connected(path) as (transport, _):
         assert transport.receive(0.001) is Silence.TIMED_OUT
         assert asyncio.run(transport.receive_async(0.001)) is Silence.TIMED_OUT
+
+
+def test_a_process_that_handles_signals_all_the_time_is_not_kept_waiting(path: Path) -> None:
+    give_up_s = time.monotonic() + PATIENCE_S
+
+    def handle(*_: object) -> None:
+        if time.monotonic() > give_up_s:
+            raise TimeoutError("waits for ever")
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        with connected(path) as (transport, _):
+            signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+            assert transport.receive(0.6) is Silence.TIMED_OUT
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("said", [[], [encode(Failure(0, Code.OVERLOADED, "too many")), encode(Ping(0))]])

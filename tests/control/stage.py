@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -64,10 +65,13 @@ class FickleSolver:
         self._real = make_solver("highs", 5.0)
         self.time_limit_s = self._real.time_limit_s
         self.broken = False
+        self.limits_s: list[float] = []
+        """That it was given, run by run."""
 
     def run(self, program: pulp.LpProblem, time_limit_s: float, *, feasible: bool) -> SolverAnswer:
         if self.broken:
             raise ZeroDivisionError
+        self.limits_s.append(time_limit_s)
         return self._real.run(program, time_limit_s, feasible=feasible)
 
 
@@ -86,6 +90,7 @@ class Stage:
         limits: LimitsConfig = LIMITS,
         board: BoardWatch | None = None,
         clock: FakeClock | None = None,
+        decide_within_s: float = math.inf,
     ) -> None:
         self.clock = clock or FakeClock()
         self.registry = Registry(MAX_APPS)
@@ -105,7 +110,7 @@ class Stage:
             self.switcher,
             Monitor(sources, self.clock),
             self.solver,
-            LoopSettings(PlannerSettings(limits, lanes=1, damping=DampingSettings())),
+            LoopSettings(PlannerSettings(limits, lanes=1, damping=DampingSettings(), decide_within_s=decide_within_s)),
             Outlets(
                 answer=lambda identity, frames: self.answers.append(decode_reply(frames)[0]),
                 reply=lambda identity, frames: self.replies.append((identity, decode_reply(frames)[0])),

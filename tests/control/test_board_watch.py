@@ -154,6 +154,35 @@ def test_a_throttle_for_heat_is_learned_from(tmp_path: Path) -> None:
     assert Memory(tmp_path).load().clock_share == 0.6, "the lowest of the spell"
 
 
+def test_what_a_zone_cools_to_before_the_clocks_are_given_back_is_not_where_they_fell(tmp_path: Path) -> None:
+    board = Board(BoardWatch(LIMITS, Memory(tmp_path)))
+    throttled(board)
+    for celsius in range(69, 54, -1):
+        board.see(2.0, zones=(Zone("cpu", float(celsius)),), throttle=HOT)
+    assert board.watch.learned.trip_c("cpu") == 70.0
+    board.see(zones=(Zone("cpu", 54.0),), throttle=Throttle())
+    assert Memory(tmp_path).load().trip_c("cpu") == 70.0
+
+
+def test_a_zone_that_proves_to_bear_more_limits_the_board_no_longer(tmp_path: Path) -> None:
+    Memory(tmp_path).save(Learned(throttled_c=(("cpu", 50.0),)))
+    board = Board(BoardWatch(LIMITS, Memory(tmp_path)))
+    board.see(1.0, zones=(Zone("cpu", 75.0),), throttle=None)
+    assert board.watch.learned.trip_c("cpu") == 50.0, "nobody knows what the clocks did"
+    assert board.utilisation is not None
+    board.see(1.0, zones=(Zone("cpu", 75.0),), throttle=Throttle())
+    board.see(400.0, zones=(Zone("cpu", 60.0),), throttle=Throttle())
+    assert board.utilisation is None
+    assert Memory(tmp_path).load().trip_c("cpu") == 75.0
+
+
+def test_what_was_learned_of_a_temperature_that_summers_reach_does_not_count(tmp_path: Path) -> None:
+    Memory(tmp_path).save(Learned(throttled_c=(("cpu", 30.0),)))
+    board = Board(BoardWatch(LIMITS, Memory(tmp_path)))
+    board.see(10.0, zones=(Zone("cpu", 31.0),))
+    assert board.utilisation is None
+
+
 @pytest.mark.parametrize("throttle", [Throttle(), Throttle(("cap", "voltage", "current"), 0.5)])
 def test_clocks_that_are_held_down_for_other_reasons_teach_nothing(throttle: Throttle, tmp_path: Path) -> None:
     board = Board(BoardWatch(LIMITS, Memory(tmp_path)))

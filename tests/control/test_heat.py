@@ -134,6 +134,16 @@ def test_it_is_given_back_by_a_quarter_a_minute_once_it_is_well_below() -> None:
     assert until_free(state, 76.0) == [], "so near, it would be hot again at once"
 
 
+@pytest.mark.parametrize("margin_c", [0.0, 5.0, 20.0])
+def test_it_is_given_back_five_degrees_below_whatever_the_margin_is(margin_c: float) -> None:
+    settings, hot_c = HeatSettings(margin_c=margin_c), 85.0 - margin_c
+    hot = heated(COOL, at(hot_c + 1.0), settings)
+    assert hot.share is not None
+    warm, cool = at(hot_c - 4.0, at_s=300.0), at(hot_c - 6.0, at_s=300.0)
+    assert heated(hot, warm, settings).share == hot.share
+    assert heated(hot, cool, settings).share != hot.share
+
+
 def test_a_board_that_gets_hot_again_waits_longer_each_time() -> None:
     state, waits, at_s = after(at(81.0)), [], 100.0
     for _ in range(5):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schedulerd.control.learned_heat import FILE_NAME, Learned, Memory, after_throttle
+from schedulerd.control.learned_heat import FILE_NAME, Learned, Memory, after_full_clocks, after_throttle
 
 ZONES = [("cpu", 78.04, 45.0), ("disk", 80.0, 79.0)]
 KNOWN = Learned(clock_share=0.6, sustained=0.42, throttled_c=(("cpu", 78.0),))
@@ -36,6 +36,13 @@ def test_where_no_zone_has_risen_nothing_is_learned_of_any(zones: list[tuple[str
 
 def test_a_throttle_while_nothing_is_used_says_nothing_of_what_can_be() -> None:
     assert after_throttle(KNOWN, ZONES, 0.5, 0.0).sustained == KNOWN.sustained
+
+
+@pytest.mark.parametrize(("celsius", "fell_c"), [(60.0, 78.0), (79.9, 78.0), (80.14, 80.1)])
+def test_a_zone_that_gets_hotter_at_full_clocks_is_not_what_they_fell_for(celsius: float, fell_c: float) -> None:
+    known = after_full_clocks(KNOWN, [("cpu", celsius, 45.0), ("disk", 90.0, 45.0)])
+    assert known == Learned(0.6, 0.42, (("cpu", fell_c),))
+    assert after_full_clocks(KNOWN, []) == KNOWN
 
 
 def test_it_is_known_after_a_restart(tmp_path: Path) -> None:

@@ -129,6 +129,11 @@ class Stage:
         self.trials[-1].end(verdict)
         return self.until_merged()
 
+    def share(self, *uids: int) -> None:
+        """All apps, of these users, send streams that others send too."""
+        for app, uid in zip(self.apps.values(), uids, strict=True):
+            app.uid, app.shares_stream = uid, True
+
     def blocks(self, app: str = "cam") -> int:
         """Loaded blocks on the route of an app."""
         route = self.apps[app].route
@@ -359,6 +364,31 @@ class TestPuttingInPlace:
         stage.tick()
         stage.tick(SETTLED_S)
         assert stage.trials[0].job.runs == (Run(0, 2),)
+
+    @pytest.mark.parametrize(("uids", "blocks"), [((7, 7), (2, 2)), ((7, 8), (2, 1))], ids=["theirs", "of two users"])
+    def test_apps_of_one_stream_are_merged_alike(
+        self, stage: Stage, uids: tuple[int, int], blocks: tuple[int, int]
+    ) -> None:
+        """Else neither has what the other's blocks gave. Nobody's requests are due before those of `gate`."""
+        stage.budgets_ms = {"gate": 7.0}
+        stage.go(cam="abc", gate="abc")
+        stage.share(*uids)
+        stage.merged()
+        stage.tick()
+        if len(stage.trials) > 1:
+            stage.trials[1].end(FASTER)
+            stage.until_merged()
+        assert (stage.blocks("cam"), stage.blocks("gate")) == blocks
+
+    def test_an_app_that_comes_to_share_a_stream_is_merged_as_the_other(self, stage: Stage) -> None:
+        """Its long run would cost no budget, but the other app may not be merged so any more."""
+        stage.go(cam="abc")
+        stage.merged()
+        stage.budgets_ms = {"gate": 7.0}
+        stage.go(cam="abc", gate="abc")
+        stage.share(7, 7)
+        stage.tick()
+        assert (stage.blocks("cam"), stage.blocks("gate")) == (3, 3)
 
     def test_two_apps_on_one_route_share_a_session(self, stage: Stage) -> None:
         """Neither is due earlier when it comes later, so both have all of their blocks merged."""

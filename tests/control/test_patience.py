@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from schedulerd.control.patience import Patience, PatienceSettings, given, is_over, not_ahead, taken
 
 SETTINGS = PatienceSettings(least_s=10.0, most_s=50.0, regret_s=30.0)
@@ -33,9 +35,10 @@ def test_trouble_in_several_steps_is_one_regret() -> None:
     assert known.wait_s == 20.0
 
 
-def test_trouble_long_after_is_another_story() -> None:
+def test_trouble_long_after_halves_the_wait_down_to_the_least() -> None:
     known = Patience(wait_s=40.0, taken_at_s=0.0, given_at_s=50.0)
-    assert taken(known, 80.0, SETTINGS).wait_s == 10.0
+    assert taken(known, 80.0, SETTINGS).wait_s == 20.0
+    assert taken(replace(known, wait_s=15.0), 80.0, SETTINGS).wait_s == 10.0
 
 
 def test_a_clock_that_was_set_back_lengthens_no_wait() -> None:

@@ -1,69 +1,16 @@
-"""Averages and trends of samples that come when they come."""
+"""Trends of samples that come when they come."""
 
 from __future__ import annotations
 
-import math
 import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedulerd.control.smoothing import Average, Trend
+from schedulerd.control.smoothing import Trend
 
 YEAR_S = 365 * 86400.0
-
-
-def test_an_average_of_nothing_is_none_and_of_one_sample_that_sample() -> None:
-    average = Average(2.0)
-    assert average.value() is None
-    average.add(1e6, 5.0)
-    assert average.value() == 5.0
-
-
-def test_after_a_time_constant_most_of_a_step_is_in_the_average() -> None:
-    average = Average(2.0)
-    average.add(0.0, 0.0)
-    average.add(2.0, 1.0)
-    assert average.value() == pytest.approx(1 - math.exp(-1))
-
-
-def test_the_average_is_the_same_however_often_a_value_is_sampled() -> None:
-    seldom, often = Average(2.0), Average(2.0)
-    for average, step_s in ((seldom, 1.0), (often, 0.1)):
-        average.add(0.0, 10.0)
-        for number in range(1, round(3 / step_s) + 1):
-            average.add(number * step_s, 20.0)
-    assert seldom.value() == pytest.approx(often.value())
-
-
-@pytest.mark.parametrize("jump_s", [-YEAR_S, 0.0])
-def test_a_clock_that_does_not_advance_weighs_nothing_and_is_followed(jump_s: float) -> None:
-    average = Average(2.0)
-    average.add(1000.0, 0.0)
-    average.add(1000.0 + jump_s, 1.0)
-    assert average.value() == 0.0
-    average.add(1002.0 + jump_s, 1.0)
-    assert average.value() == pytest.approx(1 - math.exp(-1))
-
-
-def test_after_a_leap_of_a_year_the_newest_sample_is_the_average() -> None:
-    average = Average(2.0)
-    average.add(0.0, 0.0)
-    average.add(YEAR_S, 1.0)
-    assert average.value() == 1.0
-
-
-@given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(-1e9, 1e9)), min_size=1))
-def test_an_average_is_between_the_least_and_the_most(samples: list[tuple[float, float]]) -> None:
-    average = Average(0.5)
-    for at_s, value in samples:
-        average.add(at_s, value)
-    values = [value for _, value in samples]
-    found = average.value()
-    assert found is not None
-    slack = 1e-9 * max(map(abs, values))
-    assert min(values) - slack <= found <= max(values) + slack
 
 
 def ramp(trend: Trend, begin_s: float, seconds: float, slope_per_s: float, every_s: float = 0.2) -> float:
@@ -71,6 +18,28 @@ def ramp(trend: Trend, begin_s: float, seconds: float, slope_per_s: float, every
     for number in range(round(seconds / every_s) + 1):
         trend.add(begin_s + number * every_s, 50.0 + slope_per_s * number * every_s)
     return begin_s + seconds
+
+
+@pytest.mark.parametrize("slope_per_s", [-3.0, 3.0])
+def test_a_ramp_goes_on(slope_per_s: float) -> None:
+    trend = Trend(2.0)
+    ramp(trend, 0.0, 3.0, slope_per_s)
+    assert trend.lasting_slope_per_s() == trend.slope_per_s() == pytest.approx(slope_per_s)
+
+
+def test_a_step_does_not_though_it_looks_like_a_slope_for_a_while() -> None:
+    trend, slopes, lasting = Trend(2.0), [], []
+    for number in range(20):
+        trend.add(0.2 * number, 50.0 if number < 8 else 10.0)
+        slopes.append(trend.slope_per_s())
+        # In the first samples after it nobody can tell.
+        lasting.append(trend.lasting_slope_per_s() if number > 9 else 0.0)
+    assert min(slope for slope in slopes if slope is not None) < -10.0
+    assert set(lasting) == {0.0}
+
+
+def test_nothing_lasts_of_what_cannot_be_told() -> None:
+    assert Trend(2.0).lasting_slope_per_s() is None
 
 
 def test_a_ramp_has_its_slope_and_its_newest_value() -> None:

@@ -104,6 +104,13 @@ def test_no_squeeze_goes_below_the_floor() -> None:
     assert after(*stalls(60.0), before=CALM_STATE).limit_bytes == pytest.approx(0, abs=MB), "and goes on without one"
 
 
+def test_a_limit_of_nothing_comes_back_though_free_memory_trembles() -> None:
+    state = after(replace(CALM, allowed_bytes=0))
+    assert state.limit_bytes == 0
+    trembling = replace(CALM, at_s=115.0, allowed_bytes=101 * MB, slope_per_s=-1.0 * MB)
+    assert after(trembling, before=state).limit_bytes == 25 * MB
+
+
 def test_nothing_held_is_nothing_to_squeeze() -> None:
     idle = [replace(look, held_bytes=0) for look in stalls(5.0)]
     assert after(*idle).limit_bytes is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mmap
 import os
@@ -27,14 +28,14 @@ class Line:
     """Both ends of a connection."""
 
     def __init__(self) -> None:
-        ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, self.theirs):
+        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self.ours, self.theirs):
             end.setblocking(False)
         self.watcher = select.epoll()
         self.places: tuple[Place, ...] = ()
         """Where the frames of the last packet were."""
         self.tally = Tally()
-        self.outgoing = Outgoing(ours, self.watcher, self.tally)
+        self.outgoing = Outgoing(self.ours, self.watcher, self.tally)
 
     def received(self) -> list[bytes]:
         """The frames of the next packet. BlockingIOError where there is none."""
@@ -171,6 +172,26 @@ def test_who_waits_for_a_reply_that_there_is_no_memory_for_is_told_so(line: Line
     assert isinstance(refused, Failure)
     assert (refused.id, refused.code) == (7, Code.OVERLOADED)
     assert str(UNREAD_BYTES) in refused.message
+
+
+def test_who_is_refused_a_reply_while_the_kernel_has_no_room_is_told_so_when_it_has(line: Line) -> None:
+    result = Result(7, (TensorHeader("uint8", (UNREAD_BYTES,)),), 1, ("a",), 0.5, 1.0, 1.0, 10.0, True)
+    reply = [*encode(result), bytes(UNREAD_BYTES)]
+    assert line.outgoing.send(reply)
+    # Not by way of `outgoing`, so that nothing is kept.
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            line.ours.send(b"x")
+    assert not line.outgoing.send(reply)
+    assert line.received() == [bytes(frame) for frame in reply]
+    while line.theirs.recv(MAX_PACKET_BYTES, socket.MSG_PEEK) == b"x":
+        line.theirs.recv(MAX_PACKET_BYTES)
+        if line.wants_to_write():
+            line.outgoing.flush()
+    refused, _ = decode_reply(line.received())
+    assert isinstance(refused, Failure)
+    assert (refused.id, refused.code) == (7, Code.OVERLOADED)
+    assert line.tally.dropped() == Dropped(replies=1)
 
 
 def test_memory_that_is_not_read_is_bounded(line: Line) -> None:

@@ -54,6 +54,16 @@ def test_an_app_alone_on_its_stream_shares_nothing() -> None:
     assert [begin(prefixes, alone, number) for number in range(3)] == [None] * 3
 
 
+def test_an_app_knows_whether_it_shares_its_stream() -> None:
+    prefixes, first, second = pair(route("a"), route("b"))
+    assert (first.shares_stream, second.shares_stream) == (False, True)
+    begin(prefixes, first, 1)
+    assert first.shares_stream
+    prefixes.forget(second)
+    begin(prefixes, first, 2)
+    assert not first.shares_stream
+
+
 def test_what_one_app_has_run_is_there_for_the_other() -> None:
     prefixes, first, second = pair(route("a", "b", "c"), route("a", "b", "x"))
     ours, theirs = shared(prefixes, first, 1), shared(prefixes, second, 1)

@@ -43,14 +43,9 @@ MAX_KEPT: Final = 1024
 """Messages for a daemon that does not read."""
 _DESCRIPTOR: Final = struct.Struct("i")
 _CONTROL_BYTES: Final = socket.CMSG_SPACE(_DESCRIPTOR.size)
-LONG_S: Final = 0.5
-"""A longer wait is one in the kernel's receiving itself, a system call less; the rest of it is to the millisecond."""
-_TIMEOUT: Final = struct.Struct("@ll")
-"""Seconds and microseconds (SO_RCVTIMEO, socket(7))."""
-# Plain integers: an operation on the library's flags takes a microsecond.
-_SENDING: Final = int(socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
-_WAITING: Final = int(socket.MSG_CMSG_CLOEXEC)
-_AT_ONCE: Final = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+# Plain integers: the library's flags take longer.
+_SENDING: Final = int(socket.MSG_NOSIGNAL)
+_RECEIVING: Final = int(socket.MSG_CMSG_CLOEXEC)
 
 
 class _Packet(NamedTuple):
@@ -66,7 +61,7 @@ class _Packet(NamedTuple):
 
 
 class Link:
-    """A connected socket; `rings` is the client's memory, which belongs to this connection from now on."""
+    """A connected socket that does not block; `rings` is the client's memory, from now on this connection's."""
 
     def __init__(self, connected: socket.socket, rings: Rings) -> None:
         self.descriptor = connected.fileno()
@@ -77,10 +72,6 @@ class Link:
         self.lost = False
         """It has ended, and everything that arrived before has been handed out."""
         self._socket = connected
-        # Each call says for itself whether it may wait.
-        connected.setblocking(True)
-        self._longest_s = 0.0
-        """That receiving waits for, as the kernel was told; 0 is for ever, which never is."""
         self._rings = rings
         self._rings.begin()
         self._may_offer = True
@@ -188,31 +179,19 @@ class Link:
         return bool(ready)
 
     def receive(self, timeout_s: float) -> Incoming | None:
-        """What `take` gives as soon as there is something, TIMED_OUT where there was nothing in all that time.
+        """What `take` gives as soon as something stirs, TIMED_OUT where nothing did in all that time.
 
-        None also where there was nothing for a part of it: ask again for the rest.
+        Receiving does not wait itself (SO_RCVTIMEO), which were a system call less: after each signal that the process
+        handles, the interpreter would begin that wait anew.
         """
-        if timeout_s < LONG_S or self.blocked:
-            return self.take() if self.wait(max(0, math.ceil(timeout_s * 1e3))) else Silence.TIMED_OUT
-        longest_s = timeout_s - timeout_s % LONG_S
-        if longest_s != self._longest_s:
-            self._wait_at_most(longest_s)
-        return self._next(_WAITING)
+        return self.take() if self.wait(max(0, math.ceil(timeout_s * 1e3))) else Silence.TIMED_OUT
 
     def take(self) -> Incoming | None:
         """A message that has arrived, LOST after the last one of all; None where there is nothing now."""
-        return self._next(_AT_ONCE)
-
-    def _wait_at_most(self, longest_s: float) -> None:
-        timeout = _TIMEOUT.pack(int(longest_s), int(longest_s % 1 * 1e6))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-        self._longest_s = longest_s
-
-    def _next(self, flags: int) -> Incoming | None:
         if self.lost:
             return Silence.LOST
         try:
-            size, control, _, _ = self._socket.recvmsg_into((self._view,), _CONTROL_BYTES, flags)
+            size, control, _, _ = self._socket.recvmsg_into((self._view,), _CONTROL_BYTES, _RECEIVING)
         except (BlockingIOError, ConnectionResetError):
             # Reset: the daemon left something of ours unread. What it had sent before comes all the same.
             return None

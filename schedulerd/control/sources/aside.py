@@ -11,6 +11,7 @@ import threading
 from typing import Final, NamedTuple
 
 from schedulerd.clock import Clock
+from schedulerd.control.courtesy import preempt_nobody
 from schedulerd.control.sources.base import Readings, Source
 
 TIMEOUT_S: Final = 5.0
@@ -99,7 +100,6 @@ class Aside:
 
     def _ask(self, now_s: float) -> None:
         if self._thread is None:
-            # It makes way for frames as the control thread does, from which it inherits SCHED_BATCH (sched(7)).
             thread = threading.Thread(target=self._run, name=f"read-{self.name}", daemon=True)
             thread.start()
             self._thread = thread
@@ -107,6 +107,7 @@ class Aside:
         self._asked.put(_Read(self._number, now_s, {}))
 
     def _run(self) -> None:
+        preempt_nobody()  # nor does a program that the source runs
         while (asked := self._asked.get()) is not None:
             try:
                 self._last = asked._replace(readings=self._source.read())

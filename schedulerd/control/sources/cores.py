@@ -112,7 +112,7 @@ def _counted_hz(path: Path) -> float | None:
 
 
 def _hz(path: Path) -> float | None:
-    """Files hold kHz; None where there is no such file, and for 0, which some drivers write for what they do not know."""
+    """Files hold kHz; None where there is no such file, and for 0, which some drivers write for one that is unknown."""
     clock_khz = optional_number(path)
     if clock_khz is not None and clock_khz < 0:
         raise ValueError(f"{path} says {clock_khz}, expected a clock in kHz")

@@ -8,6 +8,7 @@ of them is read here.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -41,7 +42,10 @@ class DevfreqSource:
 
     def __init__(self, sys: Path = SYS) -> None:
         folder = sys / "class" / "devfreq"
-        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        try:
+            names = sorted(os.listdir(folder))  # noqa: PTH208 (names alone are wanted)
+        except OSError:  # whatever is wrong with it, the daemon starts without
+            names = []
         jetson = tuple(sys / device / "load" for device in _OF_JETSON)
         # An old kernel may have the load without devfreq.
         found = [name for name in names if _is_gpu(name)] or ["gpu.0"]
@@ -56,11 +60,11 @@ class DevfreqSource:
 
     def is_there(self) -> bool:
         """Whether the board has such a GPU."""
-        return self.tells_load() or any(device.clock.exists() for device in self._devices)
+        return self.tells_load() or any(os.access(device.clock, os.F_OK) for device in self._devices)
 
     def tells_load(self) -> bool:
         """Whether it is a Jetson's, whose driver tells here how busy it is, and NVML at most its name."""
-        return any(path.exists() for device in self._devices for path in device.per_mille)
+        return any(os.access(path, os.F_OK) for device in self._devices for path in device.per_mille)
 
 
 def _is_gpu(name: str) -> bool:

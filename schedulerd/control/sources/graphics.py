@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def gpu_sources(clock: Clock, proc: Path = PROC, sys: Path = SYS, program: str =
     of_board = DevfreqSource(sys)
     if of_board.tells_load():
         return (of_board,)
-    if (proc / "driver" / "nvidia" / "version").exists():
+    if os.access(proc / "driver" / "nvidia" / "version", os.F_OK):
         return (Aside(_of_nvidia(program), clock),)
     return (of_board,) if of_board.is_there() else ()
 

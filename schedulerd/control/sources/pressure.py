@@ -6,6 +6,7 @@ on during the last second; the shortest of the averages is ten seconds long and 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
@@ -45,7 +46,7 @@ class PressureSource:
         self._board = {name: proc / "pressure" / name for name in _RESOURCES}
         self._membership = proc / "self" / "cgroup"
         # Beside v1 the v2 tree, which alone has stalls, is mounted one folder further down.
-        self._mount = cgroup / "unified" if (cgroup / "unified").is_dir() else cgroup
+        self._mount = cgroup / "unified" if os.access(cgroup / "unified", os.F_OK) else cgroup
         self._told: str | None = None
         self._own: Mapping[str, Path] = {}
         """By resource, the files of our cgroup, as `_told` names it."""

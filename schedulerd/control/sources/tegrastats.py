@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -115,14 +115,27 @@ class TegrastatsSource:
 def instead_of_files(sys: Path = SYS, program: str = PROGRAM) -> TegrastatsSource | None:
     """A source of what a Jetson's kernel shows in no file; None where that is nothing, or there is no such program."""
     found = shutil.which(program)
-    shown = {
-        "zones": has_zones(sys),
-        "rails": has_rails(sys),
-        "power_w": has_rails(sys),
-        "gpus": DevfreqSource(sys).is_there(),
-    }
+    if found is None:
+        return None
+    zones, rails, gpus = (_is_shown(look, sys) for look in (has_zones, has_rails, _has_gpu))
+    shown = {"zones": zones, "rails": rails, "power_w": rails, "gpus": gpus}
     missing = [field for field, is_shown in shown.items() if not is_shown]
-    return TegrastatsSource(missing, (found, *OPTIONS)) if found and missing else None
+    return TegrastatsSource(missing, (found, *OPTIONS)) if missing else None
+
+
+def _has_gpu(sys: Path) -> bool:
+    return DevfreqSource(sys).is_there()
+
+
+def _is_shown(look: Callable[[Path], bool], sys: Path) -> bool:
+    """Whether there are such files; there are where they make no sense now, and the source of them says what is wrong.
+
+    Asked once, as the daemon starts, which no sensor may keep it from.
+    """
+    try:
+        return look(sys)
+    except (OSError, ValueError):
+        return True
 
 
 def _amounts(line: str, name: str) -> tuple[int | None, int | None]:

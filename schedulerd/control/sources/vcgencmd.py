@@ -78,8 +78,7 @@ class VcgencmdSource:
 def instead_of_files(sys: Path = SYS, program: str = PROGRAM) -> VcgencmdSource | None:
     """A source of the rails of a Raspberry Pi 5; None for another board or where there is no such program."""
     found = shutil.which(program)
-    model = optional_text(sys / "firmware" / "devicetree" / "base" / "model") or ""
-    return VcgencmdSource((found,)) if found and _MEASURES_RAILS.match(model) else None
+    return VcgencmdSource((found,)) if found and _MEASURES_RAILS.match(_model(sys)) else None
 
 
 def firmware_program(sys: Path = SYS, program: str = PROGRAM) -> Firmware | None:
@@ -91,6 +90,14 @@ def firmware_program(sys: Path = SYS, program: str = PROGRAM) -> Firmware | None
     if found is None or firmware_file(sys) is not None:
         return None
     return lambda: parse(_answer((found, "get_throttled"), _TIMEOUT_S)).throttled
+
+
+def _model(sys: Path) -> str:
+    """Of the board; empty where it has no such file, or one that makes no sense: that keeps no daemon from starting."""
+    try:
+        return optional_text(sys / "firmware" / "devicetree" / "base" / "model") or ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _last(pattern: re.Pattern[str], text: str) -> str | None:

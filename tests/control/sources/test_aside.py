@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -24,9 +25,11 @@ class Slow:
         self.answers: queue.SimpleQueue[Readings | Exception] = queue.SimpleQueue()
         self.reads = 0
         self.threads: set[threading.Thread] = set()
+        self.policies: set[int] = set()
 
     def read(self) -> Readings:
         self.threads.add(threading.current_thread())
+        self.policies.add(os.sched_getscheduler(threading.get_native_id()))
         self.reads += 1
         answer = self.answers.get(timeout=PATIENCE_S)
         if isinstance(answer, Exception):
@@ -75,6 +78,7 @@ def test_nobody_waits_for_a_read_and_the_next_look_has_it(aside: Aside, slow: Sl
     until(lambda: aside.read() == {"power_w": 5.0})
     assert {thread.name for thread in slow.threads} == {"read-slow"}
     assert all(thread.daemon for thread in slow.threads)
+    assert slow.policies == {os.SCHED_BATCH}, "it takes no core from a lane, whoever asks first"
 
 
 def test_nothing_runs_before_the_first_read(slow: Slow, clock: FakeClock) -> None:

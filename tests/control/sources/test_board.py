@@ -19,6 +19,7 @@ from schedulerd.control.readings import Stall
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.sources.aside import Aside
 from schedulerd.control.sources.board import Programs, sources_of
+from tests.control.sources.trees import add_program, refuse, write
 from tests.control.whole_board import SYS, bare_board, whole_board
 from tests.fakes import PATIENCE_S, FakeClock
 
@@ -138,6 +139,17 @@ def test_no_sensor_stops_a_look_and_those_of_other_kinds_are_read(
     assert len(snapshot.unread) <= 2, snapshot.unread
     read = [snapshot.cores, snapshot.zones, snapshot.rails, snapshot.gpus, snapshot.battery]
     assert sum(value is None for value in read) <= 1, snapshot
+
+
+@pytest.mark.parametrize("spoil", [_empty, _noise, refuse], ids=["empty", "noise", "refused"])
+@pytest.mark.parametrize("name", sorted(f"{folder}/{file}" for folder, files in SYS.items() for file in files))
+def test_no_sensor_keeps_a_daemon_from_starting(tmp_path: Path, name: str, spoil: Callable[[Path], object]) -> None:
+    """Some are looked at before the first look: what they lack a program may tell."""
+    board, program = whole_board(tmp_path, None), add_program(tmp_path, "exit 1")
+    spoil(board.sys / name)
+    write(board.sys / "firmware/devicetree/base", {"model": "Raspberry Pi 5"})
+    spoil(board.sys / "firmware/devicetree/base/model")
+    assert list(sources_of(FakeClock(), board, Programs(tegrastats=program, vcgencmd=program)))
 
 
 def test_what_no_file_tells_a_program_is_asked_for_aside(tmp_path: Path) -> None:

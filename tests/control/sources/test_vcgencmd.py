@@ -9,6 +9,7 @@ import pytest
 from schedulerd.control.readings import Rail
 from schedulerd.control.sources.vcgencmd import Vcgencmd, VcgencmdSource, firmware_program, instead_of_files, parse
 from tests.control.sources.trees import add_program, write
+from tests.fakes import PATIENCE_S
 
 METERS = """
   VDD_CORE_A current(7)=1.50000000A
@@ -83,8 +84,9 @@ def test_the_rails_are_asked_for(tmp_path: Path) -> None:
     ],
 )
 def test_a_program_that_fails_is_a_reason(tmp_path: Path, script: str, error: type[Exception], reason: str) -> None:
+    timeout_s = 0.5 if error is TimeoutError else PATIENCE_S
     with pytest.raises(error, match=reason):
-        VcgencmdSource([add_program(tmp_path, script)], timeout_s=0.5).read()
+        VcgencmdSource([add_program(tmp_path, script)], timeout_s=timeout_s).read()
 
 
 @pytest.mark.parametrize(
