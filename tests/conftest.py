@@ -6,11 +6,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from schedulerd.demo.stock import demo_store
 from tests.integration.daemons import Daemon
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def own_logs() -> Iterator[None]:
+    """Commands set the least severity for the whole process; no test finds what the one before has set."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
