@@ -126,7 +126,7 @@ def stream(client: Client, frame: Frame, seconds: float) -> Streamed:
     while time.monotonic() < until_s:
         try:
             # Without the outputs, whose memory is the transport's.
-            replies.append(replace(client.infer(frame), outputs=None))
+            replies.append(client.infer(frame)._replace(outputs=None))
         except SchedulerdClientError:
             lost += 1
     return Streamed(replies, lost)

@@ -25,8 +25,8 @@ from schedulerd.serving.meter import Observation
 FIRST_LOOK_S = 15.0
 """How far back the requests count of an app that is seen for the first time."""
 MOST_AT_ONCE = 16
-"""Requests of one app whose blocks are looked at in one go: of more every second, third, ... of them. Hundreds a second
-tell no more about blocks, and took the interpreter from the lanes for a tenth of the time."""
+"""Requests of one app that are looked at in one go: of more every second, third, ... of them. Hundreds a second tell no
+more, and took the interpreter from the lanes for a tenth of the time."""
 
 
 class DriftWatch:
@@ -66,7 +66,7 @@ class DriftWatch:
         self._belief = watched(self._belief, self._planned.board, self._correction, self._settings)
         if self._correction.live:
             for app_id, observations in new.items():
-                for observation in observations[:: 1 + len(observations) // MOST_AT_ONCE]:
+                for observation in observations:
                     self._blocks.add(app_id, observation, self.board.median, alone=self._alone)
         self._blocks.look(now_s)
         blobs = self._blocks.blobs()
@@ -113,14 +113,14 @@ class DriftWatch:
         self._blocks.forget()
 
     def _new_of(self, app: LiveApp, now_s: float) -> tuple[Observation, ...]:
-        """Requests of an app that have not been taken in, and of which something was expected."""
+        """Requests of an app that have not been taken in, and of which something was expected; of many, some."""
         name = app.spec.app_id
         since = app.meter.since(self._seen_until_s.get(name, now_s - FIRST_LOOK_S))
         # Where the clock was set back, some were answered at times that are still to come.
         observations = tuple(o for o in since if o.at_s <= now_s and o.expected and o.blocks_ms)
         if observations:
             self._seen_until_s[name] = observations[-1].at_s
-        return observations
+        return observations[:: 1 + len(observations) // MOST_AT_ONCE]
 
     def _ratios(self, observation: Observation) -> tuple[float, float]:
         """Measured over profiled time of the blocks that ran, typical and at worst."""
