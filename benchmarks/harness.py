@@ -14,6 +14,9 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+_IDLE, _IOWAIT, _STEAL = 3, 4, 7
+"""Places in a line of /proc/stat."""
+
 PACKAGES = ("numpy", "onnxruntime", "pulp", "highspy", "pyzmq", "msgpack", "torch")
 
 
@@ -90,13 +93,14 @@ def main(
     args = parser.parse_args()
     given = (args.store or []) if stores else []
     stores_given = tuple(path.absolute() for path in given)
+    before = jiffies()
     figures = measure(Options(tuple(args.only), args.quick, stores_given, args.soak if soak else None))
     for figure_name, figure in figures.items():
         print(figure.line(figure_name), flush=True)
     if args.json:
         document = {
             "name": name,
-            "machine": machine(),
+            "machine": {**machine(), "stolen_share": stolen_share(before, jiffies())},
             "versions": versions(),
             "commit": commit(),
             "quick": args.quick,
@@ -129,6 +133,23 @@ def machine() -> dict[str, object]:
         "system": platform.platform(),
         "load_1min": os.getloadavg()[0],
     }
+
+
+def jiffies() -> tuple[int, ...]:
+    """Of all cores since the start: user, nice, system, idle, iowait, irq, softirq, steal (proc_stat(5)); or none."""
+    return next((tuple(map(int, line.split()[1:9])) for line in _lines("/proc/stat") if line.startswith("cpu ")), ())
+
+
+def stolen_share(before: Sequence[int], after: Sequence[int]) -> float | None:
+    """Of the time that the cores wanted to work, the share in which a hypervisor gave them to somebody else.
+
+    A figure of a run in which that was much says as much of the host as of us. None where it cannot be read.
+    """
+    passed = [b - a for a, b in zip(before, after, strict=False)]
+    if len(passed) < _STEAL + 1:
+        return None
+    wanted = sum(passed) - passed[_IDLE] - passed[_IOWAIT]
+    return passed[_STEAL] / wanted if wanted > 0 else 0.0
 
 
 def versions() -> dict[str, str]:

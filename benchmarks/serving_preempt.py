@@ -63,6 +63,8 @@ FIRST_SIDE = 128
 """Of the frames that a network is first tried with."""
 TRIALS, NEAR = 8, 0.02
 """Sides that are tried, at most, until a frame takes as long as it should within 2%."""
+RUNS = 40
+"""Frames that a network is timed with."""
 SETTLE_S = 0.5
 ANSWER_TIMEOUT_S = 40.0
 
@@ -152,26 +154,38 @@ def _fit(root: Path) -> tuple[dict[str, float], float]:
     """Put the networks into a store, and what a frame of each takes, and the longest block of all."""
     frame_ms, longest_ms = {}, 0.0
     for name, camera in CAMERAS.items():
-        side, taken = FIRST_SIDE, 0.0
-        for _ in range(TRIALS):
-            if abs(taken - 1) <= NEAR:
-                break
-            # Cost goes with the area.
-            side = max(16, round(side / taken**0.5)) if taken else side
-            with Store.open(root, create=True) as store:
-                add_network(store, name, side, blocks=camera.blocks)
-            blocks_ms = _blocks_ms(root, name)
-            taken = sum(blocks_ms) / camera.frame_ms
+        blocks_ms = _fitted(root, name, camera)
         frame_ms[name] = sum(blocks_ms)
         longest_ms = max(longest_ms, *blocks_ms)
     return frame_ms, longest_ms
+
+
+def _fitted(root: Path, name: str, camera: Camera) -> list[float]:
+    """Put a network into the store whose frame takes as long as it should; the time of each of its blocks."""
+    side, tried = FIRST_SIDE, dict[int, list[float]]()
+    for _ in range(TRIALS):
+        tried[side] = _tried(root, name, camera, side)
+        taken = sum(tried[side]) / camera.frame_ms
+        if abs(taken - 1) <= NEAR:
+            return tried[side]
+        # Cost goes with the area.
+        side = max(16, round(side / taken**0.5))
+    # Timings of a busy host may never come near twice: the one that did best is measured again.
+    nearest = min(tried, key=lambda side: abs(sum(tried[side]) - camera.frame_ms))
+    return _tried(root, name, camera, nearest)
+
+
+def _tried(root: Path, name: str, camera: Camera, side: int) -> list[float]:
+    with Store.open(root, create=True) as store:
+        add_network(store, name, side, blocks=camera.blocks)
+    return _blocks_ms(root, name)
 
 
 def _blocks_ms(root: Path, name: str) -> list[float]:
     """Median time of each block in this process."""
     chain, first = original_chain(root, name), np.zeros(input_shape(root, name), np.uint8)
     times_ms: list[list[float]] = [[] for _ in chain.blocks]
-    for _ in range(15):
+    for _ in range(RUNS):
         tensor = first
         for block, row in zip(chain.blocks, times_ms, strict=True):
             began_s = time.perf_counter()

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.exits_fronts import Point, at_drop
 from benchmarks.exits_study import Heads
+from benchmarks.harness import jiffies, stolen_share
 from benchmarks.search import most_accurate, peers_choice
 from benchmarks.storebuild import measured
 from benchmarks.wholemodel import pruned
@@ -78,3 +79,11 @@ def a_point(drop: float, cost: float) -> Point:
 )
 def test_methods_are_compared_where_they_lose_the_same(points: list[tuple[float, float]], expected: float) -> None:
     assert at_drop([a_point(*p) for p in points], 0.005, 1.0) == pytest.approx(expected)
+
+
+def test_a_host_that_gives_cores_away_is_in_the_figures() -> None:
+    before = (100, 0, 50, 1000, 10, 0, 0, 5)
+    assert stolen_share(before, (160, 0, 70, 1900, 20, 0, 0, 25)) == pytest.approx(20 / 100)
+    assert stolen_share(before, before) == 0.0
+    assert stolen_share((), ()) is None
+    assert stolen_share(jiffies(), jiffies()) is not None

@@ -7,6 +7,10 @@ quantile of those of the second: above 1 the promise is being broken. There the 
 and the lower median of the groups' quantiles counts: a burst no longer than a group, such as another program's start,
 touches two of them at most and is no reason to plan anew; a load that stays is one as soon as it touches three.
 
+A load that slows nearly all requests by much need not wait for that: of a short time until now, a quarter of the ratios
+at most lies near what the whole window says, and from then on they alone count. So a large step is followed in less
+than half a second, a small one in most of the window.
+
 The median follows the ratios up and down at once. What is promised goes up at once and down slowly, so that a load that
 comes and goes does not make routes flap.
 
@@ -35,6 +39,12 @@ class CorrectionSettings:
     """Window of live timings: a step is followed within it."""
     remembered_s: float = 15.0
     """Where the window holds too few timings, because apps are slow, the newest of this time count as well."""
+    sudden_s: float = 0.4
+    """The short time. Three quarters of it are longer than a burst that is no load: a group of the window."""
+    sudden: float = 1.35
+    """By what all but a quarter of its ratios have to exceed the typical one of the window."""
+    sudden_samples: int = 6
+    """Fewer ratios than this in the short time say nothing."""
     quantile: float = 0.9
     """Of the ratios in a group, for what is promised."""
     groups: int = 4
@@ -96,7 +106,10 @@ def corrected(
     live = len(samples) >= settings.least_samples
     if live:
         thin = samples[0].at_s <= now_s - settings.observed_s
-        median, p95 = statistics.median(s.median for s in samples), _lasting([s.p95 for s in samples], settings)
+        median, p95 = _estimated(samples, settings)
+        newest = [s for s in samples if s.at_s > now_s - settings.sudden_s]
+        if _is_sudden(newest, median, settings):
+            median, p95 = _estimated(newest, settings)
         if thin:
             median = _sooner(median, [(s.median, s.prior.median) for s in samples], prior.median, settings)
             p95 = _sooner(p95, [(s.p95, s.prior.p95) for s in samples], prior.p95, settings)
@@ -106,6 +119,18 @@ def corrected(
         elapsed_s = max(0.0, now_s - before.at_s)
         p95 += (before.board.p95 - p95) * 0.5 ** (elapsed_s / settings.half_life_s)
     return Correction(Slowdown(_clipped(median, settings), _clipped(p95, settings)), now_s, live)
+
+
+def _estimated(samples: Sequence[Sample], settings: CorrectionSettings) -> tuple[float, float]:
+    """What these say of typical times, and of what is promised."""
+    return statistics.median(s.median for s in samples), _lasting([s.p95 for s in samples], settings)
+
+
+def _is_sudden(newest: Sequence[Sample], median: float, settings: CorrectionSettings) -> bool:
+    """Whether the newest requests are slower, nearly all of them and by much, than is typical of the whole window."""
+    if len(newest) < settings.sudden_samples:
+        return False
+    return (percentile([s.median for s in newest], 0.25) or 0.0) > settings.sudden * median
 
 
 def _sooner(seen: float, ratios: Sequence[tuple[float, float]], prior: float, settings: CorrectionSettings) -> float:

@@ -141,6 +141,8 @@ class Holdings:
                 reasons[form.digest] = f"{type(error).__name__}: {error}"
             else:
                 self._take(form, future.result())
+        if futures:
+            self._loader.tidy()
         if reasons:
             raise LoadFailed(reasons)
         if late:
@@ -163,6 +165,7 @@ class Holdings:
             self._forget(form)
             raise error
         self._take(form, held.loading.result())
+        self._loader.tidy()
         return True
 
     def _take(self, form: Form, timed: Timed) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from schedulerd.config import LimitsConfig
 from schedulerd.scenes import script
@@ -15,13 +14,6 @@ from schedulerd.scenes.tracks import Room, Slope, Tracks, Warmth
 _MEMORY = (script.MEMORY, script.CGROUP)
 
 
-class Use(NamedTuple):
-    """What the daemon's blocks take."""
-
-    plan_bytes: float
-    resident_bytes: float
-
-
 class Board:
     """Moves sensors; one thread uses it."""
 
@@ -31,7 +23,7 @@ class Board:
         sensors: Sensors,
         memory: PlayedMemory,
         limits: LimitsConfig,
-        use: Callable[[], Use],
+        resident_bytes: Callable[[], float],
         cpu_s: Callable[[], float],
         warmth: Warmth,
         start_use_bytes: float | None = None,
@@ -43,7 +35,7 @@ class Board:
             sensors: their files.
             memory: of the daemon.
             limits: `[limits]` of its configuration.
-            use: what its blocks take now.
+            resident_bytes: what its blocks take now.
             cpu_s: processor seconds that it took so far.
             warmth: what they do to the thermal zone.
             start_use_bytes: what memory is a share of; None takes what blocks take when it is first played.
@@ -52,7 +44,7 @@ class Board:
         self._sensors = sensors
         self._memory = memory
         self._limits = limits
-        self._use = use
+        self._resident_bytes = resident_bytes
         self._cpu_s = cpu_s
         self._warmth = warmth
         self._celsius: float | None = None
@@ -107,7 +99,7 @@ class Board:
         self._sensors.temperature(self._celsius)
 
     def _room(self, what: str) -> Room:
-        use = self._use()
+        resident_bytes = self._resident_bytes()
         if self.start_use_bytes is None:
-            self.start_use_bytes = use.plan_bytes
-        return Room(self.start_use_bytes, use.resident_bytes, self._memory.used_bytes(what), self._limits)
+            self.start_use_bytes = resident_bytes
+        return Room(self.start_use_bytes, resident_bytes, self._memory.used_bytes(what), self._limits)

@@ -94,11 +94,11 @@ class Room:
     """
 
     start_use_bytes: float
-    """Of the plan when it was first played."""
+    """Of the blocks when it was first played; activations come on top, which the smallest variants need as well."""
     resident_bytes: float
-    """What blocks held then."""
+    """What blocks hold when this is played."""
     used_bytes: float
-    """What the whole process held then."""
+    """What the whole process holds then."""
     limits: LimitsConfig
 
     def total_bytes(self, share: float) -> float:
