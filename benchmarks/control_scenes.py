@@ -1,7 +1,8 @@
-"""The shipped scenes on the demo's store: as schedulerd plays them, with full models always, with the smallest always.
+"""The shipped scenes: as schedulerd plays them, with full models always, with the smallest always.
 
-All three play the same roles: budgets, rates and played memory are cast once, on the whole store. A baseline has no
-choice, and knows nothing of what cannot be met, so beside them every frame counts (`..._frames_in_budget`).
+They run on the demo's store, and where memory is taken away on larger networks for CIFAR. All three play the same
+roles: budgets, rates and played memory are cast once, on the whole store. A baseline has no choice, and knows nothing
+of what cannot be met, so beside them every frame counts (`..._frames_in_budget`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.control_stores import STORES, only_choice
+from benchmarks.control_stores import STORES, cifar_store, only_choice
 from benchmarks.harness import Figure, Options, Target
 from schedulerd.demo.stock import demo_store
 from schedulerd.scenes.figures import Figures, figures
@@ -23,6 +24,8 @@ from schedulerd.scenes.script import KilledForMemory, Ramp, Scene, scaled
 from schedulerd.scenes.view import PlainView
 
 SCENES = ("calm", "cpu-hogs", "memory-squeeze", "heat-ramp", "app-churn", "budget-storm")
+MEMORY_SCENE = "memory-squeeze"
+"""Played on larger networks than the demo's."""
 QUICK_SCALE = 0.2
 AT_ONCE_MS, TREND_MS = 500.0, 1000.0
 _OURS = ("in_budget", "react_p95_ms", "swaps_per_min", "accuracy_gap", "frames_in_budget", "accuracy")
@@ -31,7 +34,7 @@ _BASELINES = tuple(f"{store}_{name}" for store in STORES for name in ("frames_in
 
 def _names(scene: str) -> tuple[str, ...]:
     prefix = _prefix(scene)
-    squeeze = ("squeeze_oom", "squeeze_lost") if scene == "memory-squeeze" else ()
+    squeeze = ("squeeze_oom", "squeeze_lost") if scene == MEMORY_SCENE else ()
     return (*(f"{prefix}_{name}" for name in (*_OURS, *_BASELINES)), *squeeze)
 
 
@@ -45,8 +48,7 @@ BY_SCENE = {scene: _names(scene) for scene in SCENES}
 def measure(name: str, options: Options, folder: Path) -> dict[str, Figure]:
     """One scene, and those of its baselines that were asked for."""
     scene = scaled(find(name), QUICK_SCALE if options.quick else 1.0)
-    state = folder / "demo"
-    setting = Setting(demo_store(state), state, "digits")
+    setting = _setting(name, folder)
     try:
         story = play(scene, setting, PlainView(_silent))
     except KilledForMemory as error:
@@ -60,7 +62,16 @@ def measure(name: str, options: Options, folder: Path) -> dict[str, Figure]:
         if options.wants(*(f"{_prefix(name)}_{store}_{figure}" for figure in ("frames_in_budget", "accuracy"))):
             found |= _baseline(scene, setting, story, store, folder)
     prefixed = {f"{_prefix(name)}_{figure}": value for figure, value in found.items()}
-    return {**prefixed, **(_squeeze(story) if name == "memory-squeeze" else {})}
+    return {**prefixed, **(_squeeze(story) if name == MEMORY_SCENE else {})}
+
+
+def _setting(name: str, folder: Path) -> Setting:
+    if name == MEMORY_SCENE:
+        state = folder / "cifar"
+        state.mkdir(exist_ok=True)
+        return Setting(cifar_store(folder / "cifar-store"), state)
+    state = folder / "demo"
+    return Setting(demo_store(state), state, "digits")
 
 
 def _ours(story: Story, counted: Figures) -> dict[str, Figure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from schedulerd.control.merger import Merger
 from schedulerd.control.planner import Planner
 from schedulerd.control.prefetcher import Prefetcher
 from schedulerd.control.snapshot import Snapshot
+from schedulerd.control.staging import largest_loadable_bytes
 from schedulerd.optimizer.problem import Limits
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
@@ -32,6 +34,12 @@ def has_room(snapshot: Snapshot) -> bool:
     """Whether the board has the memory for such a process, as far as anybody knows."""
     free_bytes = snapshot.memory_available_bytes
     return free_bytes is None or free_bytes >= PROCESS_BYTES
+
+
+def _largest_bytes(snapshot: Snapshot) -> float:
+    """Of what may be loaded though nobody waits for it."""
+    free_bytes = snapshot.memory_available_bytes
+    return math.inf if free_bytes is None else largest_loadable_bytes(free_bytes)
 
 
 class Background:
@@ -68,16 +76,30 @@ class Background:
             return
         # Two that measure at once would see each other.
         idle = plan.utilisation <= SPARE and not self._measuring and has_room(snapshot)
-        for merged in self._merger.tick(plan, apps, catalogue, idle=idle, memory_limit_bytes=memory_limit_bytes):
+        for merged in self._merger.tick(
+            plan,
+            apps,
+            catalogue,
+            idle=idle,
+            memory_limit_bytes=memory_limit_bytes,
+            largest_bytes=_largest_bytes(snapshot),
+        ):
             runs, gain_percent = [str(run) for run in merged.runs], round(100 * merged.gain, 1)
             publish("merged", {"app": merged.app_id, "blocks": runs, "gain_percent": gain_percent})
 
     def look_ahead(
-        self, planner: Planner, limits: Limits, factors: Callable[[], Factors], *, pressed: Collection[str]
+        self,
+        planner: Planner,
+        limits: Limits,
+        factors: Callable[[], Factors],
+        snapshot: Snapshot,
+        *,
+        pressed: Collection[str],
     ) -> None:
         """Load what the next plans are likely to want.
 
-        Args: planner: whose next plans; limits: now; factors: that times are planned with now; pressed: by the board.
+        Args: planner: whose next plans; limits: now; factors: that times are planned with now; snapshot: of the board;
+        pressed: by the board.
         """
         if self._prefetcher is not None:
             self._prefetcher.tick(
@@ -86,6 +108,7 @@ class Background:
                 lambda: planner.problem(limits, factors()),
                 planner.catalogue,
                 planner.room_bytes(limits),
+                largest_bytes=_largest_bytes(snapshot),
                 calm=not pressed and not self._measuring,
             )
 

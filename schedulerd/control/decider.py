@@ -19,9 +19,11 @@ from schedulerd.control.holdings import LoadFailed, LoadTimedOut
 from schedulerd.control.occasions import Cause, Occasions
 from schedulerd.control.plan_report import Decision, plan_map
 from schedulerd.control.planner import Planner, Proposal
+from schedulerd.control.staging import affordable
 from schedulerd.control.switcher import Switcher
 from schedulerd.control.tally import Tally
 from schedulerd.errors import InternalError, SchedulerdError, StoreFault
+from schedulerd.optimizer.damping import Decision as Verdict
 from schedulerd.optimizer.explain import sentence
 from schedulerd.optimizer.problem import Limits
 from schedulerd.plan import Plan, RouteChange, difference
@@ -40,6 +42,8 @@ class Look:
     at_s: float
     """When it began."""
     took_ms: float
+    free_bytes: int | None = None
+    """Of the board's memory; None where that cannot be read."""
 
 
 class Decider:
@@ -107,13 +111,41 @@ class Decider:
         # What was planned for is noted even when the routes stay, or the same drift would ask again every tick.
         self._drift.planned(factors, proposal.at_s)
         self._occasions.decided(limits)
-        if proposal.decision.change:
-            self._change(proposal, cause, look)
-        else:
-            log.debug("plan_kept", cause=cause, reason=proposal.decision.reason)
-            self._announcer.note(cause, proposal.plan.note)
-            self._announcer.kept(cause, proposal, look.took_ms)
+        staged = self._staged(proposal, look) if proposal.decision.change else proposal
+        if staged.decision.change:
+            self._change(staged, cause, look)
+            return
+        log.debug("plan_kept", cause=cause, reason=staged.decision.reason)
+        self._announcer.note(cause, proposal.plan.note)
+        self._announcer.kept(cause, staged, look.took_ms)
+        # A plan that there is no memory to load is asked for again by itself.
+        if staged is proposal:
             self._keep(proposal)
+
+    def _staged(self, proposal: Proposal, look: Look) -> Proposal:
+        """The same, less what there is no memory to load now; the rest is asked for again."""
+        planner, wanted = self._planner, proposal.plan
+        if look.free_bytes is None:
+            return proposal
+        absent = {
+            app.app_id: frozenset(
+                form.digest for form in self._switcher.absent(replace(wanted, apps=(app,)), planner.catalogue)
+            )
+            for app in wanted.apps
+        }
+        plan = affordable(proposal.running, wanted, absent, look.free_bytes, planner.catalogue.size_bytes)
+        if plan is wanted:
+            return proposal
+        free_mb = look.free_bytes / 1e6
+        moves = bool(difference(planner.plan, plan))
+        # What the apps that move leave is free when their requests have ended: at the next look, as a rule.
+        due_s = proposal.at_s if moves else proposal.at_s + RETRY_S
+        self._occasions.later(proposal.at_s, due_s, "there was no memory to load all of the last plan")
+        log.info("plan_in_stages", free_mb=round(free_mb, 1), moves=moves)
+        if moves:
+            return replace(proposal, plan=plan)
+        held = Verdict(False, f"loading it takes more memory for a moment than the {free_mb:.1f} MB that are free")
+        return replace(proposal, decision=held)
 
     def _keep(self, proposal: Proposal) -> None:
         planner = self._planner

@@ -88,6 +88,10 @@ class Holdings:
         """Memory of everything held, in use or kept warm."""
         return sum(_size_of(form, held, size_bytes) for form, held in self._held.items())
 
+    def live_bytes(self, size_bytes: Callable[[str], int]) -> int:
+        """The same of what some route runs."""
+        return sum(_size_of(form, held, size_bytes) for form, held in self._held.items() if held.state is State.LIVE)
+
     def arena_bytes(self, need_bytes: Callable[[str], int]) -> int:
         """The most that one blob of those which have been loaded needs for its activations, by digest."""
         loaded = (form for form, held in self._held.items() if held.loaded is not None and held.extra_bytes is None)
@@ -141,8 +145,6 @@ class Holdings:
                 reasons[form.digest] = f"{type(error).__name__}: {error}"
             else:
                 self._take(form, future.result())
-        if futures:
-            self._loader.tidy()
         if reasons:
             raise LoadFailed(reasons)
         if late:
@@ -165,7 +167,6 @@ class Holdings:
             self._forget(form)
             raise error
         self._take(form, held.loading.result())
-        self._loader.tidy()
         return True
 
     def _take(self, form: Form, timed: Timed) -> None:

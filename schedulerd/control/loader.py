@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 from blockstore.assembly import LoadedBlock, LoadedHead
 from schedulerd.clock import Clock
-from schedulerd.serving.engines.heap import return_freed_memory
 
 LOAD_TIMEOUT_S: Final = 20.0
 """For all blobs of one plan; a loader that takes longer is given up, and the running routes stay."""
@@ -40,15 +39,6 @@ class Loader:
     def begin(self, load: Callable[[], Loaded]) -> Loading:
         """Have `load` called when what was begun before is done."""
         return self._thread.submit(self._timed, load)
-
-    def tidy(self) -> None:
-        """Return what loading left free, when what was begun before is done.
-
-        Parsing leaves holes as large as the files. Between two loads it would take pages from the frames that are
-        served meanwhile, which use them again: in ten cold swaps of MobileNetV2-224 the worst request took 20 ms more than
-        is typical of its route so, and 10 ms in ten without it.
-        """
-        self._thread.submit(return_freed_memory)
 
     def wait(self, loads: Collection[Loading]) -> None:
         """Return when all of them are done, or after `LOAD_TIMEOUT_S`."""

@@ -141,7 +141,9 @@ class ControlLoop:
         self._background.merge(
             self.plan, self._live(), self._planner.catalogue, room_bytes, self._snapshot, self._announcer.publish
         )
-        self._background.look_ahead(self._planner, limits, self._drift.factors_to_plan, pressed=self._urges.pressed)
+        self._background.look_ahead(
+            self._planner, limits, self._drift.factors_to_plan, self._snapshot, pressed=self._urges.pressed
+        )
         self._exits.tell(self._registry.all(), self.plan, self._clock.now_s())
         self._announcer.misses(self._registry.all())
         self._announcer.probe(self._registry.all())
@@ -156,7 +158,8 @@ class ControlLoop:
         self._drift.look(self._registry.all(), self.plan, contention, cpu_others, self._clock.now_s())
         self._board.look(self._snapshot, self.plan, self._planner.held_bytes())
         self._planner.caps = self._board.caps
-        return Look(began_s, (self._clock.now_s() - began_s) * 1e3)
+        took_ms = (self._clock.now_s() - began_s) * 1e3
+        return Look(began_s, took_ms, self._snapshot.memory_available_bytes)
 
     def _limits(self) -> LimitsNow:
         return self._planner.limits(self._snapshot)
@@ -225,6 +228,7 @@ class ControlLoop:
             limits=self._limits(),
             board=self._drift.board,
             resident_bytes=self._switcher.resident_bytes(self._planner.catalogue.size_bytes),
+            live_bytes=self._switcher.live_bytes(self._planner.catalogue.size_bytes),
             states=self._switcher.states(),
             apps=self._registry.all(),
             swaps=self._decider.tally.swaps,

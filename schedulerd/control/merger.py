@@ -6,6 +6,7 @@ the loader thread, and a route with merged sessions takes the place of the plain
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -126,15 +127,17 @@ class Merger:
         *,
         idle: bool,
         memory_limit_bytes: int,
+        largest_bytes: float = math.inf,
     ) -> tuple[Merged, ...]:
         """One turn; what was put in place in it.
 
         Args: plan: in place; apps: live ones by name; catalogue; idle: whether the board has time for a trial;
-        memory_limit_bytes: for everything that is resident.
+        memory_limit_bytes: for everything that is resident; largest_bytes: that can be loaded in what is free.
         """
         self._watch_trial(idle)
         wishes = list(self._wishes(plan, apps, catalogue))
-        room_bytes = int(ROOM * memory_limit_bytes) - self._switcher.resident_bytes(catalogue.size_bytes)
+        resident_bytes = self._switcher.resident_bytes(catalogue.size_bytes)
+        room_bytes = int(min(ROOM * memory_limit_bytes - resident_bytes, largest_bytes))
         done = [merged for wish in wishes if (merged := self._put(wish, room_bytes)) is not None]
         self._let_go({wish.form(key) for wish in wishes for key in wish.runs})
         if idle and self._possible and self._trial is None and self._clock.now_s() >= self._not_before_s:

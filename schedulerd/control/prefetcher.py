@@ -7,6 +7,7 @@ what was loaded in vain is the first to go when memory is short.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -79,11 +80,13 @@ class Prefetcher:
         memory_limit_bytes: int,
         *,
         calm: bool,
+        largest_bytes: float = math.inf,
     ) -> None:
         """One turn.
 
         Args: plan: running; decisions: made so far; problem: makes the present one; catalogue; memory_limit_bytes: for
-        everything that is resident; calm: the board has time and memory for what is not needed yet.
+        everything that is resident; calm: the board has time and memory for what is not needed yet; largest_bytes: of
+        a blob that can be loaded in the memory that is free.
         """
         self._note(plan, decisions)
         self._take()
@@ -94,7 +97,7 @@ class Prefetcher:
             self._ask(decisions, problem())
         elif self._prospect.decisions == decisions:
             resident_bytes = self._switcher.resident_bytes(catalogue.size_bytes)
-            room_bytes = int(ROOM * memory_limit_bytes) - resident_bytes
+            room_bytes = int(min(ROOM * memory_limit_bytes - resident_bytes, largest_bytes))
             if (decisions, resident_bytes, room_bytes) != self._done and not self._load_next(
                 plan, catalogue, room_bytes
             ):

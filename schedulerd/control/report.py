@@ -42,6 +42,7 @@ class Now:
     board: Slowdown
     """How it runs now against its profile."""
     resident_bytes: int
+    live_bytes: int
     states: Mapping[str, int]
     """How many variants are in each state."""
     apps: Sequence[LiveApp]
@@ -104,6 +105,7 @@ def status_map(now: Now) -> dict[str, Any]:
         "warm_swaps": now.plan_swaps.warm,
         "cold_swaps": now.plan_swaps.cold,
         "resident_bytes": now.resident_bytes,
+        "live_bytes": now.live_bytes,
         "memory_limit_bytes": now.limits.limits.memory_bytes,
         "memory_limit_reason": now.limits.reasons["memory"],
         "memory_confined": snapshot.memory_confined,

@@ -7,11 +7,14 @@ taking pages away that are wanted again, whatever it calls available.
 The limit goes down in steps of a share of itself, so that a ramp is followed by a few smaller plans and not by one at
 every look; what is only kept warm goes first, by itself, as the limit is that of the blobs too. What is missing already
 is taken at once, in as many steps as it needs; what is only foreseen takes a step a second, for a program that starts
-looks like a ramp until it has all that it wants. The limit comes back by a
-share of what was held before the squeeze, the first time after a wait (`patience`): as in TCP's congestion control,
-decrease is multiplicative and increase is additive, and where several share what is scarce that alone converges
-(D.-M. Chiu and R. Jain, "Analysis of the increase and decrease algorithms for congestion avoidance in computer
-networks", Computer Networks and ISDN Systems 17, 1989).
+looks like a ramp until it has all that it wants.
+
+The limit comes back after a wait (`patience`). Where memory ran out, the board says how much it can spare now, and the
+limit goes there in one step, less a margin: a plan that fills all that is free is too large as soon as anybody takes a
+page. Where work stood still nobody knows how much is enough, and it comes back by a share of what was held before, wait
+by wait: as in TCP's congestion control, decrease is multiplicative and increase is additive, and where several share
+what is scarce that alone converges (D.-M. Chiu and R. Jain, "Analysis of the increase and decrease algorithms for
+congestion avoidance in computer networks", Computer Networks and ISDN Systems 17, 1989).
 """
 
 from __future__ import annotations
@@ -37,7 +40,11 @@ class SqueezeSettings:
     step: float = 0.85
     """By what the limit is multiplied."""
     growth: float = 0.25
-    """Share of what was held before the squeeze that comes back at once."""
+    """Share of what was held before the squeeze that comes back at once, where work stood still."""
+    filled: float = 0.9
+    """Share of what the board can spare that comes back, where memory ran out."""
+    least_growth: float = 0.1
+    """Share of the limit by which it has to grow: less is not worth the swaps."""
     patience: PatienceSettings = PatienceSettings(least_s=10.0, most_s=120.0, regret_s=60.0)  # noqa: RUF009 - frozen
 
 
@@ -65,6 +72,8 @@ class Squeeze:
     limit_bytes: int | None = None
     """For blocks and their activations; None while nothing is squeezed."""
     why: str = ""
+    stood_still: bool = False
+    """Whether work stood still for memory in this squeeze."""
     held_bytes: int = 0
     """What was held before the squeeze."""
     stalled_since_s: float | None = None
@@ -85,7 +94,8 @@ def squeezed(before: Squeeze, seen: MemorySeen, settings: SqueezeSettings) -> Sq
             return state
         present_bytes = held_bytes if state.limit_bytes is None else min(held_bytes, state.limit_bytes)
         state = _lowered(state, settings.step * present_bytes, why, seen, settings)
-        return replace(state, stepped_at_s=seen.at_s)
+        stood_still = state.stood_still or state.stalled_since_s is not None
+        return replace(state, stepped_at_s=seen.at_s, stood_still=stood_still)
     if state.limit_bytes is not None and _is_calm(state, seen, ahead_bytes):
         return _raised(state, seen, settings)
     return state
@@ -139,8 +149,14 @@ def _is_calm(state: Squeeze, seen: MemorySeen, ahead_bytes: int | None) -> bool:
 
 def _raised(before: Squeeze, seen: MemorySeen, settings: SqueezeSettings) -> Squeeze:
     assert before.limit_bytes is not None, "there is something to raise"
-    limit_bytes = before.limit_bytes + int(settings.growth * before.held_bytes)
+    limit_bytes = before.held_bytes
+    if before.stood_still or seen.allowed_bytes is None:
+        limit_bytes = before.limit_bytes + int(settings.growth * before.held_bytes)
+    if seen.allowed_bytes is not None:
+        limit_bytes = min(limit_bytes, int(settings.filled * seen.allowed_bytes))
     patience = given(before.patience, seen.at_s)
     if limit_bytes >= before.held_bytes:
-        return replace(before, limit_bytes=None, why="", held_bytes=0, patience=patience)
+        return Squeeze(stepped_at_s=before.stepped_at_s, patience=patience)
+    if limit_bytes < (1.0 + settings.least_growth) * before.limit_bytes:
+        return before
     return replace(before, limit_bytes=limit_bytes, patience=patience)

@@ -122,6 +122,10 @@ class Switcher:
         """Memory of everything held, in use or kept warm."""
         return self._held.resident_bytes(size_bytes)
 
+    def live_bytes(self, size_bytes: Callable[[str], int]) -> int:
+        """Memory of what the routes run."""
+        return self._held.live_bytes(size_bytes)
+
     def arena_bytes(self, need_bytes: Callable[[str], int]) -> int:
         """What the shared arena of activations has grown to at least, once everything held has run.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from schedulerd.config import LimitsConfig
 from schedulerd.scenes import script
@@ -14,6 +15,14 @@ from schedulerd.scenes.tracks import Room, Slope, Tracks, Warmth
 _MEMORY = (script.MEMORY, script.CGROUP)
 
 
+class Use(NamedTuple):
+    """What the daemon's blocks take."""
+
+    live_bytes: float
+    """Of those that routes run."""
+    resident_bytes: float
+
+
 class Board:
     """Moves sensors; one thread uses it."""
 
@@ -23,7 +32,7 @@ class Board:
         sensors: Sensors,
         memory: PlayedMemory,
         limits: LimitsConfig,
-        resident_bytes: Callable[[], float],
+        use: Callable[[], Use],
         cpu_s: Callable[[], float],
         warmth: Warmth,
         start_use_bytes: float | None = None,
@@ -35,7 +44,7 @@ class Board:
             sensors: their files.
             memory: of the daemon.
             limits: `[limits]` of its configuration.
-            resident_bytes: what its blocks take now.
+            use: what its blocks take now.
             cpu_s: processor seconds that it took so far.
             warmth: what they do to the thermal zone.
             start_use_bytes: what memory is a share of; None takes what blocks take when it is first played.
@@ -44,7 +53,7 @@ class Board:
         self._sensors = sensors
         self._memory = memory
         self._limits = limits
-        self._resident_bytes = resident_bytes
+        self._use = use
         self._cpu_s = cpu_s
         self._warmth = warmth
         self._celsius: float | None = None
@@ -99,7 +108,7 @@ class Board:
         self._sensors.temperature(self._celsius)
 
     def _room(self, what: str) -> Room:
-        resident_bytes = self._resident_bytes()
+        use = self._use()
         if self.start_use_bytes is None:
-            self.start_use_bytes = resident_bytes
-        return Room(self.start_use_bytes, resident_bytes, self._memory.used_bytes(what), self._limits)
+            self.start_use_bytes = use.live_bytes
+        return Room(self.start_use_bytes, use.resident_bytes, self._memory.used_bytes(what), self._limits)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from schedulerd import config
 from schedulerd.scenes import script
-from schedulerd.scenes.board import Board
+from schedulerd.scenes.board import Board, Use
 from schedulerd.scenes.cast import Role, cast
 from schedulerd.scenes.groups import MemoryGroup, memory_group
 from schedulerd.scenes.listener import Listener, listening
@@ -94,7 +94,7 @@ def opened(scene: Scene, setting: Setting, state: Path, folder: Path) -> Iterato
             sensors,
             memory,
             limits,
-            partial(_resident_bytes, control),
+            partial(_use, control),
             lambda: usage(daemon.pid)[1],
             warmth,
             setting.start_use_bytes,
@@ -148,5 +148,6 @@ def _wait_until_ready(daemon: DaemonProcess, control: ControlClient, began_s: fl
             time.sleep(0.05)
 
 
-def _resident_bytes(control: ControlClient) -> float:
-    return float(control.status()["resident_bytes"])
+def _use(control: ControlClient) -> Use:
+    status = control.status()
+    return Use(float(status["live_bytes"]), float(status["resident_bytes"]))

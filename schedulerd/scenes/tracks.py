@@ -94,9 +94,9 @@ class Room:
     """
 
     start_use_bytes: float
-    """Of the blocks when it was first played; activations come on top, which the smallest variants need as well."""
+    """Of the blocks that routes ran when it was first played. Activations come on top: small variants need them too."""
     resident_bytes: float
-    """What blocks hold when this is played."""
+    """What blocks hold when this is played, those that are only kept warm among them."""
     used_bytes: float
     """What the whole process holds then."""
     limits: LimitsConfig

@@ -9,7 +9,7 @@ import pytest
 from schedulerd.config import LimitsConfig
 from schedulerd.control.sources.cgroup import CgroupSource
 from schedulerd.control.sources.memory import MemorySource
-from schedulerd.scenes.board import Board
+from schedulerd.scenes.board import Board, Use
 from schedulerd.scenes.memory import PlayedMemory
 from schedulerd.scenes.script import Ramp, Restore
 from schedulerd.scenes.sensors import Sensors
@@ -63,7 +63,9 @@ class Daemon:
         sensors = Sensors(folder, frozenset(played), trip_c=80.0, cores=1)
         memory = PlayedMemory(sensors, None, lambda: self.rss_bytes)
         warmth = Warmth(40.0, 10.0)
-        board = Board(frozenset(played), sensors, memory, LIMITS, lambda: 20.0 * MB, lambda: self.cpu_s, warmth)
+        board = Board(
+            frozenset(played), sensors, memory, LIMITS, lambda: Use(20 * MB, 22 * MB), lambda: self.cpu_s, warmth
+        )
         return board, sensors
 
 
@@ -91,7 +93,7 @@ def test_a_limit_that_is_exceeded_is_counted_once_each_time(tmp_path: Path) -> N
     board.begin(Ramp("cgroup", 0.6, start=1.5, over_s=10.0), 0.0)
     board.tick(10.0)
     left = CgroupSource(Path(roots["proc"]), Path(roots["cgroup"])).read()["memory_cgroup_bytes"]
-    assert left == pytest.approx(0.6 * 20 * MB + 16 * MB - 20 * MB)
+    assert left == pytest.approx(0.6 * 20 * MB + 16 * MB - 22 * MB)
     assert board.out_of_memory == 0
     for rss_bytes in (120 * MB, 121 * MB, 100 * MB, 130 * MB):
         daemon.rss_bytes = rss_bytes

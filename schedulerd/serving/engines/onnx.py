@@ -31,6 +31,7 @@ import onnxruntime as ort
 
 from schedulerd.errors import EngineError
 from schedulerd.serving.engines.base import HEAD_INPUTS, HEAD_OUTPUTS, Array
+from schedulerd.serving.engines.heap import return_freed_memory
 
 FIRST_REGION_BYTES = 32 * 2**20
 """Of the arena; only the pages that are used are resident."""
@@ -140,6 +141,7 @@ class OnnxEngine:
             session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         except Exception as error:  # as above
             raise EngineError(f"onnxruntime {self.version()} cannot load {path}: {error}") from error
+        return_freed_memory()
         return session
 
 
