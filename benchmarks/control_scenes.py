@@ -95,7 +95,8 @@ def _ours(story: Story, counted: Figures) -> dict[str, Figure]:
 def _baseline(scene: Scene, setting: Setting, story: Story, store: str, folder: Path) -> dict[str, Figure]:
     """The same roles on a store that leaves no choice. Floors, which it could not keep, are left out."""
     roles = tuple(replace(role, exits={}, accuracy_floor=0.0) for role in story.roles)
-    place, state = only_choice(setting.store, folder / f"store-{store}", store), folder / f"state-{store}"
+    which = f"{setting.state.name}-{store}"
+    place, state = only_choice(setting.store, folder / f"store-{which}", store), folder / f"state-{which}"
     state.mkdir(exist_ok=True)
     told = replace(setting, store=place, state=state, roles=roles, start_use_bytes=story.start_use_bytes)
     return {f"{store}_{name}": figure for name, figure in _beside(play(scene, told, PlainView(_silent))).items()}
