@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from schedulerd import __version__, present, present_advice
 from schedulerd.cells import plain
-from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, seconds, size
+from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, count, seconds, size
 from schedulerd.kinds import did_you_mean, parse_duration_ms, parse_size
 from schedulerd.optimizer.problem import OBJECTIVES
 from schedulerd_client import (
@@ -197,6 +197,13 @@ def _events(control: Control, args: argparse.Namespace) -> None:
                 return
 
 
+def _top(control: Control, args: argparse.Namespace) -> None:
+    # Here, because the other commands are to answer before what draws on a terminal has been imported.
+    from schedulerd.top.run import main as show
+
+    show(control, args.interval, args.looks, as_json=_as_json(args))
+
+
 def _show(args: argparse.Namespace, answer: Mapping[str, Any], words: Callable[[Mapping[str, Any]], str]) -> None:
     print(json.dumps(answer, indent=2) if _as_json(args) else words(answer))
 
@@ -256,6 +263,9 @@ def _parser() -> argparse.ArgumentParser:
     whatif.epilog = "such as: schedctl whatif --budget cam1=20ms --memory 300MB --add digits-residual:50ms:15Hz"
     objective = add("objective", _objective, "what is best among the plans that keep the limits; with NAME change it")
     objective.add_argument("name", nargs="?", choices=OBJECTIVES, metavar="NAME", help=", ".join(OBJECTIVES))
+    top = add("top", _top, "a live view, with keys to move budgets; in a pipe a page for every look")
+    top.add_argument("--interval", type=seconds, default=0.5, metavar="S", help="seconds between two looks (0.5)")
+    top.add_argument("--looks", type=count, metavar="N", help="leave after so many; else it goes on until q")
     events = add("events", _events, "the next event; with --follow all of them")
     events.add_argument("--follow", action="store_true", help="go on until interrupted")
     events.add_argument("--kind", action="append", choices=EVENT_KINDS, help="only this kind; may be repeated")

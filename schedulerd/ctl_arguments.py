@@ -45,6 +45,13 @@ def addition(text: str) -> Addition:
     return Addition(model, parse_duration_ms(budget), parse_rate_hz(rate))
 
 
+def count(text: str) -> int:
+    """How many."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A time-out."""
     try:

@@ -1,0 +1,139 @@
+"""Asks the daemon now and then, draws what it says, and passes on what keys ask for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.live import Live
+
+from schedulerd import present
+from schedulerd.top.controls import Controls, Edit, pressed, settled
+from schedulerd.top.keys import Keys
+from schedulerd.top.looks import History, Look
+from schedulerd.top.view import absent, screen
+from schedulerd_client import Refusal, TransportError
+
+
+class Asked(Protocol):
+    """What the view needs of `schedulerd_client.ControlClient`."""
+
+    def status(self) -> Mapping[str, Any]:
+        """How the daemon and its board are."""
+        ...
+
+    def apps(self) -> Mapping[str, Any]:
+        """`apps`: every app."""
+        ...
+
+    def plan(self) -> Mapping[str, Any]:
+        """The plan in force."""
+        ...
+
+    def set_budget(self, app: str, budget_ms: float) -> Mapping[str, Any]:
+        """Change one app's budget."""
+        ...
+
+
+def looked(control: Asked) -> Look:
+    """The daemon's answers now."""
+    return Look(control.status(), tuple(control.apps().get("apps") or ()), control.plan())
+
+
+def as_lines(control: Asked, every_s: float, looks: int | None) -> None:
+    """Print a line of JSON for every look; `looks` None goes on until interrupted."""
+    for number in _counted(looks):
+        if number:
+            time.sleep(every_s)
+        look = looked(control)
+        document = {"status": dict(look.status), "apps": [dict(app) for app in look.apps], "plan": dict(look.plan)}
+        print(json.dumps(document), flush=True)
+
+
+def as_pages(control: Asked, every_s: float, looks: int | None, console: Console) -> None:
+    """Print a screen for every look, one below the other: for a pipe, which has no keys."""
+    history = History()
+    for number in _counted(looks):
+        if number:
+            time.sleep(every_s)
+        look = looked(control)
+        history = history.after(look)
+        console.print(screen(look, history, Controls(), console.width))
+
+
+def live(control: Asked, every_s: float, looks: int | None, console: Console, terminal: int) -> None:
+    """Draw in place until a key leaves, or after so many looks.
+
+    The first look raises what keeps the daemon from answering; later that is shown, and the daemon asked again.
+    """
+    look: Look | str = looked(control)
+    history, controls = History(), Controls()
+    with Keys(terminal) as keys, Live(console=console, screen=True, auto_refresh=False) as view:
+        for number in _counted(looks):
+            if number:
+                look = _looked_again(control)
+            if isinstance(look, Look):
+                history, controls = history.after(look), settled(controls, look.apps)
+            controls = _until_next(control, look, history, controls, keys, view, every_s)
+            if controls.ended:
+                return
+
+
+def _until_next(
+    control: Asked, look: Look | str, history: History, controls: Controls, keys: Keys, view: Live, every_s: float
+) -> Controls:
+    """Draw, obey keys until the time for the next look has come; an edit makes it come at once, to show its effect."""
+    until_s = time.monotonic() + every_s
+    apps = look.apps if isinstance(look, Look) else ()
+    while True:
+        drawn = absent(look) if isinstance(look, str) else screen(look, history, controls, view.console.width)
+        view.update(drawn, refresh=True)
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            return controls
+        edit = None
+        for key in keys.read(left_s):
+            controls, wanted = pressed(controls, key, apps)
+            edit = wanted or edit
+            if controls.ended:
+                return controls
+        if edit is not None:
+            return replace(controls, said=_edited(control, edit))
+
+
+def _looked_again(control: Asked) -> Look | str:
+    try:
+        return looked(control)
+    except (TransportError, Refusal) as error:
+        return str(error)
+
+
+def _edited(control: Asked, edit: Edit) -> str:
+    """What came of an edit, in one line; the next look comes at once and shows it."""
+    try:
+        return present.budget(control.set_budget(edit.app, edit.budget_ms)).replace("\n", "; ")
+    except (TransportError, Refusal) as error:
+        return str(error)
+
+
+def _counted(looks: int | None) -> Iterable[int]:
+    """Numbers of looks from 0."""
+    return range(looks) if looks is not None else itertools.count()
+
+
+def main(control: Asked, every_s: float, looks: int | None, *, as_json: bool) -> None:
+    """On the standard streams: live on a terminal, pages or JSON elsewhere."""
+    if as_json:
+        as_lines(control, every_s, looks)
+        return
+    console = Console()
+    if sys.stdin.isatty() and console.is_terminal:
+        live(control, every_s, looks, console, sys.stdin.fileno())
+    else:
+        as_pages(control, every_s, looks, console)
