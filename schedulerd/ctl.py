@@ -201,7 +201,7 @@ def _top(control: Control, args: argparse.Namespace) -> None:
     # Here, because the other commands are to answer before what draws on a terminal has been imported.
     from schedulerd.top.run import main as show
 
-    show(control, args.interval, args.looks, as_json=_as_json(args))
+    show(control, args.interval, args.looks, as_json=_as_json(args), picture=args.picture)
 
 
 def _show(args: argparse.Namespace, answer: Mapping[str, Any], words: Callable[[Mapping[str, Any]], str]) -> None:
@@ -266,6 +266,7 @@ def _parser() -> argparse.ArgumentParser:
     top = add("top", _top, "a live view, with keys to move budgets; in a pipe a page for every look")
     top.add_argument("--interval", type=seconds, default=0.5, metavar="S", help="seconds between two looks (0.5)")
     top.add_argument("--looks", type=count, metavar="N", help="leave after so many; else it goes on until q")
+    top.add_argument("--picture", type=Path, metavar="FILE", help="write the screen after those looks (30) as SVG")
     events = add("events", _events, "the next event; with --follow all of them")
     events.add_argument("--follow", action="store_true", help="go on until interrupted")
     events.add_argument("--kind", action="append", choices=EVENT_KINDS, help="only this kind; may be repeated")

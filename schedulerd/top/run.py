@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -16,9 +18,11 @@ from rich.live import Live
 from schedulerd import present
 from schedulerd.top.controls import Controls, Edit, pressed, settled
 from schedulerd.top.keys import Keys
-from schedulerd.top.looks import History, Look
+from schedulerd.top.looks import KEPT, History, Look
 from schedulerd.top.view import absent, screen
 from schedulerd_client import Refusal, TransportError
+
+_PICTURE_COLUMNS = 150
 
 
 class Asked(Protocol):
@@ -65,6 +69,19 @@ def as_pages(control: Asked, every_s: float, looks: int | None, console: Console
         look = looked(control)
         history = history.after(look)
         console.print(screen(look, history, Controls(), console.width))
+
+
+def as_picture(control: Asked, every_s: float, looks: int, file: Path) -> None:
+    """The screen after so many looks as an SVG file: for a report, or the documentation."""
+    history = History()
+    for number in range(looks):
+        if number:
+            time.sleep(every_s)
+        look = looked(control)
+        history = history.after(look)
+    console = Console(file=io.StringIO(), record=True, force_terminal=True, width=_PICTURE_COLUMNS)
+    console.print(screen(look, history, settled(Controls(), look.apps), _PICTURE_COLUMNS))
+    file.write_text(console.export_svg(title="schedctl top"))
 
 
 def live(control: Asked, every_s: float, looks: int | None, console: Console, terminal: int) -> None:
@@ -127,8 +144,11 @@ def _counted(looks: int | None) -> Iterable[int]:
     return range(looks) if looks is not None else itertools.count()
 
 
-def main(control: Asked, every_s: float, looks: int | None, *, as_json: bool) -> None:
-    """On the standard streams: live on a terminal, pages or JSON elsewhere."""
+def main(control: Asked, every_s: float, looks: int | None, *, as_json: bool, picture: Path | None = None) -> None:
+    """On the standard streams: live on a terminal, pages or JSON elsewhere; or into a file."""
+    if picture is not None:
+        as_picture(control, every_s, looks or KEPT, picture)
+        return
     if as_json:
         as_lines(control, every_s, looks)
         return

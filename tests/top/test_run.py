@@ -6,13 +6,14 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from schedulerd.top.run import as_lines, as_pages, live, looked
+from schedulerd.top.run import as_lines, as_pages, as_picture, live, looked
 from schedulerd_client import Unreachable
 
 ENDS_S = 10.0
@@ -83,6 +84,14 @@ def terminal() -> Terminal:
     return Terminal()
 
 
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Ask again and again; fails after `ENDS_S`."""
+    until_s = time.monotonic() + ENDS_S
+    while not holds():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize(("keys", "budget_ms"), [(b"\x1b[C", 22.0), (b"b35\r", 35.0)], ids=["a step", "typed"])
 def test_an_edit_is_carried_out_and_said(terminal: Terminal, keys: bytes, budget_ms: float) -> None:
     """The look after an edit comes at once, however long looks are apart."""
@@ -90,11 +99,10 @@ def test_an_edit_is_carried_out_and_said(terminal: Terminal, keys: bytes, budget
     arguments = (daemon, ENDS_S, None, terminal.console, terminal.slave)
     thread = threading.Thread(target=live, args=arguments, daemon=True)
     thread.start()
+    # What was typed before the terminal is read key by key is thrown away.
+    wait_for(lambda: b"cam" in terminal.drawn)
     terminal.type(keys)
-    until_s = time.monotonic() + ENDS_S
-    while not (daemon.edits and b"as it was" in terminal.drawn):
-        assert time.monotonic() < until_s
-        time.sleep(0.01)
+    wait_for(lambda: bool(daemon.edits) and b"as it was" in terminal.drawn)
     terminal.type(b"q")
     thread.join(ENDS_S)
     assert not thread.is_alive()
@@ -128,6 +136,13 @@ def test_lines_are_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_pipe_gets_pages(capsys: pytest.CaptureFixture[str]) -> None:
     as_pages(Daemon(), 0.001, 2, Console(width=100, force_terminal=False))
     assert capsys.readouterr().out.count("cam") == 2
+
+
+def test_a_picture_is_drawn_of_the_last_look(tmp_path: Path) -> None:
+    daemon = Daemon()
+    as_picture(daemon, 0.001, 3, tmp_path / "top.svg")
+    assert daemon.asked == 3
+    assert "cam" in (tmp_path / "top.svg").read_text()
 
 
 def test_a_look_is_all_that_is_drawn() -> None:
