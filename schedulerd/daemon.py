@@ -66,6 +66,7 @@ from schedulerd.serving.gateway import Gateway
 from schedulerd.serving.lane import Lane
 from schedulerd.serving.prefix import Prefixes
 from schedulerd.serving.queue import DeadlineQueue
+from schedulerd.watchdog import Watchdog
 from schedulerd.wire.endpoints import EndpointError, Endpoints
 
 log = structlog.get_logger(__name__)
@@ -78,6 +79,9 @@ DRAIN_S = 5.0
 """How long a stop waits for requests in flight."""
 BEAT_S = 0.5
 """How often the main thread looks after the others."""
+START_S = 90.0
+"""For how long a start that is being measured asks the service manager to be patient: several of the longest silences
+that a measuring is allowed by default."""
 
 
 class Daemon:
@@ -114,7 +118,7 @@ class Daemon:
             try:
                 self._look_after()
             finally:
-                self._notifier.stopping()
+                self._notifier.stopping("answering what is in flight")
                 self.stop()
 
     def start(self, store: Store) -> None:
@@ -227,6 +231,7 @@ class Daemon:
                     if not self._ends.empty():
                         raise _EndedEarly
                     show(progress.share, progress.left_s)
+                    self._notifier.starting(f"measuring this board, {progress.share:.0%} done", START_S)
 
                 manner = first_start(profile.seconds, profile.silence_s, turns)
                 return load_or_measure(self._subject(engines, store), manner, watch=watch)
@@ -264,19 +269,20 @@ class Daemon:
         )
 
     def _look_after(self) -> None:
-        """Wait for the end; feed the watchdog while lanes and control loop come round."""
+        """Wait for the end; feed the watchdog while lanes, gateway and control loop come round."""
         beat_s = min(BEAT_S, watchdog_interval_s(self._watchdog_s) or BEAT_S)
+        watchdog = Watchdog(self._notifier, self._watchdog_s, self._beats, self._clock)
         told = EMPTY_PLAN
         while not self._ended_within(beat_s):
             plan = self._loop.plan
             if plan is not told:
                 self._notifier.status(f"{len(self._models)} models, {len(plan.apps)} apps, plan {plan.number}")
                 told = plan
-            if self._watchdog_s is None:
-                continue
-            oldest_s = min(self._control.alive_at_s, *(lane.alive_at_s for lane in self._lanes))
-            if self._clock.now_s() - oldest_s < self._watchdog_s / 2:
-                self._notifier.watchdog()
+            watchdog.look()
+
+    def _beats(self) -> dict[str, float]:
+        lanes = {lane.name: lane.alive_at_s for lane in self._lanes}
+        return {"control": self._control.alive_at_s, "gateway": self._gateway.alive_at_s, **lanes}
 
     def _ended_within(self, timeout_s: float) -> bool:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +34,27 @@ def test_every_state_arrives_as_one_datagram(manager: tuple[socket.socket, str])
     assert listener.recv(4096) == b"STATUS=plan 7"
     assert notifier.watchdog()
     assert listener.recv(4096) == b"WATCHDOG=1"
-    assert notifier.stopping()
-    assert listener.recv(4096) == b"STOPPING=1"
+    assert notifier.stopping("draining")
+    assert listener.recv(4096) == b"STOPPING=1\nSTATUS=draining"
+
+
+def test_a_start_that_takes_long_asks_for_patience(manager: tuple[socket.socket, str]) -> None:
+    listener, address = manager
+    assert Notifier(address).starting("measuring, 40% done", 1.5)
+    assert listener.recv(4096) == b"STATUS=measuring, 40% done\nEXTEND_TIMEOUT_USEC=1500000"
+
+
+def test_a_reload_says_when_it_began_as_the_manager_counts_time(manager: tuple[socket.socket, str]) -> None:
+    """Type=notify-reload passes over a RELOADING=1 from before its own signal, by CLOCK_MONOTONIC."""
+    listener, address = manager
+    before_usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    assert Notifier(address).reloading("reading the\nconfiguration")
+    after_usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    first, moment, status = listener.recv(4096).decode().split("\n")
+    assert (first, status) == ("RELOADING=1", "STATUS=reading the configuration")
+    name, _, usec = moment.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before_usec <= int(usec) <= after_usec
 
 
 def test_a_status_of_many_lines_cannot_forge_another_state(manager: tuple[socket.socket, str]) -> None:
@@ -59,6 +80,20 @@ def test_a_service_manager_that_does_not_read_never_blocks(tmp_path: Path) -> No
         sent = [notifier.watchdog() for _ in range(10_000)]
     assert sent[0]
     assert not sent[-1], "its queue is full, and we went on"
+
+
+def test_that_it_is_ready_waits_for_a_manager_that_is_busy(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(5)
+        notifier = Notifier(str(tmp_path / "notify"))
+        while notifier.status("busy"):
+            pass
+        reader = threading.Timer(0.05, listener.recv, (4096,))
+        reader.start()
+        assert notifier.ready("serving"), "there was room again in time"
+        reader.join()
+        assert not notifier.ready("serving"), "nobody reads any more, and we went on"
 
 
 @pytest.mark.parametrize("address", ["notify", "vsock:2:1234", ""])

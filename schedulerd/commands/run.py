@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM."""
+    # A watchdog ends a daemon by SIGABRT: the journal then shows where each thread was.
+    faulthandler.enable()
     from schedulerd import config as configuration
     from schedulerd import logs
 

@@ -45,6 +45,8 @@ class Gateway:
         self._watcher = epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
+        self.alive_at_s = clock.now_s()
+        """When the last turn began that has come to its end; the watchdog reads it."""
         self._watcher.register(self._wake, EPOLLIN)
         # First: a client that finds `infer.sock` alone takes this for a daemon without a local socket.
         self._local = LocalPort(endpoints.local, handlers, self._tally, self._watcher)
@@ -112,6 +114,7 @@ class Gateway:
             ready = self._watcher.poll(0)
         if self._zmq.waiting:
             self._zmq.send_all()
+        self.alive_at_s = now_s
 
     def _look_after(self, now_s: float) -> None:
         look, ask = self._rounds.due(now_s)
