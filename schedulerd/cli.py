@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from blockprofiles.errors import BlockProfilesError
 from blockstore.errors import BlockStoreError
 from schedulerd import __version__
-from schedulerd.commands import build, demo, peer, profile, recipe, replay, run, scene, store
+from schedulerd.commands import build, demo, install_units, peer, profile, recipe, replay, run, scene, store
 from schedulerd.errors import SchedulerdError
 
 
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     profile.add_parser(subparsers)
     replay.add_parser(subparsers)
     peer.add_parser(subparsers)
+    install_units.add_parser(subparsers)
     try:
         chosen = parser.parse_args(recipe.expanded(sys.argv[1:] if arguments is None else arguments, known))
         return int(chosen.run(chosen))

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from benchmarks.operate_units import assessed, installed, verified
 from schedulerd.config import Config, parse
+from schedulerd.daemon import BEAT_S
+from schedulerd.units import PROFILES
 
 SYSTEMD = Path(__file__).resolve().parent.parent / "systemd"
 EXPOSURE_LIMIT = 1.5
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-
-
-@pytest.fixture
-def unit(tmp_path: Path) -> Path:
-    """The unit with a program that exists, because `verify` looks for it."""
-    text = (SYSTEMD / "schedulerd.service").read_text()
-    assert "/opt/schedulerd/bin/schedulerd run" in text
-    path = tmp_path / "schedulerd.service"
-    path.write_text(text.replace("/opt/schedulerd/bin/schedulerd", str(shutil.which("true"))))
-    return path
 
 
 def settings_of(text: str) -> dict[str, str]:
@@ -32,37 +24,68 @@ def settings_of(text: str) -> dict[str, str]:
 
 
 @needs_systemd
-def test_systemd_accepts_the_unit(unit: Path) -> None:
-    checked = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (checked.returncode, checked.stderr) == (0, "")
+@pytest.mark.parametrize("profile", PROFILES)
+def test_systemd_accepts_every_profile_and_says_that_little_is_exposed(tmp_path: Path, profile: str) -> None:
+    unit = installed(tmp_path, profile)
+    assert verified(unit) == ""
+    exposure, open_ = assessed(unit)
+    assert 0 < exposure <= EXPOSURE_LIMIT, open_
 
 
 @needs_systemd
-def test_the_units_exposure_is_low(unit: Path) -> None:
-    checked = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", f"--threshold={int(EXPOSURE_LIMIT * 10)}", unit],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
+def test_all_profiles_go_together(tmp_path: Path) -> None:
+    assert verified(installed(tmp_path, *PROFILES)) == ""
+
+
+@needs_systemd
+def test_what_systemd_does_not_accept_is_found(tmp_path: Path) -> None:
+    unit = installed(tmp_path, "default")
+    unit.write_text(unit.read_text().replace("ProtectHome=yes", "ProtectHom=yes"))
+    assert "ProtectHom" in verified(unit)
+
+
+@needs_systemd
+@pytest.mark.parametrize(
+    ("profile", "network", "devices"),
+    [
+        ("default", False, False),
+        ("pi", False, True),
+        ("jetson", False, True),
+        ("loopback", True, False),
+        ("network", True, False),
+    ],
+)
+def test_a_profile_opens_what_it_is_for_and_nothing_else(
+    tmp_path: Path, profile: str, network: bool, devices: bool
+) -> None:
+    _, open_ = assessed(installed(tmp_path, profile))
+    assert ("PrivateNetwork=" in open_) is network
+    assert ("RestrictAddressFamilies=~AF_(INET|INET6)" in open_) is network
+    assert ("PrivateDevices=" in open_) is devices
+
+
+@needs_systemd
+def test_the_loopback_profile_talks_to_nobody_else(tmp_path: Path) -> None:
+    (everybody,), (itself,) = (
+        assessed(installed(tmp_path / profile, profile))[1]["IPAddressDeny="] for profile in ("network", "loopback")
     )
-    assert checked.returncode == 0, checked.stdout.splitlines()[-1:]
+    assert itself < everybody
 
 
 def test_the_unit_sets_what_the_daemon_relies_on() -> None:
     settings = settings_of((SYSTEMD / "schedulerd.service").read_text())
     assert settings["Type"] == "notify"
+    assert int(settings["WatchdogSec"]) > 2 * BEAT_S, "it is fed that often"
     assert settings["Environment"] == "OMP_WAIT_POLICY=PASSIVE"
     assert settings["RuntimeDirectory"] == settings["StateDirectory"] == settings["User"] == "schedulerd"
 
 
 def test_the_unit_leaves_out_what_would_break_the_daemon() -> None:
-    settings = settings_of((SYSTEMD / "schedulerd.service").read_text())
-    assert "MemoryDenyWriteExecute" not in settings, "it breaks oneDNN's convolutions"
-    assert "PrivateUsers" not in settings, "it hides the uids that decide who may control"
-    assert "ProcSubset" not in settings, "it hides /proc/stat and /proc/meminfo"
+    for path in (SYSTEMD / "schedulerd.service", *(SYSTEMD / "drop-ins").glob("*.conf")):
+        settings = settings_of(path.read_text())
+        assert "MemoryDenyWriteExecute" not in settings, "it breaks oneDNN's convolutions"
+        assert "PrivateUsers" not in settings, "it hides the uids that decide who may control"
+        assert "ProcSubset" not in settings, "it hides /proc/stat and /proc/meminfo"
 
 
 def test_the_example_configuration_changes_nothing() -> None:
