@@ -1,0 +1,109 @@
+"""The installed unit under a real systemd: it starts, hangs, is stopped under load and is taken away again.
+
+One machine is booted for all tests, which take what the one before has left: a service that runs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.booted import ENVIRONMENT, SOURCES, Machine
+from tests.integration.daemons import PATIENCE_S, until
+
+PYTHON = "/opt/python/bin/python3"
+SCHEDULERD = "/opt/schedulerd/bin/schedulerd"
+SCHEDCTL = "/opt/schedulerd/bin/schedctl"
+HERE = f"""\
+# The checkout is where PYTHONPATH says; and what hangs is to be found out sooner.
+[Service]
+Environment=PYTHONPATH={ENVIRONMENT["PYTHONPATH"]}
+WatchdogSec=4
+"""
+CONFIG = "[profile]\nseconds = 1.0\n"
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    """A machine on which the service was installed as docs/install.md says."""
+    with Machine() as booted:
+        booted.done(SCHEDULERD, "install-units", "--program", SCHEDULERD)
+        booted.write("/etc/systemd/system/schedulerd.service.d/90-tests.conf", HERE)
+        booted.write("/etc/schedulerd/schedulerd.toml", CONFIG)
+        booted.done("systemd-sysusers", "schedulerd.conf")
+        booted.done("systemd-tmpfiles", "--create", "schedulerd.conf")
+        booted.done("systemctl", "daemon-reload")
+        archive = f"{SOURCES}/schedulerd/demo/demo-store.tar"
+        booted.done(SCHEDULERD, "store", "import", "--store", "/var/lib/schedulerd/store", archive)
+        booted.done("chown", "--recursive", "schedulerd:", "/var/lib/schedulerd")
+        booted.done("systemctl", "enable", "schedulerd")
+        booted.done("systemctl", "restart", "schedulerd")
+        yield booted
+
+
+def asking(machine: Machine) -> subprocess.Popen[str]:
+    """A client on the machine that has had its first answer, and goes on."""
+    load = machine.begun(PYTHON, "-m", "tests.integration.load", "/run/schedulerd", "digits-residual")
+    assert load.stdout is not None
+    assert load.stdout.readline() == "asking\n"
+    return load
+
+
+def fared(load: subprocess.Popen[str]) -> dict[str, Any]:
+    """Let it end; what it says of itself."""
+    out, _ = load.communicate("", timeout=PATIENCE_S)
+    assert load.returncode == 0
+    told: dict[str, Any] = json.loads(out)
+    return told
+
+
+def test_the_service_is_active_when_the_daemon_is_ready(machine: Machine) -> None:
+    assert machine.shown("ActiveState") == "active"
+    assert machine.shown("StatusText") == "serving 3 models"
+    status = json.loads(machine.done(SCHEDCTL, "status", "--json"))
+    assert status["pid"] > 1
+    assert machine.done("stat", "--format=%U:%G %a", "/run/schedulerd").strip() == "schedulerd:schedulerd 750"
+
+
+def test_the_hardened_daemon_reads_its_board_and_serves(machine: Machine) -> None:
+    status = json.loads(machine.done(SCHEDCTL, "status", "--json"))
+    assert status["rss_bytes"] > 0
+    assert fared(asking(machine))["failures"] == []
+
+
+def test_a_user_outside_the_group_does_not_reach_it(machine: Machine) -> None:
+    ended = machine.run("runuser", "-u", "nobody", "--", SCHEDCTL, "status", "--runtime", "/run/schedulerd")
+    assert ended.returncode == 3
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_daemon_that_hangs_is_ended_by_its_watchdog_and_comes_back(machine: Machine) -> None:
+    before = machine.shown("MainPID")
+    machine.done("kill", "-STOP", before)
+    until("it was restarted", lambda: machine.shown("NRestarts") == "1")
+    until("it serves again", lambda: machine.shown("ActiveState") == "active")
+    assert machine.shown("MainPID") != before
+    journal = machine.journal()
+    assert "Watchdog timeout" in journal
+    assert "Fatal Python error: Aborted" in journal, "where each thread was"
+    machine.done(SCHEDCTL, "status")
+
+
+def test_nobody_goes_without_an_answer_when_it_is_stopped_under_load(machine: Machine) -> None:
+    load = asking(machine)
+    machine.done("systemctl", "stop", "schedulerd")
+    assert machine.shown("Result") == "success"
+    machine.done("systemctl", "start", "schedulerd")
+    assert fared(load)["failures"] == []
+
+
+def test_the_service_is_taken_away_again(machine: Machine) -> None:
+    machine.done(SCHEDULERD, "install-units", "--uninstall")
+    machine.done("systemctl", "disable", "--now", "schedulerd")
+    machine.done("systemctl", "daemon-reload")
+    assert machine.run("systemctl", "cat", "schedulerd").returncode != 0
+    assert machine.done("cat", "/etc/schedulerd/schedulerd.toml") == CONFIG, "it was changed, so it stays"
