@@ -11,7 +11,7 @@ from pathlib import Path
 
 ALL = (
     *("main_job", "cifar10", "builder", "onnx_models", "dpruner", "exits", "costs", "optimizer", "serving"),
-    "control",
+    *("control", "operate"),
 )
 TIMEOUT_S = 9000
 """D-Pruner takes an hour and a half from nothing."""

@@ -1,0 +1,83 @@
+"""In an operator's hands, in figures: what the units leave open, what a killed daemon costs, how quick `schedctl` is.
+
+The exposures are what `systemd-analyze security --offline=true` says of the unit with the drop-in of each profile, 0 to
+10; `verify` must find nothing, or there is no figure.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from benchmarks.daemons import daemon
+from benchmarks.harness import Figure, Options, Target, kept, main
+from benchmarks.operate_kill import RATE_HZ, killed
+from benchmarks.operate_units import exposure
+from schedulerd.demo.stock import demo_store
+from schedulerd_client import Client
+
+PROFILES = ("default", "jetson", "pi", "loopback", "network")
+EXPOSURES = tuple(f"exposure_{profile}" for profile in PROFILES)
+KILL = ("kill_unanswered", "kill_gap_s")
+STATUS = ("status_ms",)
+FIGURES = (*EXPOSURES, *KILL, *STATUS)
+
+
+def measure(options: Options) -> Mapping[str, Figure]:
+    """Every figure that was asked for."""
+    found: dict[str, Figure] = {}
+    with tempfile.TemporaryDirectory(prefix="schedulerd-bench-") as name:
+        folder = Path(name)
+        for profile, figure in zip(PROFILES, EXPOSURES, strict=True):
+            if options.wants(figure):
+                found |= kept([figure], partial(_exposure, figure, profile))
+        if options.wants(*KILL):
+            found |= kept(KILL, lambda: _kill(folder / "kill", 2 if options.quick else 10))
+        if options.wants(*STATUS):
+            found |= kept(STATUS, lambda: _status(folder / "status", 5 if options.quick else 40))
+    return {name: figure for name, figure in found.items() if options.wants(name)}
+
+
+def _exposure(figure: str, profile: str) -> dict[str, Figure]:
+    return {figure: exposure(profile)}
+
+
+def _kill(folder: Path, kills: int) -> dict[str, Figure]:
+    """SIGKILL of a daemon under 100 requests a second, again and again, with a supervisor that restarts it."""
+    outcome = killed(folder, kills)
+    unanswered = len(outcome.failures)
+    if outcome.answered < RATE_HZ:
+        raise RuntimeError(f"{outcome.answered} answers are no load; first failures: {outcome.failures[:3]}")
+    samples = {"last_client": outcome.gaps_s, "first_client": outcome.first_gaps_s, "ready": outcome.ready_s}
+    return {
+        "kill_unanswered": Figure(unanswered, "requests", Target("<=", 0), {"answered": [outcome.answered]}),
+        "kill_gap_s": Figure(max(outcome.gaps_s), "s", Target("<=", 2), samples),
+    }
+
+
+def _status(folder: Path, turns: int) -> dict[str, Figure]:
+    """Wall time of a `schedctl status` process with three apps, from its start to its end; 95th percentile."""
+    state, runtime = folder / "state", folder / "run"
+    store = demo_store(state)
+    took_ms = []
+    with daemon(store, state, runtime) as control, ExitStack() as apps:
+        for model in control.models()["models"]:
+            apps.enter_context(Client(runtime)).register(model["model"], budget_ms=100, rate_hz=10)
+        for _ in range(turns):
+            began_s = time.perf_counter()
+            command = [sys.executable, "-m", "schedulerd.ctl", "--runtime", str(runtime), "status"]
+            subprocess.run(command, check=True, timeout=30, stdout=subprocess.DEVNULL)
+            took_ms.append((time.perf_counter() - began_s) * 1e3)
+    value = statistics.quantiles(took_ms, n=20, method="inclusive")[-1]
+    return {"status_ms": Figure(value, "ms", Target("<=", 300), {"took": took_ms})}
+
+
+if __name__ == "__main__":
+    sys.exit(main("operate", FIGURES, measure))
