@@ -28,6 +28,7 @@ from schedulerd.optimizer.explain import sentence
 from schedulerd.optimizer.problem import Limits
 from schedulerd.plan import Plan, RouteChange, difference
 from schedulerd.serving.apps import Registry
+from schedulerd.serving.buckets import DECISION_MS, Buckets
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +75,8 @@ class Decider:
         self._clock = clock
         self._min_dwell_s = min_dwell_s
         self.tally = Tally()
+        self.applied_ms = Buckets(DECISION_MS)
+        """What putting plans in place took that changed routes, their loads included."""
         self.decision = Decision("start", "no app has joined yet", apply_ms=0.0, at_s=clock.now_s())
         """That put the running plan in place."""
 
@@ -167,6 +170,7 @@ class Decider:
         applied_s = self._clock.now_s()
         planner.adopt(plan, applied_s)
         apply_ms = (applied_s - proposal.at_s) * 1e3
+        self.applied_ms.add(apply_ms)
         said = sentence(proposal.running, plan, cause, planner.stranded)
         self.decision = Decision(cause, said, apply_ms, applied_s, plan, look.took_ms)
         self.tally.changed(changes)

@@ -32,6 +32,7 @@ from schedulerd.optimizer.solve import solve
 from schedulerd.optimizer.solvers import Solver
 from schedulerd.plan import EMPTY_PLAN, Plan
 from schedulerd.serving.apps import Registry
+from schedulerd.serving.buckets import DECISION_MS, Buckets
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +101,8 @@ class Planner:
         """What a squeeze and heat leave at present."""
         self.decisions = 0
         """Problems solved, whether or not their plan was taken."""
+        self.decisions_ms = Buckets(DECISION_MS)
+        """What they took."""
         self.changed_at_s = clock.now_s()
         """When the running plan was put in place."""
         self.stranded: Mapping[str, Refused] = {}
@@ -184,6 +187,7 @@ class Planner:
         self.decisions += 1
         self._predicted_with = None
         candidate = replace(candidate, solve_ms=(solved_s - began_s) * 1e3)
+        self.decisions_ms.add(candidate.solve_ms)
         if self._record is not None:
             self._record(problem, candidate)
         running = self._running_under(problem)

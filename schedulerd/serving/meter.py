@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from blockstore.exits import FINAL
+from schedulerd.serving.buckets import LATENCY_MS, Buckets
 from schedulerd.serving.route import Expected
 
 WINDOW = 512
@@ -56,6 +57,9 @@ class Meter:
         """Lanes and the thread that takes requests in refuse at the same time, and adding one is not atomic."""
         self.shared_blocks = 0
         """Blocks that did not have to run, as those of another app had run on the same frame."""
+        self.latencies_ms = Buckets(LATENCY_MS)
+        self.run_ms = 0.0
+        """Time inside blocks of all answers together; each of several frames in one batch took all of it."""
         self.exits: Counter[str] = Counter()
         """Answers by the exit at which the frame left, without those whose request asked for given exits."""
 
@@ -64,6 +68,8 @@ class Meter:
         self._window.append(observation)
         self.answered += 1
         self.missed += not observation.deadline_met
+        self.latencies_ms.add(observation.latency_ms)
+        self.run_ms += observation.run_ms
         self.exits[observation.exit] += observation.left != "asked"
 
     def refuse(self, code: str) -> None:
