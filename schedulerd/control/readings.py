@@ -84,6 +84,8 @@ class Gpu:
     clock_hz: float | None = None
     celsius: float | None = None
     power_w: float | None = None
+    uuid: str | None = None
+    """By which NVIDIA's tools know this very GPU."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ def _gpu(gpu: ElementTree.Element) -> Gpu:
         clock_hz=None if clock_mhz is None else clock_mhz * 1e6,
         celsius=_quantity(gpu, "temperature/gpu_temp", "C"),
         power_w=next((power for power in powers if power is not None), None),
+        uuid=gpu.findtext("uuid", "").strip() or None,
     )
 
 

@@ -50,6 +50,10 @@ class Nvml(Protocol):
         """Bytes in older versions of the binding."""
         ...
 
+    def nvmlDeviceGetUUID(self, handle: Any, /) -> str | bytes:  # noqa: N802
+        """Bytes in older versions of the binding."""
+        ...
+
     def nvmlDeviceGetUtilizationRates(self, handle: Any, /) -> Any:  # noqa: N802
         """`gpu`: per cent of the last moment in which it computed."""
         ...
@@ -129,21 +133,26 @@ def _gpu(library: Nvml, handle: Any) -> Gpu:
                 return None
             raise
 
-    name = told(library.nvmlDeviceGetName) or "gpu"
+    name, uuid = told(library.nvmlDeviceGetName) or "gpu", told(library.nvmlDeviceGetUUID)
     rates = told(library.nvmlDeviceGetUtilizationRates)
     memory = told(library.nvmlDeviceGetMemoryInfo)
     clock_mhz = told(library.nvmlDeviceGetClockInfo, _SM_CLOCK)
     celsius = told(library.nvmlDeviceGetTemperature, _GPU_TEMPERATURE)
     power_mw = told(library.nvmlDeviceGetPowerUsage)
     return Gpu(
-        name.decode(errors="replace") if isinstance(name, bytes) else name,
+        _text(name),
         busy=None if rates is None else _share(rates.gpu),
         memory_total_bytes=None if memory is None else int(memory.total),
         memory_used_bytes=None if memory is None else int(memory.used),
         clock_hz=None if clock_mhz is None else clock_mhz * 1e6,
         celsius=None if celsius is None else float(celsius),
         power_w=None if power_mw is None else power_mw / 1000,
+        uuid=None if uuid is None else _text(uuid),
     )
+
+
+def _text(told: str | bytes) -> str:
+    return told.decode(errors="replace") if isinstance(told, bytes) else told
 
 
 def _share(per_cent: int) -> float:

@@ -16,7 +16,7 @@ from schedulerd.control.sources.nvml import Nvml, NvmlSource, binding
 NOT_SUPPORTED, NO_PERMISSION, GPU_IS_LOST, NOT_LOADED = 3, 4, 15, 9
 ASKED = (
     *("nvmlDeviceGetName", "nvmlDeviceGetUtilizationRates", "nvmlDeviceGetMemoryInfo"),
-    *("nvmlDeviceGetClockInfo", "nvmlDeviceGetTemperature", "nvmlDeviceGetPowerUsage"),
+    *("nvmlDeviceGetUUID", "nvmlDeviceGetClockInfo", "nvmlDeviceGetTemperature", "nvmlDeviceGetPowerUsage"),
 )
 
 
@@ -61,6 +61,10 @@ class FakeNvml:
     def nvmlDeviceGetUtilizationRates(self, handle: Any, /) -> Any:  # noqa: N802
         return SimpleNamespace(gpu=65 + self._may("nvmlDeviceGetUtilizationRates", handle))
 
+    def nvmlDeviceGetUUID(self, handle: Any, /) -> str | bytes:  # noqa: N802
+        number = self._may("nvmlDeviceGetUUID", handle)
+        return f"GPU-{number}".encode() if number else f"GPU-{number}"
+
     def nvmlDeviceGetMemoryInfo(self, handle: Any, /) -> Any:  # noqa: N802
         self._may("nvmlDeviceGetMemoryInfo", handle)
         return SimpleNamespace(total=8 * 2**30, used=3 * 2**30)
@@ -90,8 +94,8 @@ def source_of(library: Nvml) -> NvmlSource:
 
 
 def test_everything_is_read_in_our_units() -> None:
-    first = Gpu("Tesla T4", 0.65, 8 * 2**30, 3 * 2**30, 1.41e9, 41.0, 67.03)
-    second = Gpu("A10G", 0.66, 8 * 2**30, 3 * 2**30, 1.41e9, 41.0, 67.03)
+    first = Gpu("Tesla T4", 0.65, 8 * 2**30, 3 * 2**30, 1.41e9, 41.0, 67.03, "GPU-0")
+    second = Gpu("A10G", 0.66, 8 * 2**30, 3 * 2**30, 1.41e9, 41.0, 67.03, "GPU-1")
     assert source_of(FakeNvml("Tesla T4", b"A10G")).read() == {"gpus": (first, second)}
 
 
