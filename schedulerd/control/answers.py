@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -12,7 +12,7 @@ from schedulerd.control.announcer import Announcer, registered
 from schedulerd.control.planner import Planner
 from schedulerd.errors import SchedulerdError, StoreFault
 from schedulerd.serving.apps import Registry
-from schedulerd.serving.events import Asked, Joined
+from schedulerd.serving.events import Asked, Event, Joined, Viewed
 from schedulerd.wire.messages import Answer, ControlRequest, Failure, Objective, SetBudget, SetLimit, WhatIf, Why
 
 log = structlog.get_logger(__name__)
@@ -51,6 +51,14 @@ class Answers:
             respond(fault)
         except Exception:
             log.exception("answer_failed")
+
+    def show(self, events: Sequence[Event]) -> None:
+        """To those who only look, of the events of a turn: how things stand at its end."""
+        viewers = [event for event in events if isinstance(event, Viewed)]
+        if viewers:
+            now = self._now()
+            for viewer in viewers:
+                viewer.show(now)
 
     def welcome(self, event: Joined, fault: SchedulerdError | None) -> None:
         """To an app that has joined: its route, or why there is none."""

@@ -39,7 +39,7 @@ from schedulerd.errors import SchedulerdError
 from schedulerd.optimizer.solvers import Solver
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp, Registry
-from schedulerd.serving.events import Asked, Event, Faulted, Joined, Left
+from schedulerd.serving.events import Asked, Event, Faulted, Joined, Left, Viewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,7 @@ class ControlLoop:
         self._announcer.misses(self._registry.all())
         self._announcer.probe(self._registry.all())
         self._announcer.flush()
+        self._answers.show(events)
 
     # Look.
 
@@ -179,7 +180,7 @@ class ControlLoop:
                 self._forget(event.app, event.reason)
             elif isinstance(event, Faulted):
                 causes += self._faults.taken_in(event, self._clock.now_s())
-            else:
+            elif not isinstance(event, Viewed):
                 cause, respond = self._asked(event)
                 causes += [cause] if cause else []
                 waiting.append(respond)
@@ -233,6 +234,8 @@ class ControlLoop:
             apps=self._registry.all(),
             swaps=self._decider.tally.swaps,
             plan_swaps=self._switcher.swaps,
+            decisions_ms=self._planner.decisions_ms,
+            applied_ms=self._decider.applied_ms,
             totals=self._decider.tally.totals(self._registry.all()),
             dropped=self._dropped(),
             catalogue=self._planner.catalogue,

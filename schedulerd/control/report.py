@@ -25,6 +25,7 @@ from schedulerd.errors import BadValue, InternalError
 from schedulerd.optimizer.problem import OBJECTIVES
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
+from schedulerd.serving.buckets import Buckets
 from schedulerd.serving.meter import percentile
 from schedulerd.wire.messages import Apps, ControlRequest, Models, Objective, SetBudget, SetLimit, ShowPlan, Status
 
@@ -50,6 +51,10 @@ class Now:
     """Route changes of each live app since it joined."""
     plan_swaps: Swaps
     """Plans that changed routes, with and without a load."""
+    decisions_ms: Buckets
+    """What deciding took, whether or not a plan was taken."""
+    applied_ms: Buckets
+    """What putting plans in place took."""
     totals: Totals
     """Of these apps and of all that have left."""
     dropped: Mapping[str, int]

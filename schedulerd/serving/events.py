@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from schedulerd.serving.apps import LiveApp
 from schedulerd.wire.messages import ControlRequest
@@ -44,4 +46,12 @@ class Faulted:
     """It gave NaN or infinities where it was given numbers; else it raised an error."""
 
 
-Event = Joined | Left | Asked | Faulted
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """Somebody wants to see all that the control loop knows, once, and hurries nothing by it."""
+
+    show: Callable[[Any], None]
+    """Is given the loop's `report.Now`; it must neither raise nor wait."""
+
+
+Event = Joined | Left | Asked | Faulted | Viewed

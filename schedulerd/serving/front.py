@@ -7,6 +7,7 @@ sender gets a `Failure` with a code, and the daemon goes on.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
@@ -53,6 +54,9 @@ class Front:
         self._clock = clock
         self._prefixes = prefixes or Prefixes()
         self._gateway: Gateway | None = None
+        self.refused: Counter[str] = Counter()
+        """By wire code, what was refused here of those who are no app: registrations, strangers and operators. Whoever
+        holds the baton counts."""
         self.stopping = threading.Event()
         """Set once: from then on registrations and frames are refused with `shutting_down`."""
 
@@ -86,7 +90,7 @@ class Front:
         except SchedulerdError as error:
             self._refuse(identity, message_id, error.code, str(error))
         except Exception as error:
-            self._reply(identity, encode(_internal(message_id, error)))
+            self._reply(identity, encode(self._internal(message_id, error)))
 
     def on_control(self, identity: bytes, peer: Peer, frames: Sequence[Frame]) -> None:
         """A message on the control socket: checked here, answered by the control thread."""
@@ -105,11 +109,11 @@ class Front:
             else:
                 self._post(Asked(request, identity))
         except WireError as error:
-            self._answer(identity, encode(Failure(error.id, error.code, str(error))))
+            self._turn_down(identity, error.id, error.code, str(error))
         except SchedulerdError as error:
-            self._answer(identity, encode(Failure(message_id, error.code, str(error))))
+            self._turn_down(identity, message_id, error.code, str(error))
         except Exception as error:
-            self._answer(identity, encode(_internal(message_id, error)))
+            self._answer(identity, encode(self._internal(message_id, error)))
 
     def refuse(self, events: Sequence[Event]) -> None:
         """Answer those whose events no control loop will take in any more."""
@@ -194,8 +198,22 @@ class Front:
         app = self._registry.of(identity)
         if app is not None:
             app.meter.refuse(code)
+        else:
+            self.refused[code] += 1
         log.debug("refused", code=code, message=message)
         self._reply(identity, encode(Failure(message_id, code, message)))
+
+    def _turn_down(self, identity: bytes, message_id: int, code: Code, message: str) -> None:
+        """Refuse an operator."""
+        self.refused[code] += 1
+        self._answer(identity, encode(Failure(message_id, code, message)))
+
+    def _internal(self, message_id: int, error: Exception) -> Failure:
+        """A fault of ours: logged with its trace, and still an answer to whoever sent the message."""
+        log.exception("message_failed")
+        self.refused[Code.INTERNAL] += 1
+        why = f"the message failed: {type(error).__name__}; see the daemon's log"
+        return Failure(message_id, Code.INTERNAL, why)
 
     def _reply(self, identity: bytes, frames: Sequence[Frame]) -> None:
         assert self._gateway is not None, "attach() comes before the first message"
@@ -204,9 +222,3 @@ class Front:
     def _answer(self, identity: bytes, frames: Sequence[Frame]) -> None:
         assert self._gateway is not None, "attach() comes before the first message"
         self._gateway.answer(identity, frames)
-
-
-def _internal(message_id: int, error: Exception) -> Failure:
-    """A fault of ours: logged with its trace, and still an answer to whoever sent the message."""
-    log.exception("message_failed")
-    return Failure(message_id, Code.INTERNAL, f"the message failed: {type(error).__name__}; see the daemon's log")
