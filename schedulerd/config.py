@@ -22,6 +22,7 @@ from schedulerd.kinds import (
     Directory,
     Flag,
     Kind,
+    Listen,
     Number,
     Processor,
     Size,
@@ -392,6 +393,21 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """What Prometheus may read."""
+
+    listen: str | None = field(
+        default=None,
+        metadata=_about(
+            Listen("off"),
+            "Where Prometheus reads metrics over HTTP, at `/metrics`; nobody is asked for a password. Port 0 takes any "
+            "that is free, and the log says which.",
+            shown='`"off"`',
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AccessConfig:
     """Who may do what."""
 
@@ -418,6 +434,7 @@ class Config:
     board: BoardConfig = field(default_factory=BoardConfig)
     profile: ProfileConfig = field(default_factory=ProfileConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
 
 

@@ -13,10 +13,12 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -69,6 +71,9 @@ from schedulerd.serving.queue import DeadlineQueue
 from schedulerd.watchdog import Watchdog
 from schedulerd.wire.endpoints import EndpointError, Endpoints
 
+if TYPE_CHECKING:
+    from schedulerd.metrics.endpoint import MetricsEndpoint
+
 log = structlog.get_logger(__name__)
 
 SWITCH_INTERVAL_S = 0.000_02
@@ -99,6 +104,7 @@ class Daemon:
         manager = service_manager()
         self._notifier = Notifier(manager.notify_socket)
         self._watchdog_s = manager.watchdog_s
+        self._metrics: MetricsEndpoint | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises `AlreadyServing`, `ConfigError` or a store error if it cannot start."""
@@ -107,7 +113,7 @@ class Daemon:
             signal.signal(number, self._on_signal)
         runtime = self._config.paths.runtime
         # The store comes first: without one nothing is left behind in the runtime directory.
-        with Store.open(self._config.paths.store) as store, Lock(runtime / "schedulerd.lock"):
+        with Store.open(self._config.paths.store) as store, Lock(runtime / "schedulerd.lock"), self._listening():
             try:
                 self.start(store)
             except _EndedEarly:
@@ -198,6 +204,8 @@ class Daemon:
         self._aside.start()
         for lane in self._lanes:
             lane.start()
+        if self._metrics is not None:
+            self._metrics.serve(events.put, self._front.refused, self._alive_at_s)
 
     def stop(self) -> None:
         """Refuse what comes, answer what is in flight, then end the threads and close the sockets."""
@@ -271,7 +279,7 @@ class Daemon:
     def _look_after(self) -> None:
         """Wait for the end; feed the watchdog while lanes, gateway and control loop come round."""
         beat_s = min(BEAT_S, watchdog_interval_s(self._watchdog_s) or BEAT_S)
-        watchdog = Watchdog(self._notifier, self._watchdog_s, self._beats, self._clock)
+        watchdog = Watchdog(self._notifier, self._watchdog_s, self._alive_at_s, self._clock)
         told = EMPTY_PLAN
         while not self._ended_within(beat_s):
             plan = self._loop.plan
@@ -280,9 +288,24 @@ class Daemon:
                 told = plan
             watchdog.look()
 
-    def _beats(self) -> dict[str, float]:
+    def _alive_at_s(self) -> Mapping[str, float]:
+        """When each thread that requests depend on came round last."""
         lanes = {lane.name: lane.alive_at_s for lane in self._lanes}
         return {"control": self._control.alive_at_s, "gateway": self._gateway.alive_at_s, **lanes}
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """The socket of the metrics, where the configuration wants one; only then is prometheus-client imported."""
+        if self._config.metrics.listen is None:
+            yield
+            return
+        from schedulerd.metrics.endpoint import MetricsEndpoint
+
+        self._metrics = MetricsEndpoint(self._config.metrics.listen, self._clock)
+        try:
+            yield
+        finally:
+            self._metrics.close()
 
     def _ended_within(self, timeout_s: float) -> bool:
         try:

@@ -12,12 +12,14 @@ import pwd
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
 from schedulerd.errors import ConfigError
 from schedulerd.wire.peer import host_and_port
 
+LOOPBACK = "127.0.0.1"
 _SIZE_UNITS = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _DURATION_UNITS_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _RATE_UNITS = {"Hz": 1.0, "kHz": 1e3}
@@ -236,6 +238,35 @@ class Address:
     def range(self) -> str:
         """How an address is written."""
         return f'host:port, such as "10.0.0.2:5201" or "[fe80::2]:5201", or "{self.word}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where to listen: a port alone is open to this machine only; the word that stands for nowhere is None."""
+
+    word: str
+
+    def parse(self, value: object) -> str | None:
+        """`host:port`; no host name but `localhost`, for what another resolves to may change."""
+        if value == self.word:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**16:
+            return f"{LOOPBACK}:{value}"
+        try:
+            host, port = host_and_port(value) if isinstance(value, str) else ("", 0)
+            if host == "localhost":
+                return f"{LOOPBACK}:{port}"
+            ip_address(host)
+        except ValueError:
+            raise ConfigError(f"{value!r} is not {self.range()}") from None
+        return str(value)
+
+    def range(self) -> str:
+        """How a place to listen is written."""
+        return (
+            "a port, which only this machine reaches, or an address with a port, such as "
+            f'"192.168.1.20:9477" or "[::]:9477", or "{self.word}"'
+        )
 
 
 @dataclass(frozen=True, slots=True)

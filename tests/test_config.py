@@ -71,6 +71,8 @@ silence_s = 5
 [log]
 level = "debug"
 format = "json"
+[metrics]
+listen = "[::]:9477"
 [access]
 control_users = ["root", 4242]
 """
@@ -105,6 +107,7 @@ def test_every_key_reaches_its_field() -> None:
     )
     assert (config.profile.seconds, config.profile.background, config.profile.silence_s) == (3, False, 5)
     assert (config.log.level, config.log.format) == ("debug", "json")
+    assert config.metrics.listen == "[::]:9477"
     assert config.access.control_uids == {0, 4242, os.geteuid()}
 
 
@@ -138,6 +141,24 @@ def test_a_peer_is_probed_only_where_one_is_named(address: str) -> None:
     assert Config().board.peer is None
     assert parse('[board]\npeer = "off"', "board.toml").board.peer is None
     assert parse(f'[board]\npeer = "{address}"', "board.toml").board.peer == address
+
+
+@pytest.mark.parametrize(
+    ("written", "listen"),
+    [
+        ('"off"', None),
+        ("9477", "127.0.0.1:9477"),
+        ("0", "127.0.0.1:0"),
+        ('"localhost:9477"', "127.0.0.1:9477"),
+        ('"0.0.0.0:9477"', "0.0.0.0:9477"),
+        ('"[::1]:0"', "[::1]:0"),
+    ],
+)
+def test_metrics_are_served_only_where_it_is_said_and_a_port_alone_is_this_machines(
+    written: str, listen: str | None
+) -> None:
+    assert Config().metrics.listen is None
+    assert parse(f"[metrics]\nlisten = {written}", "board.toml").metrics.listen == listen
 
 
 def test_a_store_may_be_placed_apart_from_its_state() -> None:
@@ -200,6 +221,15 @@ def test_an_unknown_section_is_refused_with_the_nearest_one() -> None:
         ('[paths]\nstate = "/a\\u0000b"', "is not an absolute path"),
         ('[paths]\nstate = "~no-such-user-here/state"', "[paths] state"),
         ('[log]\nlevel = "warn"', 'did you mean "warning"?'),
+        ("[metrics]\nlisten = 65536", "[metrics] listen: 65536 is not a port, which only this machine reaches"),
+        ("[metrics]\nlisten = -1", "-1 is not a port"),
+        ("[metrics]\nlisten = true", "True is not a port"),
+        ("[metrics]\nlisten = 1.5", "1.5 is not a port"),
+        ('[metrics]\nlisten = "9477"', "'9477' is not a port"),
+        ('[metrics]\nlisten = ":9477"', "':9477' is not a port"),
+        ('[metrics]\nlisten = "10.0.0.300:9477"', "'10.0.0.300:9477' is not a port"),
+        ('[metrics]\nlisten = "board.local:9477"', "'board.local:9477' is not a port"),
+        ('[metrics]\nlisten = "of"', "'of' is not a port"),
         ('[access]\ncontrol_users = "root"', "'root' is not a list of user names"),
         ('[access]\ncontrol_users = ["no-such-user-here"]', "there is no user 'no-such-user-here'"),
         ("[access]\ncontrol_users = [-1]", "-1 is neither a user name nor a user id"),

@@ -120,6 +120,13 @@ def test_every_file_opens_with_a_caption(module: str, path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
 
 
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda v: v if isinstance(v, str) else "")
+def test_one_file_knows_the_library_of_prometheus(module: str, path: Path) -> None:
+    """The table of metrics does not, nor does a daemon import it that serves none."""
+    if any(within(imported, ("prometheus_client",)) for imported in imports_of(path)):
+        assert module == "schedulerd.metrics.collector"
+
+
 def test_nothing_of_ours_unpickles() -> None:
     banned = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
     for module, path in modules():

@@ -118,7 +118,7 @@ class Stage:
                 wake=lambda: None,
             ),
             self.clock,
-            facts={"version": "0", "pid": 1, "started_s": self.clock.now_s()},
+            facts={"version": "0", "pid": 1, "engine": "none", "lanes": 1, "started_s": self.clock.now_s()},
             background=self._background(aside or AtOnce()) if prefetch else None,
             record=record,
             aside=aside,

@@ -1,0 +1,1 @@
+"""What Prometheus reads: every metric is a row of a table (`families`), filled in when somebody asks (`server`)."""
