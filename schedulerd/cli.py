@@ -10,7 +10,19 @@ from collections.abc import Sequence
 from blockprofiles.errors import BlockProfilesError
 from blockstore.errors import BlockStoreError
 from schedulerd import __version__
-from schedulerd.commands import build, demo, install_units, peer, profile, recipe, replay, run, scene, store
+from schedulerd.commands import (
+    build,
+    check_config,
+    demo,
+    install_units,
+    peer,
+    profile,
+    recipe,
+    replay,
+    run,
+    scene,
+    store,
+)
 from schedulerd.errors import SchedulerdError
 
 
@@ -19,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="schedulerd", description="Several vision networks on one small board.")
     parser.add_argument("--version", action="version", version=f"schedulerd {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (run, demo, scene, store):
+    for command in (run, check_config, demo, scene, store):
         command.add_parser(subparsers)
     known = recipe.options_of(build.add_parser(subparsers))
     profile.add_parser(subparsers)

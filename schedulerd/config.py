@@ -8,12 +8,13 @@ that list as the table of docs/configuration.md and as the example file.
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from schedulerd import config_files
+from schedulerd.config_files import Found
 from schedulerd.errors import ConfigError
 from schedulerd.kinds import (
     Address,
@@ -29,7 +30,6 @@ from schedulerd.kinds import (
     Users,
     Whole,
     always_in_control,
-    did_you_mean,
 )
 from schedulerd.optimizer.problem import MAX_ACCURACY, OBJECTIVES
 from schedulerd.wire import endpoints
@@ -459,63 +459,46 @@ def _toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
+def known() -> dict[str, dict[str, Kind]]:
+    """By section and key, what it takes."""
+    kinds: dict[str, dict[str, Kind]] = {section: {} for section in SECTIONS}
+    for setting in settings():
+        kinds[setting.section][setting.key] = setting.kind
+    return kinds
+
+
 def load(path: Path | None = None, system_file: Path = SYSTEM_FILE) -> Config:
-    """Read and check the configuration.
+    """Read and check the configuration, with the `conf.d/*.toml` beside it.
 
     Args:
         path: the file; None takes `system_file` where it exists, else the defaults.
         system_file: where a system-wide configuration is.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or has a key or value that is not legal.
+        ConfigError: a file cannot be read, is not TOML, or has a key or value that is not legal.
             The message names file, key, legal values and, for a typing mistake, the nearest one.
     """
-    file = path or system_file
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        if path is None:
-            return Config()
-        raise ConfigError(f"{file}: there is no such file") from error
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: is not UTF-8 text (byte {error.start})") from error
-    return parse(text, str(file))
+    return configured(read(path, system_file))
+
+
+def read(path: Path | None = None, system_file: Path = SYSTEM_FILE) -> Found:
+    """What the files of `load` say, mistakes included."""
+    return config_files.read(path or system_file, known(), must_exist=path is not None)
 
 
 def parse(text: str, source: str) -> Config:
     """`load` for text already read; `source` is the name that messages give it."""
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # beside TOMLDecodeError: numbers and nesting without end
-        raise ConfigError(f"{source}: is not TOML: {error}") from error
-    for name, table in document.items():
-        if name not in SECTIONS:
-            homes = [s.section for s in settings() if s.key == name]
-            if homes and not isinstance(table, dict):
-                raise ConfigError(f"{source}: {name!r} stands outside of a section; write it below [{homes[0]}]")
-            hint = did_you_mean(name, SECTIONS) or ";"
-            raise ConfigError(f"{source}: unknown section [{name}]{hint} the sections are {', '.join(SECTIONS)}")
-        if not isinstance(table, dict):
-            raise ConfigError(f"{source}: {name} must be a section: write [{name}] on a line of its own")
-    parsed = {name: _values(name, table, source) for name, table in document.items()}
-    return Config(**{name: SECTIONS[name](**_complete(name, values)) for name, values in parsed.items()})
+    return configured(config_files.parsed([(source, text)], known()))
 
 
-def _values(section: str, table: Mapping[str, object], source: str) -> dict[str, Any]:
-    """The given keys of one section as field values."""
-    known = {s.key: s for s in settings() if s.section == section}
-    values = {}
-    for key, value in table.items():
-        if key not in known:
-            hint = did_you_mean(key, known) or ";"
-            raise ConfigError(f"{source}: [{section}] has no key {key!r}{hint} its keys are {', '.join(known)}")
-        try:
-            values[known[key].name] = known[key].kind.parse(value)
-        except ConfigError as error:
-            raise ConfigError(f"{source}: [{section}] {key}: {error}") from error
-    return values
+def configured(found: Found) -> Config:
+    """The configuration that files come to. Raises ConfigError where something is wrong with them."""
+    found.refuse_mistakes()
+    names = {(s.section, s.key): s.name for s in settings()}
+    values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for place, given in found.given.items():
+        values[place[0]][names[place]] = given.value
+    return Config(**{name: SECTIONS[name](**_complete(name, values[name])) for name in SECTIONS})
 
 
 def _complete(section: str, values: dict[str, Any]) -> dict[str, Any]:
