@@ -24,6 +24,10 @@ def daemon(store: Path, state: Path, runtime: Path, config: str = "") -> Iterato
     state.mkdir(parents=True, exist_ok=True)
     settings = state / "schedulerd.toml"
     settings.write_text(config)
+    drop_ins = state / "conf.d"
+    drop_ins.mkdir(exist_ok=True)
+    # What one measurement sets is not for the next one on this state directory.
+    (drop_ins / "forget.toml").write_text("[control]\nremember = false\n")
     arguments = ["--config", str(settings), "--store", str(store), "--state", str(state), "--runtime", str(runtime)]
     with (state / "daemon.log").open("wb") as log:
         process = subprocess.Popen(

@@ -8,7 +8,7 @@ that list as the table of docs/configuration.md and as the example file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,18 +21,22 @@ from schedulerd.kinds import (
     Choice,
     Choices,
     Directory,
+    Duration,
     Flag,
     Kind,
     Listen,
+    Name,
     Number,
     Processor,
     Size,
+    Table,
     Users,
     Whole,
     always_in_control,
 )
 from schedulerd.optimizer.problem import MAX_ACCURACY, OBJECTIVES
 from schedulerd.wire import endpoints
+from schedulerd.wire.messages import MAX_BUDGET_MS, MIN_BUDGET_MS
 
 SYSTEM_FILE = Path("/etc/schedulerd/schedulerd.toml")
 SYSTEM_STATE = Path("/var/lib/schedulerd")
@@ -50,11 +54,16 @@ class Setting:
     help: str
     default: str
     """The default as it is written in TOML, or in words where it depends on the machine."""
+    live: bool
+    """Whether a reload applies it; else it takes a restart."""
 
 
-def _about(kind: Kind, help_: str, *, key: str = "", shown: str = "") -> dict[str, Any]:
-    """Metadata of a field; `key` and `shown` only where they are not the field's name and default."""
-    return {"kind": kind, "help": help_, "key": key, "shown": shown}
+def _about(kind: Kind, help_: str, *, key: str = "", shown: str = "", live: bool = False) -> dict[str, Any]:
+    """Metadata of a field; `key` and `shown` only where they are not the field's name and default.
+
+    `live`: a reload applies it, see `schedulerd.reloading`.
+    """
+    return {"kind": kind, "help": help_, "key": key, "shown": shown, "live": live}
 
 
 def default_state_directory() -> Path:
@@ -192,11 +201,16 @@ class LimitsConfig:
             'Memory for blocks and their activations. "auto" takes `memory_share` of what the board has free.',
             key="memory",
             shown='`"auto"`',
+            live=True,
         ),
     )
     memory_share: float = field(
         default=0.5,
-        metadata=_about(Number(0.01, 1), 'Share of the free memory that `memory = "auto"` takes.'),
+        metadata=_about(
+            Number(0.01, 1),
+            'Share of the free memory that `memory = "auto"` takes.',
+            live=True,
+        ),
     )
     memory_reserve_bytes: int = field(
         default=64 * 10**6,
@@ -205,6 +219,7 @@ class LimitsConfig:
             "Memory that is left free for the rest of the board, whatever `memory` says.",
             key="memory_reserve",
             shown='`"64MB"`',
+            live=True,
         ),
     )
     memory_floor_bytes: int | None = field(
@@ -214,11 +229,16 @@ class LimitsConfig:
             "However short the board's memory is, the apps keep so much of what `memory` allows them.",
             key="memory_floor",
             shown='`"off"`',
+            live=True,
         ),
     )
     utilisation: float = field(
         default=0.8,
-        metadata=_about(Number(0.05, 1), "Share of the lanes' time that a plan may use; the rest absorbs bursts."),
+        metadata=_about(
+            Number(0.05, 1),
+            "Share of the lanes' time that a plan may use; the rest absorbs bursts.",
+            live=True,
+        ),
     )
     power_w: float | None = field(
         default=None,
@@ -227,11 +247,17 @@ class LimitsConfig:
             "Watts that the apps together may draw on average, above the idle board, for heat or a battery. A block "
             "whose energy could not be measured is taken to draw 2 W while it runs.",
             shown='`"off"`',
+            live=True,
         ),
     )
     battery_power_w: float | None = field(
         default=None,
-        metadata=_about(Number(0.01, 1000, "off"), "The same while a battery discharges.", shown='`"off"`'),
+        metadata=_about(
+            Number(0.01, 1000, "off"),
+            "The same while a battery discharges.",
+            shown='`"off"`',
+            live=True,
+        ),
     )
     heat_margin_c: float | None = field(
         default=5.0,
@@ -239,6 +265,7 @@ class LimitsConfig:
             Number(0, 50, "off"),
             "Degrees below the temperature at which the board lowers its clocks: apps use less before a zone gets "
             'there. "off" waits for the clocks to fall.',
+            live=True,
         ),
     )
     queue_length: int = field(
@@ -270,6 +297,7 @@ class SolverConfig:
         metadata=_about(
             Choice(OBJECTIVES),
             "What is best among the plans that keep the limits, until `schedctl objective` says otherwise.",
+            live=True,
         ),
     )
     record_bytes: int | None = field(
@@ -280,6 +308,7 @@ class SolverConfig:
             "`schedulerd replay`. Ten apps of eight blocks and ten variants take 0.2 MB a decision.",
             key="record",
             shown='`"off"`',
+            live=True,
         ),
     )
 
@@ -293,6 +322,7 @@ class ControlConfig:
         metadata=_about(
             Number(0.02, 10),
             "Seconds between two looks at the board, 1 at least while no app is there. Joins and edits do not wait.",
+            live=True,
         ),
     )
     decide_within_s: float = field(
@@ -300,12 +330,15 @@ class ControlConfig:
         metadata=_about(
             Number(0.02, 10),
             "Seconds from a look at the board to a decision. What the look took, the solver has less.",
+            live=True,
         ),
     )
     min_dwell_s: float = field(
         default=2.0,
         metadata=_about(
-            Number(0, 3600), "Seconds that a plan stands before another may replace it for accuracy alone."
+            Number(0, 3600),
+            "Seconds that a plan stands before another may replace it for accuracy alone.",
+            live=True,
         ),
     )
     min_gain: float = field(
@@ -314,6 +347,16 @@ class ControlConfig:
             Number(0, 1),
             "What a new plan must gain, beyond what the swap costs, to replace a plan that holds: by the objective, as "
             "a share of accuracy (0.01 is one point), of the budgets or of power.",
+            live=True,
+        ),
+    )
+    remember: bool = field(
+        default=True,
+        metadata=_about(
+            Flag(),
+            "Keep what operators set (budgets, the memory limit, the objective) in the state directory, so that it "
+            "holds after a restart too, until `schedctl overrides drop`.",
+            shown="`true`",
         ),
     )
     prefetch: bool = field(
@@ -384,11 +427,19 @@ class LogConfig:
 
     level: str = field(
         default="info",
-        metadata=_about(Choice(("debug", "info", "warning", "error")), "Least severity that is written."),
+        metadata=_about(
+            Choice(("debug", "info", "warning", "error")),
+            "Least severity that is written.",
+            live=True,
+        ),
     )
     format: str = field(
         default="auto",
-        metadata=_about(Choice(("auto", "json", "console")), "JSON lines or words; `auto` is words on a terminal."),
+        metadata=_about(
+            Choice(("auto", "json", "console")),
+            "JSON lines or words; `auto` is words on a terminal.",
+            live=True,
+        ),
     )
 
 
@@ -418,6 +469,42 @@ class AccessConfig:
             "Who may use the control socket besides root and the daemon's own user.",
             key="control_users",
             shown="`[]`",
+            live=True,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsConfig:
+    """What apps mean that register from now on: names of models, and budgets of those that ask for none."""
+
+    aliases: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=_about(
+            Table(Name(), '{ gate = "digits-residual" }'),
+            "Other names of models in the store, which count more than a model of the same name.",
+            shown="`{}`",
+            live=True,
+        ),
+    )
+    budgets_ms: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata=_about(
+            Table(Duration(MIN_BUDGET_MS, MAX_BUDGET_MS), '{ gate = "25ms" }'),
+            "Budgets of apps that register without one, by the name of their model that they give, or by its own.",
+            key="budgets",
+            shown="`{}`",
+            live=True,
+        ),
+    )
+    budget_ms: float | None = field(
+        default=None,
+        metadata=_about(
+            Duration(MIN_BUDGET_MS, MAX_BUDGET_MS, "off"),
+            'The same for any other model. "off" refuses an app that asks for no budget.',
+            key="budget",
+            shown='`"off"`',
+            live=True,
         ),
     )
 
@@ -436,6 +523,7 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
+    models: ModelsConfig = field(default_factory=ModelsConfig)
 
 
 SECTIONS: dict[str, type] = get_type_hints(Config)
@@ -452,7 +540,7 @@ def settings() -> Iterator[Setting]:
 def _describe(section: str, item: Field[Any]) -> Setting:
     meta = item.metadata
     shown = meta["shown"] or f"`{_toml(item.default)}`"
-    return Setting(section, meta["key"] or item.name, item.name, meta["kind"], meta["help"], shown)
+    return Setting(section, meta["key"] or item.name, item.name, meta["kind"], meta["help"], shown, meta["live"])
 
 
 def _toml(value: object) -> str:

@@ -101,14 +101,21 @@ def parsed(texts: Sequence[tuple[str, str]], known: Known) -> Found:
         for place, value, written in _values(file, text, known, mistakes):
             weaker = given.get(place)
             before = () if weaker is None else (*weaker.before, weaker.file)
+            if weaker is not None and isinstance(value, dict):
+                value = {**weaker.value, **value}  # a table grows: name by name the last one counts
             given[place] = Given(value, toml_text(written), file, before)
     return Found(tuple(file for file, _ in texts), given, tuple(mistakes))
 
 
 def toml_text(value: object) -> str:
     """A value about as it is written in TOML, on one line, short and printable."""
-    text = json.dumps(value, default=str)
+    text = _table_text(value) if isinstance(value, dict) else json.dumps(value, default=str)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
+
+def _table_text(table: Mapping[str, object]) -> str:
+    entries = ", ".join(f"{json.dumps(name)} = {toml_text(value)}" for name, value in table.items())
+    return f"{{ {entries} }}" if entries else "{}"
 
 
 # Reading.

@@ -1,7 +1,8 @@
 """`schedctl`: ask a running daemon how things are and why, move budgets and limits, listen to events.
 
-Exit codes: 0 done, 1 the daemon refused (the message says why), 2 wrong usage, 3 no daemon or no answer, 130
-interrupted. With `--json` an answer is printed as it came over the wire (clients/PROTOCOL.md), an event as one line.
+Exit codes: 0 done, 1 the daemon refused (the message says why), 2 wrong usage, 3 no daemon or no answer, 4 done as
+far as it can be without a restart (`reload`), 130 interrupted. With `--json` an answer is printed as it came over the
+wire (clients/PROTOCOL.md), an event as one line.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from schedulerd import __version__, present, present_advice
+from schedulerd import __version__, present, present_advice, present_operator
 from schedulerd.cells import plain
 from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, count, seconds, size
 from schedulerd.kinds import did_you_mean, parse_duration_ms, parse_size
@@ -31,7 +32,8 @@ from schedulerd_client import (
     Unreachable,
 )
 
-DONE, REFUSED, USAGE, UNANSWERED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, REFUSED, USAGE, UNANSWERED, RESTART, INTERRUPTED = 0, 1, 2, 3, 4, 130
+ALL = "all"
 SHORT_S, LONG_S = 5.0, 65.0
 """What to wait for an answer; the longer one where the daemon may have to decide many times for it."""
 
@@ -85,13 +87,26 @@ class Control(AbstractContextManager[Any], Protocol):
         """Change the objective; None asks for it."""
         ...
 
+    def reload(self) -> Mapping[str, Any]:
+        """Have the configuration read again."""
+        ...
+
+    def overrides(self) -> Mapping[str, Any]:
+        """What operators have set."""
+        ...
+
+    def drop_overrides(self, app: str | None) -> Mapping[str, Any]:
+        """Go back to what an app registered with; None drops everything."""
+        ...
+
     def events(self, kinds: Sequence[str], timeout_s: float | None) -> Events:
         """What happens from now on; ends after `timeout_s` without an event."""
         ...
 
 
 Connect = Callable[[Path | None, float], Control]
-Command = Callable[[Control, argparse.Namespace], None]
+Command = Callable[[Control, argparse.Namespace], int | None]
+"""Returns an exit code other than 0 where it wants one."""
 
 
 def _to_the_daemon(runtime: Path | None, timeout_s: float) -> Control:
@@ -110,7 +125,7 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = _to_the_daem
     command: Command = args.command
     try:
         with connection as control:
-            command(control, args)
+            return command(control, args) or DONE
     except Refusal as error:
         return _fail(f"{error} ({error.code})", REFUSED)
     except Unreachable as error:
@@ -127,7 +142,7 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = _to_the_daem
 
 def _patience_s(command: Command) -> float:
     """A daemon that works out an answer gives up a little earlier, and its refusal is to be heard."""
-    return LONG_S if command in (_why, _whatif, _budget) else SHORT_S
+    return LONG_S if command in (_why, _whatif, _budget, _reload) else SHORT_S
 
 
 def _fail(message: str, code: int) -> int:
@@ -177,6 +192,20 @@ def _objective(control: Control, args: argparse.Namespace) -> None:
     _show(args, control.objective(args.name), present.objective if args.name else present.objectives)
 
 
+def _reload(control: Control, args: argparse.Namespace) -> int:
+    answer = control.reload()
+    _show(args, answer, present_operator.reload)
+    return RESTART if answer.get("restart") else DONE
+
+
+def _overrides(control: Control, args: argparse.Namespace) -> None:
+    if args.drop:
+        app = None if args.app == ALL else args.app
+        _show(args, control.drop_overrides(app), present_operator.dropped)
+    else:
+        _show(args, control.overrides(), present_operator.overrides)
+
+
 def _about(apps: Iterable[str], control: Control, ask: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
     """The answer to a question about `apps`; one that there is not is refused with the nearest name."""
     try:
@@ -222,7 +251,7 @@ def _as_json(args: argparse.Namespace) -> bool:
 # Arguments.
 
 
-_TIMEOUT_HELP = f"seconds to wait for an answer ({SHORT_S:g}; budget, why and whatif: {LONG_S:g})"
+_TIMEOUT_HELP = f"seconds to wait for an answer ({SHORT_S:g}; budget, why, whatif and reload: {LONG_S:g})"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -233,7 +262,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--timeout", type=seconds, metavar="S", help=_TIMEOUT_HELP)
 
     parser = Parser(prog="schedctl", description=(__doc__ or "").split("\n\n")[0], parents=[common])
-    parser.epilog = "exit codes: 0 done, 1 refused, 2 wrong usage, 3 no daemon or no answer, 130 interrupted"
+    parser.epilog = (
+        "exit codes: 0 done, 1 refused, 2 wrong usage, 3 no daemon or no answer, 4 a restart is needed, 130 interrupted"
+    )
     parser.add_argument("--version", action="version", version=f"schedctl {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -267,6 +298,10 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("--interval", type=seconds, default=0.5, metavar="S", help="seconds between two looks (0.5)")
     top.add_argument("--looks", type=count, metavar="N", help="leave after so many; else it goes on until q")
     top.add_argument("--picture", type=Path, metavar="FILE", help="write the screen after those looks (30) as SVG")
+    overrides = add("overrides", _overrides, "what operators have set, which holds over restarts; with drop: no longer")
+    overrides.add_argument("drop", nargs="?", choices=("drop",), help="go back to what apps and configuration ask for")
+    overrides.add_argument("app", nargs="?", metavar="APP", default=ALL, help=f'"{ALL}" (the default) drops everything')
+    add("reload", _reload, "have the daemon read its configuration again: what was applied, and what needs a restart")
     events = add("events", _events, "the next event; with --follow all of them")
     events.add_argument("--follow", action="store_true", help="go on until interrupted")
     events.add_argument("--kind", action="append", choices=EVENT_KINDS, help="only this kind; may be repeated")

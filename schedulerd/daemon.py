@@ -6,6 +6,7 @@ control loop:  monitor -> snapshot -> optimizer -> plan -> switcher             
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import os
@@ -27,7 +28,7 @@ from blockprofiles.effort import STANDARD
 from blockprofiles.events import Progress
 from blockprofiles.table import Table
 from blockstore.store import Store
-from schedulerd import __version__
+from schedulerd import __version__, logs
 from schedulerd.clock import Clock, SystemClock
 from schedulerd.config import Config, service_manager
 from schedulerd.control.announcer import Outlets
@@ -36,20 +37,22 @@ from schedulerd.control.background import Background
 from schedulerd.control.board_watch import BoardWatch
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.improver import Improver
+from schedulerd.control.keeper import Keeper
 from schedulerd.control.learned_heat import Memory
 from schedulerd.control.loop import ControlLoop, LoopSettings
 from schedulerd.control.merger import Merger
 from schedulerd.control.monitor import Monitor
-from schedulerd.control.planner import PlannerSettings
+from schedulerd.control.overrides import OverridesFile
+from schedulerd.control.planner import Record
 from schedulerd.control.prefetcher import Prefetcher
 from schedulerd.control.recorder import Recorder
+from schedulerd.control.reloads import Configured, LoopEvent, answerable, planner_settings
 from schedulerd.control.switcher import Switcher
 from schedulerd.control.thread import ControlThread
 from schedulerd.errors import AlreadyServing, ConfigError, SchedulerdError
 from schedulerd.merging.cache import VerdictCache
 from schedulerd.merging.process import Trial
 from schedulerd.notify import Notifier, watchdog_interval_s
-from schedulerd.optimizer.damping import DampingSettings
 from schedulerd.optimizer.problem import MAX_APPS
 from schedulerd.optimizer.solvers import make_solver
 from schedulerd.plan import EMPTY_PLAN
@@ -58,10 +61,11 @@ from schedulerd.profiling.profile import Subject, first_start, load_or_measure
 from schedulerd.profiling.shown import shown
 from schedulerd.profiling.sizing import Sized, sized, threads_measured
 from schedulerd.profiling.work import work_left
+from schedulerd.reloading import Reloading
 from schedulerd.serving.apps import Registry
+from schedulerd.serving.defaults import Defaults
 from schedulerd.serving.engines.alternates import engine_of
 from schedulerd.serving.engines.base import Engine
-from schedulerd.serving.events import Event
 from schedulerd.serving.executor import Executor
 from schedulerd.serving.front import Front
 from schedulerd.serving.gateway import Gateway
@@ -92,15 +96,19 @@ that a measuring is allowed by default."""
 class Daemon:
     """All parts, alive between `start` and `stop`."""
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, read_again: Callable[[], Config], clock: Clock | None = None) -> None:
+        """Args: config; read_again: the configuration as its files are now, ConfigError for a bad one; clock."""
         self._config = config
+        self._read_again = read_again
         self._clock = clock or SystemClock()
         try:
             self._endpoints = Endpoints.within(config.paths.runtime)
         except EndpointError as error:
             raise ConfigError(str(error)) from error
         # Its put may be called from a signal handler whatever the main thread is doing; an Event's set may not.
-        self._ends: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        """For the main thread."""
+        self._ending = False
         manager = service_manager()
         self._notifier = Notifier(manager.notify_socket)
         self._watchdog_s = manager.watchdog_s
@@ -110,7 +118,8 @@ class Daemon:
         """Serve until SIGTERM or SIGINT. Raises `AlreadyServing`, `ConfigError` or a store error if it cannot start."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+            signal.signal(number, self._on_end)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         runtime = self._config.paths.runtime
         # The store comes first: without one nothing is left behind in the runtime directory.
         with Store.open(self._config.paths.store) as store, Lock(runtime / "schedulerd.lock"), self._listening():
@@ -136,16 +145,18 @@ class Daemon:
         size = self._sized(store)
         engines, table, layout = size.engines, size.table, size.layout
         engine, subject = engines[0], self._subject(engines, store)
-        recorded_bytes = config.solver.record_bytes
         solver = make_solver(
             config.solver.name, config.solver.time_limit_s, lambda reason: log.warning("solver_missing", reason=reason)
         )
         self._registry = Registry(MAX_APPS)
         self._queue = DeadlineQueue(config.limits.queue_length, max(1, config.limits.queue_length // 4), clock)
-        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        events: queue.SimpleQueue[LoopEvent] = queue.SimpleQueue()
+        self._reloading = Reloading(self._read_again, events.put, self._notifier)
         prefixes = Prefixes()
         control_uids = config.access.control_uids
-        self._front = Front(models, self._registry, self._queue, events.put, control_uids, clock, prefixes)
+        self._front = Front(
+            models, self._registry, self._queue, events.put, control_uids, clock, prefixes, self._defaults(config)
+        )
         self._gateway = Gateway(
             self._endpoints,
             self._front.handlers(),
@@ -166,6 +177,9 @@ class Daemon:
             self._control.beat,
         )
         self._aside = AsideThread()
+        # Not the one for questions: an edit is answered when it is kept, and must not wait for somebody's question.
+        self._writer = AsideThread("writer")
+        self._keeper = Keeper(OverridesFile(config.paths.state) if config.control.remember else None, self._writer)
         self._background = Background(
             self._improver(table, subject),
             self._merger(table.device.fingerprint, engines, store),
@@ -178,7 +192,7 @@ class Daemon:
             self._switcher,
             self._monitor,
             solver,
-            _loop_settings(config, layout.lanes),
+            LoopSettings(planner_settings(config, layout.lanes)),
             Outlets(self._gateway.answer, self._gateway.reply, self._gateway.publish, self._gateway.wake),
             clock,
             facts={
@@ -190,11 +204,18 @@ class Daemon:
                 "threads_per_lane": layout.threads,
                 "lanes_reason": size.why,
             },
+            configured=Configured(
+                config,
+                lambda asked: self._jobs.put(partial(self._reloading.begin, asked)),
+                self._reconfigure,
+                lambda error: self._jobs.put(partial(self._reloading.end, error)),
+            ),
             background=self._background,
-            record=Recorder(config.paths.state, recorded_bytes, clock).record if recorded_bytes else None,
+            record=self._recorder(config),
             aside=self._aside,
             dropped=lambda: self._gateway.counters()._asdict(),
             board=BoardWatch(config.limits, Memory(config.paths.state), self._aside.put),
+            keeper=self._keeper,
         )
         self._control.attach(self._loop)
         # What lives as long as the process need not be looked at by every collection that a request sets off.
@@ -202,6 +223,7 @@ class Daemon:
         gc.freeze()
         self._control.start()
         self._aside.start()
+        self._writer.start()
         for lane in self._lanes:
             lane.start()
         if self._metrics is not None:
@@ -216,9 +238,11 @@ class Daemon:
         self._control.stop()
         self._control.join(timeout=DRAIN_S)
         self._aside.close(DRAIN_S)
+        self._writer.close(DRAIN_S)
+        self._keeper.close()
         self._background.close()
         self._monitor.close()
-        self._front.refuse(self._control.left_over())
+        self._front.refuse(answerable(self._control.left_over()))
         for lane in self._lanes:
             lane.stop()
         for lane in self._lanes:
@@ -236,7 +260,7 @@ class Daemon:
             with shown(profile.seconds) as show:
 
                 def watch(progress: Progress) -> None:
-                    if not self._ends.empty():
+                    if self._ending:
                         raise _EndedEarly
                     show(progress.share, progress.left_s)
                     self._notifier.starting(f"measuring this board, {progress.share:.0%} done", START_S)
@@ -281,7 +305,7 @@ class Daemon:
         beat_s = min(BEAT_S, watchdog_interval_s(self._watchdog_s) or BEAT_S)
         watchdog = Watchdog(self._notifier, self._watchdog_s, self._alive_at_s, self._clock)
         told = EMPTY_PLAN
-        while not self._ended_within(beat_s):
+        while self._is_wanted(beat_s):
             plan = self._loop.plan
             if plan is not told:
                 self._notifier.status(f"{len(self._models)} models, {len(plan.apps)} apps, plan {plan.number}")
@@ -307,12 +331,12 @@ class Daemon:
         finally:
             self._metrics.close()
 
-    def _ended_within(self, timeout_s: float) -> bool:
-        try:
-            self._ends.get(timeout=timeout_s)
-        except queue.Empty:
-            return False
-        return True
+    def _is_wanted(self, timeout_s: float) -> bool:
+        """Do the next job that comes within `timeout_s`; False once the daemon is to end."""
+        if not self._ending:
+            with contextlib.suppress(queue.Empty):
+                self._jobs.get(timeout=timeout_s)()
+        return not self._ending
 
     def _wait_until(self, holds: Callable[[], bool], timeout_s: float) -> None:
         """Poll in small steps: a stop is rare, and a lane should not have to tell anybody about it."""
@@ -321,8 +345,36 @@ class Daemon:
         while not holds() and self._clock.now_s() < until_s:
             self._clock.wait(never, 0.005)
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._ends.put(number)
+    def _on_end(self, _number: int, _frame: FrameType | None) -> None:
+        self._ending = True
+        self._jobs.put(lambda: None)
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        """One that comes during the start is done after it."""
+        self._jobs.put(lambda: self._reloading.begin(None))
+
+    def _recorder(self, config: Config) -> Record | None:
+        limit_bytes = config.solver.record_bytes
+        return Recorder(config.paths.state, limit_bytes, self._clock).record if limit_bytes else None
+
+    def _defaults(self, config: Config) -> Defaults:
+        """What `[models]` says; a name that stands for nothing is no reason not to serve the others."""
+        models = config.models
+        for alias, model in models.aliases.items():
+            if model not in self._models:
+                log.warning("alias_of_nothing", alias=alias, model=model, there_are=sorted(self._models))
+        return Defaults(models.aliases, models.budgets_ms, models.budget_ms)
+
+    def _reconfigure(self, before: Config, after: Config) -> None:
+        """What a reload changes outside of the control loop; called by its thread."""
+        self._control.tick_s = after.control.tick_s
+        self._front.control_users = after.access.control_uids
+        if after.models != before.models:
+            self._front.defaults = self._defaults(after)
+        if after.solver.record_bytes != before.solver.record_bytes:
+            self._loop.record_with(self._recorder(after))
+        if after.log != before.log:
+            logs.configure(after.log.level, after.log.format)
 
 
 class _EndedEarly(Exception):
@@ -360,9 +412,3 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         # The file stays: unlinking a lock file lets two processes lock two files of one name.
         os.close(self._file)
-
-
-def _loop_settings(config: Config, lanes: int) -> LoopSettings:
-    damping = DampingSettings(config.control.min_dwell_s, config.control.min_gain)
-    within_s = config.control.decide_within_s
-    return LoopSettings(PlannerSettings(config.limits, lanes, damping, config.solver.objective, within_s))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from schedulerd.errors import ConfigError
+from schedulerd.wire.messages import MAX_NAME_CHARACTERS
 from schedulerd.wire.peer import host_and_port
 
 LOOPBACK = "127.0.0.1"
@@ -195,6 +196,71 @@ class Size:
     def range(self) -> str:
         """How a size is written."""
         return 'a size such as "80MB" or "64MiB"' + (f', or "{self.word}"' if self.word else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """A duration with a unit, within two limits; the word that stands for none, where there is one, becomes None."""
+
+    minimum_ms: float
+    maximum_ms: float
+    word: str = ""
+
+    def parse(self, value: object) -> float | None:
+        """Milliseconds, or None for the word."""
+        if self.word and value == self.word:
+            return None
+        if not isinstance(value, str):
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        duration_ms = parse_duration_ms(value)
+        if not self.minimum_ms <= duration_ms <= self.maximum_ms:
+            raise ConfigError(f"{value!r} is out of range: it takes {self.range()}")
+        return duration_ms
+
+    def range(self) -> str:
+        """How a duration is written, and the limits."""
+        limits = f'a duration such as "25ms", {self.minimum_ms:g} to {self.maximum_ms:g} ms'
+        return limits + (f', or "{self.word}"' if self.word else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a model or an app is called."""
+
+    def parse(self, value: object) -> str:
+        """The name itself."""
+        if isinstance(value, str) and 1 <= len(value) <= MAX_NAME_CHARACTERS and value.isprintable():
+            return value
+        raise ConfigError(f"{value!r} is not {self.range()}")
+
+    def range(self) -> str:
+        """What makes a name."""
+        return f"a name of 1 to {MAX_NAME_CHARACTERS} printable characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Values of one kind by name."""
+
+    kind: Kind
+    example: str
+    """As it is written in TOML."""
+
+    def parse(self, value: object) -> dict[str, Any]:
+        """The values as the kind has them; what is wrong with one names it."""
+        if not isinstance(value, dict):
+            raise ConfigError(f"{value!r} is not {self.range()}")
+        values = {}
+        for name, one in value.items():
+            try:
+                values[Name().parse(name)] = self.kind.parse(one)
+            except ConfigError as error:
+                raise ConfigError(f"{name}: {error}") from error
+        return values
+
+    def range(self) -> str:
+        """How a table is written."""
+        return f"a table such as {self.example}, of names and each {self.kind.range()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from blockprofiles.record import MEASURED
 from blockstore.exits import FINAL
-from schedulerd import present_board
+from schedulerd import present_board, present_operator
 from schedulerd.cells import (
     MISSING,
     Answer,
@@ -120,7 +120,7 @@ def budget(answer: Answer) -> str:
         f"{text(answer, 'app')}: budget {plain(answer.get('budget_ms'))} ms, plan {text(answer, 'plan')} "
         f"in {number(answer, 'apply_ms')} ms\n{text(answer, 'sentence')}\n"
         f"predicted p95 {number(answer, 'latency_p95_ms')} ms ({met(answer)}), "
-        f"accuracy {share(answer, 'accuracy', 1)}{_nearest(answer)}"
+        f"accuracy {share(answer, 'accuracy', 1)}{_nearest(answer)}{_unkept(answer)}"
     )
 
 
@@ -135,15 +135,19 @@ def limit(answer: Answer) -> str:
     """What an edited limit led to."""
     return (
         f"memory limit {size(answer, 'memory_limit_bytes')}, plan {text(answer, 'plan')} "
-        f"in {number(answer, 'apply_ms')} ms\n{text(answer, 'sentence')}"
+        f"in {number(answer, 'apply_ms')} ms\n{text(answer, 'sentence')}{_unkept(answer)}"
     )
+
+
+def _unkept(answer: Answer) -> str:
+    return "".join(f"\n{line}" for line in present_operator.kept(answer))
 
 
 def objective(answer: Answer) -> str:
     """What another objective led to."""
     return (
         f"objective {text(answer, 'objective')}, plan {text(answer, 'plan')} in {number(answer, 'apply_ms')} ms\n"
-        f"{text(answer, 'sentence')}\nweighted accuracy {share(answer, 'weighted_accuracy', 1)}"
+        f"{text(answer, 'sentence')}\nweighted accuracy {share(answer, 'weighted_accuracy', 1)}{_unkept(answer)}"
     )
 
 

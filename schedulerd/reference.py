@@ -24,21 +24,24 @@ def markdown() -> str:
 
 def toml() -> str:
     """A file with every key commented out at its default: as it stands it changes nothing."""
-    heading = "# schedulerd's configuration. Every key is shown at its default; remove the # of a line to change it."
+    heading = (
+        "# schedulerd's configuration. Every key is shown at its default; remove the # of a line to change it.\n"
+        "# `schedctl reload` applies the keys marked (live); the others take a restart of the daemon."
+    )
     sections = (_toml_section(section, listed) for section, listed in _sections())
     return "\n\n".join((heading, *sections)) + "\n"
 
 
 def _markdown_section(section: str, listed: Iterator[Setting]) -> str:
-    heading = f"### [{section}]\n\n{_purpose(section)}\n\n| key | default | takes | what it does |"
-    rows = (f"| `{s.key}` | {s.default} | {s.kind.range()} | {s.help} |" for s in listed)
-    return "\n".join((heading, "| --- | --- | --- | --- |", *rows))
+    heading = f"### [{section}]\n\n{_purpose(section)}\n\n| key | default | takes | live | what it does |"
+    rows = (f"| `{s.key}` | {s.default} | {s.kind.range()} | {'yes' if s.live else ''} | {s.help} |" for s in listed)
+    return "\n".join((heading, "| --- | --- | --- | --- | --- |", *rows))
 
 
 def _toml_section(section: str, listed: Iterator[Setting]) -> str:
     lines = [f"# {_purpose(section)}", f"[{section}]"]
     for setting in listed:
-        help_ = f"{setting.help} Takes {setting.kind.range()}."
+        help_ = f"{setting.help} Takes {setting.kind.range()}.{' (live)' if setting.live else ''}"
         lines += textwrap.wrap(help_, WIDTH, initial_indent="# ", subsequent_indent="# ")
         lines.append(f"#{setting.key} = {_example(setting)}")
     return "\n".join(lines)

@@ -58,6 +58,7 @@ tick_s = 0.1
 decide_within_s = 0.25
 min_dwell_s = 0
 min_gain = 0.01
+remember = false
 prefetch = false
 [board]
 proc = "/srv/board/proc"
@@ -75,6 +76,10 @@ format = "json"
 listen = "[::]:9477"
 [access]
 control_users = ["root", 4242]
+[models]
+aliases = { gate = "digits-residual" }
+budgets = { gate = "25ms", digits-plain = "0.5s" }
+budget = "40ms"
 """
 
 
@@ -102,6 +107,7 @@ def test_every_key_reaches_its_field() -> None:
     assert config.solver.record_bytes == 4_000_000
     assert (config.control.tick_s, config.control.min_dwell_s, config.control.min_gain) == (0.1, 0, 0.01)
     assert (config.control.decide_within_s, config.control.prefetch) == (0.25, False)
+    assert not config.control.remember
     assert config.board == BoardConfig(
         Path("/srv/board/proc"), Path("/srv/board/sys"), Path("/srv/board/cgroup"), "10.0.0.2:5201"
     )
@@ -109,6 +115,9 @@ def test_every_key_reaches_its_field() -> None:
     assert (config.log.level, config.log.format) == ("debug", "json")
     assert config.metrics.listen == "[::]:9477"
     assert config.access.control_uids == {0, 4242, os.geteuid()}
+    assert config.models.aliases == {"gate": "digits-residual"}
+    assert config.models.budgets_ms == {"gate": 25.0, "digits-plain": 500.0}
+    assert config.models.budget_ms == 40.0
 
 
 def test_the_full_example_names_every_key_but_one() -> None:
@@ -234,6 +243,14 @@ def test_an_unknown_section_is_refused_with_the_nearest_one() -> None:
         ('[access]\ncontrol_users = ["no-such-user-here"]', "there is no user 'no-such-user-here'"),
         ("[access]\ncontrol_users = [-1]", "-1 is neither a user name nor a user id"),
         ("[access]\ncontrol_users = [true]", "True is neither a user name nor a user id"),
+        ('[models]\naliases = "gate"', "[models] aliases: 'gate' is not a table such as"),
+        ("[models.aliases]\ngate = 3", "gate: 3 is not a name of 1 to 128 printable characters"),
+        ('[models.aliases]\ngate = ""', "gate: '' is not a name"),
+        ("[models.budgets]\ngate = 25", "[models] budgets: gate: 25 is not a duration such as"),
+        (
+            '[models]\nbudget = "0.5us"',
+            "'0.5us' is out of range: it takes a duration such as \"25ms\", 0.001 to 60000 ms",
+        ),
         ("limits = 3", "write [limits] on a line of its own"),
         ("[[limits]]\nmemory = 3", "write [limits] on a line of its own"),
         ("[limits\n", "is not TOML"),

@@ -94,6 +94,12 @@ def test_a_key_in_the_wrong_section_is_sent_home(main: Path) -> None:
     assert mistake.reason == "[engine] has no key 'objective'; write it below [solver]"
 
 
+def test_tables_of_several_files_are_joined_name_by_name(main: Path) -> None:
+    main.write_text('[models.aliases]\ngate = "a"\nshelf = "b"')
+    drop_in(main, "10.toml", '[models.aliases]\ngate = "c"\nplates = "d"')
+    assert load(main).models.aliases == {"gate": "c", "shelf": "b", "plates": "d"}
+
+
 def test_a_link_to_nowhere_is_a_mistake(main: Path) -> None:
     (main.parent / "conf.d" / "10.toml").symlink_to("/nowhere/at/all")
     (mistake,) = read(main).mistakes
@@ -125,3 +131,5 @@ def test_values_are_shown_on_one_short_printable_line() -> None:
     assert toml_text(["camera", 1000, True]) == '["camera", 1000, true]'
     assert toml_text("a\nb\x1b[2J") == '"a\\nb\\u001b[2J"'
     assert len(toml_text("x" * 1000)) == 80
+    assert toml_text({"gate": "25ms", "a b": 3}) == '{ "gate" = "25ms", "a b" = 3 }'
+    assert toml_text({}) == "{}"

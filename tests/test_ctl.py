@@ -117,6 +117,19 @@ BUDGET = {
     "apply_ms": 1.1,
 }
 MISSED = {**BUDGET, "latency_p95_ms": 11.2, "budget_ms": 5.0, "miss_ms": 6.2, "nearest_budget_ms": 11.2}
+CHANGE = {"section": "limits", "key": "utilisation", "before": "0.8", "after": "0.5"}
+RELOAD: dict[str, Any] = {"applied": [CHANGE], "restart": [], "plan": 8, "sentence": "cam1 moves to a smaller block"}
+OVERRIDES: dict[str, Any] = {
+    "objective": "min-latency",
+    "memory_bytes": 80_000_000,
+    "apps": [
+        {"app": "cam1", "budget_ms": 12.0, "registered_budget_ms": 25.0},
+        {"app": "cam2", "budget_ms": 0.05, "registered_budget_ms": None},
+    ],
+    "kept": True,
+    "kept_reason": None,
+}
+DROPPED = {"plan": 9, "sentence": "budget of cam1 12 -> 25 ms", "apply_ms": 1.0, "kept": True, "kept_reason": None}
 OBJECTIVE = {
     "objective": "min-latency",
     "choices": ["max-accuracy", "min-latency"],
@@ -205,6 +218,15 @@ class _FakeControl:
     def objective(self, name: str | None) -> Mapping[str, Any]:
         return self._answer(OBJECTIVE, "objective", name)
 
+    def overrides(self) -> Mapping[str, Any]:
+        return self._answer(OVERRIDES, "overrides")
+
+    def drop_overrides(self, app: str | None) -> Mapping[str, Any]:
+        return self._answer(DROPPED, "drop", app)
+
+    def reload(self) -> Mapping[str, Any]:
+        return self._answer(RELOAD, "reload")
+
     def events(self, kinds: Sequence[str], timeout_s: float | None) -> _FakeEvents:
         self.asked.append(("events", tuple(kinds), timeout_s))
         return self.stream
@@ -258,6 +280,11 @@ def typed(value: object) -> str:
         ),
         (["objective"], ("objective", None), OBJECTIVE),
         (["objective", "min-latency"], ("objective", "min-latency"), OBJECTIVE),
+        (["reload"], ("reload",), RELOAD),
+        (["overrides"], ("overrides",), OVERRIDES),
+        (["overrides", "drop"], ("drop", None), DROPPED),
+        (["overrides", "drop", "all"], ("drop", None), DROPPED),
+        (["overrides", "drop", "cam1"], ("drop", "cam1"), DROPPED),
     ],
     ids=typed,
 )

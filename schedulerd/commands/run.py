@@ -28,12 +28,15 @@ def run(args: argparse.Namespace) -> int:
     from schedulerd import config as configuration
     from schedulerd import logs
 
-    config = _with_options(configuration.load(args.config), args)
+    def read() -> Config:
+        return _with_options(configuration.load(args.config), args)
+
+    config = read()
     logs.configure(config.log.level, config.log.format)
     # After the configuration, so that a typing mistake in it is answered without importing an engine's libraries.
     from schedulerd.daemon import Daemon
 
-    Daemon(config).run()
+    Daemon(config, read).run()
     return 0
 
 

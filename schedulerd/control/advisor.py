@@ -18,7 +18,7 @@ from schedulerd.control import advice
 from schedulerd.control.allowance import Abandoned, Allowance
 from schedulerd.control.announcer import Announcer
 from schedulerd.control.aside import Aside
-from schedulerd.control.edits import check_memory_bytes, check_objective
+from schedulerd.control.checks import check_memory_bytes, check_objective
 from schedulerd.control.factors import Factors
 from schedulerd.control.plan_report import Decision
 from schedulerd.control.planner import Planner

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import structlog
 
 from schedulerd.control import report
 from schedulerd.control.advisor import Advisor, Moment
 from schedulerd.control.announcer import Announcer, registered
+from schedulerd.control.keeper import Keeper
 from schedulerd.control.planner import Planner
 from schedulerd.errors import SchedulerdError, StoreFault
 from schedulerd.serving.apps import Registry
-from schedulerd.serving.events import Asked, Event, Joined, Viewed
-from schedulerd.wire.messages import Answer, ControlRequest, Failure, Objective, SetBudget, SetLimit, WhatIf, Why
+from schedulerd.serving.events import Asked, Joined, Viewed
+from schedulerd.sizes import size_text
+from schedulerd.wire.messages import (
+    Answer,
+    ControlRequest,
+    DropOverrides,
+    Failure,
+    Objective,
+    SetBudget,
+    SetLimit,
+    ShowOverrides,
+    WhatIf,
+    Why,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -30,18 +44,20 @@ class Answers:
         registry: Registry,
         planner: Planner,
         advisor: Advisor,
+        keeper: Keeper,
         now: Callable[[], report.Now],
         moment: Callable[[], Moment],
     ) -> None:
         """Answers from what the loop knows.
 
         Args: announcer: tells it; registry: of the live apps; planner; advisor: answers what takes further decisions;
-        now: what the loop knows at the moment; moment: what it would decide on.
+        keeper: of what is set; now: what the loop knows at the moment; moment: what it would decide on.
         """
         self._announcer = announcer
         self._registry = registry
         self._planner = planner
         self._advisor = advisor
+        self._keeper = keeper
         self._now = now
         self._moment = moment
 
@@ -52,7 +68,7 @@ class Answers:
         except Exception:
             log.exception("answer_failed")
 
-    def show(self, events: Sequence[Event]) -> None:
+    def show(self, events: Sequence[object]) -> None:
         """To those who only look, of the events of a turn: how things stand at its end."""
         viewers = [event for event in events if isinstance(event, Viewed)]
         if viewers:
@@ -93,12 +109,47 @@ class Answers:
             self._advisor.why(event, request, self._moment())
         elif isinstance(request, WhatIf):
             self._advisor.whatif(event, request, self._moment())
+        elif isinstance(request, ShowOverrides):
+            self._tell_kept(event, report.overrides_map(self._keeper.overrides, self._registry.all()))
+        elif _is_edit(request):
+            self._answer_edit(event, report.answer(request, self._now()))
         else:
-            result = report.answer(request, self._now())
-            if isinstance(request, SetBudget) and result["miss_ms"] > 0:
-                self._advisor.nearest_budget(event, request.app, result, self._moment())
-            else:
-                self._announcer.answer(event.identity, Answer(request.id, result))
+            self._announcer.answer(event.identity, Answer(request.id, report.answer(request, self._now())))
+
+    def _answer_edit(self, event: Asked, result: dict[str, Any]) -> None:
+        request = event.request
+        if isinstance(request, SetBudget) and result["miss_ms"] > 0:
+            app, moment = request.app, self._moment()
+            self._keeper.tell(lambda kept: self._advisor.nearest_budget(event, app, {**result, **kept}, moment))
+        else:
+            self._tell_kept(event, result)
+
+    def _tell_kept(self, event: Asked, result: Mapping[str, Any]) -> None:
+        """Answer with the result, and with whether what is set outlives the daemon."""
+
+        def tell(kept: Mapping[str, Any]) -> None:
+            self._announcer.answer(event.identity, Answer(event.request.id, {**result, **kept}))
+            self._announcer.flush()
+
+        self._keeper.tell(tell)
+
+    def reloaded(self, event: Asked, changed: Mapping[str, Any], planned: bool, fault: SchedulerdError | None) -> None:
+        """To an operator whose configuration is in force; `planned`: a plan had to be made for it."""
+        decision, said = self._now().decision, ""
+        if planned:
+            said = decision.sentence if fault is None else str(fault)
+        notes = [note for row in changed["applied"] if (note := self._behind(row["section"], row["key"]))]
+        result = {**changed, "notes": notes, "plan": decision.plan.number, "sentence": said}
+        self._announcer.answer(event.identity, Answer(event.request.id, result))
+
+    def _behind(self, section: str, key: str) -> str:
+        """What an operator has set that counts more than a key of the configuration; empty where nothing does."""
+        if (section, key) == ("solver", "objective") and self._planner.operator_objective is not None:
+            return f"the operator's objective {self._planner.objective} stands; see `schedctl overrides`"
+        if (section, key) == ("limits", "memory") and self._planner.operator_memory_bytes is not None:
+            said = size_text(self._planner.operator_memory_bytes)
+            return f"the operator's memory limit of {said} stands too; see `schedctl overrides`"
+        return ""
 
     def refuse(self, event: Asked, error: SchedulerdError) -> Respond:
         """To an operator whose edit cannot be taken in, whatever is planned."""
@@ -110,4 +161,4 @@ def _is_edit(request: ControlRequest) -> bool:
     """Whether the answer says what the plan that followed does."""
     if isinstance(request, Objective):
         return request.objective is not None
-    return isinstance(request, SetBudget | SetLimit)
+    return isinstance(request, SetBudget | SetLimit | DropOverrides)

@@ -1,4 +1,4 @@
-"""The thread for answers that take many decisions, so that the control loop goes on deciding meanwhile."""
+"""A thread for what would keep the control loop from deciding: answers that take many decisions, files to write."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _TURN_S: Final = 0.2
 class AsideThread(threading.Thread):
     """An `Aside` on a thread of its own, which takes no core from a frame."""
 
-    def __init__(self) -> None:
-        super().__init__(name="aside", daemon=True)
+    def __init__(self, name: str = "aside") -> None:
+        super().__init__(name=name, daemon=True)
         self._jobs: queue.Queue[Job] = queue.Queue(ROOM)
         self._ended = threading.Event()
 

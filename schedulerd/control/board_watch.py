@@ -42,20 +42,24 @@ class BoardWatch:
         Args: configured: `[limits]`; memory: where it is kept what a throttle teaches, None to forget it with the
         process; aside: runs what writes it, as that waits for a disk; None for at once.
         """
-        self._configured = configured
         self._squeeze = Squeeze()
         self._squeeze_settings = SqueezeSettings()
         self._free = Trend(MEMORY_TREND_S)
         self._warmth = _Warmth()
         self._heat = Heat()
-        margin_c = configured.heat_margin_c
-        self._heat_settings = HeatSettings() if margin_c is None else HeatSettings(margin_c=margin_c)
+        self.configure(configured)
         self._memory = memory
         self._put = aside or (lambda job: job())
         self._learned = memory.load() if memory is not None else Learned()
         self._kept = self._learned
         self._throttled: Throttled | None = None
         self.caps = Caps()
+
+    def configure(self, configured: LimitsConfig) -> None:
+        """From the next look on these are the `[limits]`."""
+        self._configured = configured
+        margin_c = configured.heat_margin_c
+        self._heat_settings = HeatSettings() if margin_c is None else HeatSettings(margin_c=margin_c)
 
     def look(self, snapshot: Snapshot, plan: Plan, held_bytes: int) -> None:
         """Take in a look at the board, while `plan` runs and our blocks and activations hold so much."""

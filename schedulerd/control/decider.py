@@ -59,12 +59,11 @@ class Decider:
         occasions: Occasions,
         announcer: Announcer,
         clock: Clock,
-        min_dwell_s: float,
     ) -> None:
         """Nothing has been decided yet.
 
         Args: planner: solves; switcher: puts plans in place; registry: of the live apps; drift: of times; occasions:
-        are told what was decided; announcer: tells it; clock; min_dwell_s: how long a plan stands.
+        are told what was decided; announcer: tells it; clock.
         """
         self._planner = planner
         self._switcher = switcher
@@ -73,7 +72,6 @@ class Decider:
         self._occasions = occasions
         self._announcer = announcer
         self._clock = clock
-        self._min_dwell_s = min_dwell_s
         self.tally = Tally()
         self.applied_ms = Buckets(DECISION_MS)
         """What putting plans in place took that changed routes, their loads included."""
@@ -154,7 +152,7 @@ class Decider:
         planner = self._planner
         if difference(planner.plan, proposal.plan):
             # Later the same problem has the same answer, so it is worth another try only where the plan was young.
-            due_s = planner.changed_at_s + self._min_dwell_s
+            due_s = planner.changed_at_s + planner.settings.damping.min_dwell_s
             if due_s > proposal.at_s:
                 self._occasions.later(proposal.at_s, due_s, "a change held back against flapping is due")
             return

@@ -6,25 +6,39 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from schedulerd.control.checks import check_memory_bytes, check_objective
+from schedulerd.control.keeper import Keeper
 from schedulerd.control.occasions import Cause
 from schedulerd.control.planner import Planner
 from schedulerd.errors import BadValue
 from schedulerd.kinds import did_you_mean
-from schedulerd.optimizer.problem import OBJECTIVES
 from schedulerd.serving.admission import check_budget_ms
-from schedulerd.serving.apps import Registry
+from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.sizes import size_text
-from schedulerd.wire.messages import ControlRequest, Objective, SetBudget, SetLimit
+from schedulerd.wire.messages import ControlRequest, DropOverrides, Objective, SetBudget, SetLimit
 
 
 class Edits:
-    """Takes edits in; they take effect with the next plan."""
+    """Takes edits in; they take effect with the next plan, and hold until they are dropped."""
 
-    def __init__(self, registry: Registry, planner: Planner, publish: Callable[[str, Mapping[str, Any]], None]) -> None:
-        """Args: registry: of the live apps; planner; publish: sends an event of a kind with its body."""
+    def __init__(
+        self,
+        registry: Registry,
+        planner: Planner,
+        keeper: Keeper,
+        publish: Callable[[str, Mapping[str, Any]], None],
+    ) -> None:
+        """What was kept is in force.
+
+        Args: registry: of the live apps; planner; keeper: of what is set; publish: sends an event of a kind with its
+        body.
+        """
         self._registry = registry
         self._planner = planner
+        self._keeper = keeper
         self._publish = publish
+        planner.operator_objective = keeper.overrides.objective
+        planner.operator_memory_bytes = keeper.overrides.memory_bytes
 
     def taken_in(self, request: ControlRequest) -> Cause | None:
         """Why a plan has to be made; None for a request that changes nothing. Raises `BadValue` or `UnknownApp`."""
@@ -34,14 +48,23 @@ class Edits:
             return self._set_limit(request)
         if isinstance(request, Objective) and request.objective is not None:
             return self._set_objective(request.objective)
+        if isinstance(request, DropOverrides):
+            return self._drop_all() if request.app is None else self._drop(request.app)
         return None
+
+    def joined(self, app: LiveApp) -> None:
+        """An app has registered: what operators have set for its name takes the place of what it asks for."""
+        before_ms, app.spec = app.spec.budget_ms, self._keeper.overrides.of(app.wishes)
+        if app.spec.budget_ms != before_ms:
+            self._tell_budget(app, before_ms)
 
     def _set_budget(self, request: SetBudget) -> Cause:
         check_budget_ms(request.budget_ms)
         app = self._registry.named(request.app)
         before_ms = app.spec.budget_ms
+        self._keeper.set(self._keeper.overrides.with_app(request.app, budget_ms=request.budget_ms))
         app.spec = replace(app.spec, budget_ms=request.budget_ms)
-        self._publish("budget", {"app": request.app, "before_ms": before_ms, "budget_ms": request.budget_ms})
+        self._tell_budget(app, before_ms)
         return Cause(f"budget of {request.app} {before_ms:g} -> {request.budget_ms:g} ms", urgent=True)
 
     def _set_limit(self, request: SetLimit) -> Cause:
@@ -49,26 +72,53 @@ class Edits:
             raise BadValue(f"limit {request.what!r} is unknown; the limit that can be set is 'memory'")
         if request.value_bytes is not None:
             check_memory_bytes(request.value_bytes)
-        self._planner.operator_memory_bytes = request.value_bytes
-        self._publish("limit", {"what": "memory", "value_bytes": request.value_bytes})
-        shown = "auto" if request.value_bytes is None else size_text(request.value_bytes)
-        return Cause(f"memory limit set to {shown}", urgent=True)
+        return Cause(self._use_memory(request.value_bytes), urgent=True)
 
     def _set_objective(self, objective: str) -> Cause:
         check_objective(objective)
-        before, self._planner.objective = self._planner.objective, objective
-        self._publish("objective", {"before": before, "objective": objective})
-        return Cause(f"objective {before} -> {objective}", urgent=True)
+        return Cause(self._use_objective(objective), urgent=True)
 
+    # What is in force, with the sentence for it.
 
-def check_memory_bytes(memory_bytes: int) -> None:
-    """`BadValue` unless above 0."""
-    if memory_bytes <= 0:
-        raise BadValue(f"memory limit is {memory_bytes} bytes; give more than 0, or `auto`")
+    def _use_memory(self, memory_bytes: int | None) -> str:
+        self._keeper.set(replace(self._keeper.overrides, memory_bytes=memory_bytes))
+        self._planner.operator_memory_bytes = memory_bytes
+        self._publish("limit", {"what": "memory", "value_bytes": memory_bytes})
+        return f"memory limit set to {'auto' if memory_bytes is None else size_text(memory_bytes)}"
 
+    def _use_objective(self, objective: str | None) -> str:
+        self._keeper.set(replace(self._keeper.overrides, objective=objective))
+        before, self._planner.operator_objective = self._planner.objective, objective
+        now = self._planner.objective
+        self._publish("objective", {"before": before, "objective": now})
+        return f"objective {before} -> {now}"
 
-def check_objective(objective: str) -> None:
-    """`BadValue` with the nearest name unless there is such an objective."""
-    if objective not in OBJECTIVES:
-        nearest = did_you_mean(objective, OBJECTIVES)
-        raise BadValue(f"objective is {objective!r}; it must be one of {', '.join(OBJECTIVES)}{nearest}")
+    def _tell_budget(self, app: LiveApp, before_ms: float) -> None:
+        name, budget_ms = app.spec.app_id, app.spec.budget_ms
+        self._publish("budget", {"app": name, "before_ms": before_ms, "budget_ms": budget_ms})
+
+    # Dropping.
+
+    def _drop(self, app_id: str) -> Cause:
+        overrides = self._keeper.overrides
+        if app_id not in overrides.apps:
+            nearest = did_you_mean(app_id, overrides.apps) or f"; there are: {', '.join(overrides.apps) or 'none'}"
+            raise BadValue(f"nothing was set for {app_id!r}{nearest}")
+        self._keeper.set(overrides.without_app(app_id))
+        return Cause(self._back_to_wishes(app_id), urgent=True)
+
+    def _drop_all(self) -> Cause:
+        before = self._keeper.overrides
+        said = [self._use_objective(None)] if before.objective is not None else []
+        said += [self._use_memory(None)] if before.memory_bytes is not None else []
+        self._keeper.set(replace(self._keeper.overrides, apps={}))
+        said += [self._back_to_wishes(app_id) for app_id in before.apps]
+        return Cause(", ".join(said) or "nothing was set", urgent=True)
+
+    def _back_to_wishes(self, app_id: str) -> str:
+        app = self._registry.find(app_id)
+        if app is None:
+            return f"nothing is set for {app_id} any more"
+        before_ms, app.spec = app.spec.budget_ms, app.wishes
+        self._tell_budget(app, before_ms)
+        return f"budget of {app_id} {before_ms:g} -> {app.spec.budget_ms:g} ms"

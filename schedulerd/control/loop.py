@@ -13,6 +13,7 @@ from typing import Any
 
 from blockprofiles.table import Table
 from schedulerd.clock import Clock
+from schedulerd.config_changes import Changes
 from schedulerd.control import report
 from schedulerd.control.advisor import Advisor, Moment
 from schedulerd.control.announcer import Announcer, Outlets
@@ -28,10 +29,12 @@ from schedulerd.control.drift_watch import DriftWatch
 from schedulerd.control.edits import Edits
 from schedulerd.control.exit_watch import ExitWatch
 from schedulerd.control.fault_desk import FaultDesk
+from schedulerd.control.keeper import Keeper
 from schedulerd.control.limits import LimitsNow
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.occasions import Cause, Occasions
 from schedulerd.control.planner import Planner, PlannerSettings, Record
+from schedulerd.control.reloads import Configured, LoopEvent, Reloads, Reread, reload_map
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Switcher
 from schedulerd.control.urges import Urges
@@ -39,7 +42,8 @@ from schedulerd.errors import SchedulerdError
 from schedulerd.optimizer.solvers import Solver
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp, Registry
-from schedulerd.serving.events import Asked, Event, Faulted, Joined, Left, Viewed
+from schedulerd.serving.events import Asked, Faulted, Joined, Left, Viewed
+from schedulerd.wire.messages import Reload
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,13 @@ class ControlLoop:
         outlets: Outlets,
         clock: Clock,
         facts: Mapping[str, Any],
+        configured: Configured,
         background: Background | None = None,
         record: Record | None = None,
         aside: Aside | None = None,
         dropped: Callable[[], Mapping[str, int]] = dict,
         board: BoardWatch | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._registry = registry
         self._switcher = switcher
@@ -86,10 +92,14 @@ class ControlLoop:
             catalogue, registry, switcher, self._exits.observed, solver, settings.planner, clock, record
         )
         advisor = Advisor(registry, self._planner, solver, aside or AtOnce(), self._announcer, clock)
-        self._answers = Answers(self._announcer, registry, self._planner, advisor, self._now, self._moment)
-        self._edits = Edits(registry, self._planner, self._announcer.publish)
+        self._keeper = keeper or Keeper(None, AtOnce())
+        self._answers = Answers(
+            self._announcer, registry, self._planner, advisor, self._keeper, self._now, self._moment
+        )
+        self._edits = Edits(registry, self._planner, self._keeper, self._announcer.publish)
         self._occasions = Occasions()
         self._board = board or BoardWatch(settings.planner.limits)
+        self._reloads = Reloads(configured, self._planner, self._board, self._announcer.publish)
         self._urges = Urges(self._occasions, self._board, self._drift, self._exits, self._announcer, clock)
         self._faults = FaultDesk(self._planner, switcher, self._background, registry, self._announcer)
         self._decider = Decider(
@@ -100,7 +110,6 @@ class ControlLoop:
             self._occasions,
             self._announcer,
             clock,
-            settings.planner.damping.min_dwell_s,
         )
 
     @property
@@ -120,7 +129,7 @@ class ControlLoop:
 
     # One turn.
 
-    def turn(self, events: Sequence[Event]) -> None:
+    def turn(self, events: Sequence[LoopEvent]) -> None:
         """Take in events, look at the board, plan anew where there is a reason, answer whoever waits."""
         look = self._look()
         newer = self._background.measured(self._registry.all(), self._snapshot)
@@ -147,6 +156,7 @@ class ControlLoop:
         self._exits.tell(self._registry.all(), self.plan, self._clock.now_s())
         self._announcer.misses(self._registry.all())
         self._announcer.probe(self._registry.all())
+        self._keeper.tend()
         self._announcer.flush()
         self._answers.show(events)
 
@@ -165,13 +175,14 @@ class ControlLoop:
     def _limits(self) -> LimitsNow:
         return self._planner.limits(self._snapshot)
 
-    def _take_in(self, events: Sequence[Event]) -> tuple[list[Cause], list[Respond]]:
+    def _take_in(self, events: Sequence[LoopEvent]) -> tuple[list[Cause], list[Respond]]:
         """Apply what changes the problem; what has to be answered is answered after the plan is in place."""
         causes = list(self._faults.over(self._clock.now_s()))
         waiting: list[Respond] = []
         for event in events:
             if isinstance(event, Joined):
                 if not event.app.gone:  # who registers and leaves again and again must not keep this thread busy
+                    self._edits.joined(event.app)
                     learn_preparation(event.app, self._clock)
                 causes.append(Cause(f"{event.app.spec.app_id} joins", urgent=True))
                 waiting.append(partial(self._answers.welcome, event))
@@ -180,8 +191,10 @@ class ControlLoop:
                 self._forget(event.app, event.reason)
             elif isinstance(event, Faulted):
                 causes += self._faults.taken_in(event, self._clock.now_s())
+            elif isinstance(event, Asked) and isinstance(event.request, Reload):
+                self._reloads.read_again(event)
             elif not isinstance(event, Viewed):
-                cause, respond = self._asked(event)
+                cause, respond = self._reread(event) if isinstance(event, Reread) else self._asked(event)
                 causes += [cause] if cause else []
                 waiting.append(respond)
         return causes, waiting
@@ -193,6 +206,30 @@ class ControlLoop:
         except SchedulerdError as error:
             return None, self._answers.refuse(event, error)
         return cause, partial(self._answers.answer, event)
+
+    def _reread(self, event: Reread) -> tuple[Cause | None, Respond]:
+        """What it says holds from now on, and the plan of this turn follows it; a bad one changes nothing."""
+        try:
+            cause, changes = self._reloads.taken_in(event)
+        except SchedulerdError as error:
+            return None, partial(self._end_reload, event, error, False)
+        return cause, partial(self._end_reload, event, changes, cause is not None)
+
+    def _end_reload(
+        self, event: Reread, outcome: Changes | SchedulerdError, planned: bool, fault: SchedulerdError | None
+    ) -> None:
+        """Whoever waits is told; what kept a plan from being made does not take back what is in force."""
+        self._reloads.done(outcome if isinstance(outcome, SchedulerdError) else None)
+        if event.asked is None:
+            return
+        if isinstance(outcome, SchedulerdError):
+            self._answers.refuse(event.asked, outcome)(None)
+        else:
+            self._answers.reloaded(event.asked, reload_map(outcome), planned, fault)
+
+    def record_with(self, record: Record | None) -> None:
+        """From now on `record` is given every decision."""
+        self._planner.record = record
 
     def use_table(self, table: Table) -> None:
         """From now on `table` is the profile of this device; this turn plans with it."""

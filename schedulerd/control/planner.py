@@ -94,7 +94,9 @@ class Planner:
         self.catalogue = catalogue
         self.plan = EMPTY_PLAN
         """Running now."""
-        self.objective = settings.objective
+        self.settings = settings
+        self.operator_objective: str | None = None
+        """What the operator wants to be best; None where he leaves it to the configuration."""
         self.operator_memory_bytes: int | None = None
         """The limit that the operator set; None where he set none."""
         self.caps = NO_CAPS
@@ -111,13 +113,17 @@ class Planner:
         self._switcher = switcher
         self._observed = observed
         self._solver = solver
-        self._settings = settings
         self._clock = clock
-        self._record = record
+        self.record = record
         self._memo = Memo()
         self._predicted_with: Factors | None = None
         """Behind the predictions of the running plan; None where it was planned since, for the board believed in."""
         self._predicted_at_s = clock.now_s()
+
+    @property
+    def objective(self) -> str:
+        """What the next plan is to be best at."""
+        return self.operator_objective or self.settings.objective
 
     # Limits.
 
@@ -125,10 +131,10 @@ class Planner:
         """What the apps may use now, or would if the operator set `operator_memory_bytes`."""
         return limits_now(
             snapshot,
-            self._settings.limits,
+            self.settings.limits,
             operator_memory_bytes or self.operator_memory_bytes,
             self.held_bytes(),
-            lanes=self._settings.lanes,
+            lanes=self.settings.lanes,
             caps=self.caps,
         )
 
@@ -180,7 +186,7 @@ class Planner:
         """
         began_s = self._clock.now_s()
         problem = self.problem(limits, factors)
-        until_s = (began_s if from_s is None else from_s) + self._settings.decide_within_s
+        until_s = (began_s if from_s is None else from_s) + self.settings.decide_within_s
         solver = Hurried(self._solver, until_s, self._clock)
         candidate = solve(problem, solver, self.plan.number + 1, self._memo)
         solved_s = self._clock.now_s()
@@ -188,8 +194,8 @@ class Planner:
         self._predicted_with = None
         candidate = replace(candidate, solve_ms=(solved_s - began_s) * 1e3)
         self.decisions_ms.add(candidate.solve_ms)
-        if self._record is not None:
-            self._record(problem, candidate)
+        if self.record is not None:
+            self.record(problem, candidate)
         running = self._running_under(problem)
         # Where the clock was set back nobody knows how long the plan has stood; it must not stand for good.
         self.changed_at_s = min(self.changed_at_s, solved_s)
@@ -199,7 +205,7 @@ class Planner:
             candidate,
             urgent=urgent,
             since_change_s=solved_s - self.changed_at_s,
-            settings=self._settings.damping,
+            settings=self.settings.damping,
         )
         known = tuple(running.app(a.app_id) or a for a in self.plan.apps)
         return Proposal(problem, replace(running, apps=known), candidate, decision, solved_s)

@@ -17,6 +17,7 @@ from schedulerd.control.exit_rates import History, shares_of
 from schedulerd.control.factors import promised
 from schedulerd.control.learned_heat import Learned
 from schedulerd.control.limits import LimitsNow
+from schedulerd.control.overrides import Overrides
 from schedulerd.control.plan_report import MEASURED_S, Decision, plan_map
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Swaps
@@ -27,7 +28,17 @@ from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.buckets import Buckets
 from schedulerd.serving.meter import percentile
-from schedulerd.wire.messages import Apps, ControlRequest, Models, Objective, SetBudget, SetLimit, ShowPlan, Status
+from schedulerd.wire.messages import (
+    Apps,
+    ControlRequest,
+    DropOverrides,
+    Models,
+    Objective,
+    SetBudget,
+    SetLimit,
+    ShowPlan,
+    Status,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,9 @@ def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
         }
     if isinstance(request, Objective):
         return objective_map(now)
+    if isinstance(request, DropOverrides):
+        decision = now.decision
+        return {"plan": decision.plan.number, "sentence": decision.sentence, "apply_ms": decision.apply_ms}
     raise BadValue(f"{type(request).__name__} is not for the control loop")
 
 
@@ -182,6 +196,23 @@ def objective_map(now: Now) -> dict[str, Any]:
     }
 
 
+def overrides_map(overrides: Overrides, apps: Sequence[LiveApp]) -> dict[str, Any]:
+    """The answer to `overrides`, but for whether they are kept."""
+    live = {app.spec.app_id: app for app in apps}
+    return {
+        "objective": overrides.objective,
+        "memory_bytes": overrides.memory_bytes,
+        "apps": [
+            {
+                "app": name,
+                "budget_ms": override.budget_ms,
+                "registered_budget_ms": live[name].wishes.budget_ms if name in live else None,
+            }
+            for name, override in overrides.apps.items()
+        ],
+    }
+
+
 def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
     """One app in the answer to `apps`: what it asked for, what is predicted, what was measured."""
     spec = app.spec
@@ -192,6 +223,7 @@ def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
         "app": spec.app_id,
         "model": spec.model,
         "budget_ms": spec.budget_ms,
+        "registered_budget_ms": app.wishes.budget_ms,
         "percentile": spec.percentile,
         "rate_hz": spec.rate_hz,
         "priority": spec.priority,

@@ -11,7 +11,7 @@ import structlog
 from schedulerd.clock import Clock
 from schedulerd.control.courtesy import preempt_nobody
 from schedulerd.control.loop import ControlLoop
-from schedulerd.serving.events import Event
+from schedulerd.control.reloads import LoopEvent
 
 log = structlog.get_logger(__name__)
 
@@ -22,10 +22,10 @@ REST_S: Final = 1.0
 class ControlThread(threading.Thread):
     """Calls `ControlLoop.turn` with the events that have come in, at least once a tick, or seldom without an app."""
 
-    def __init__(self, events: queue.SimpleQueue[Event], tick_s: float, clock: Clock) -> None:
+    def __init__(self, events: queue.SimpleQueue[LoopEvent], tick_s: float, clock: Clock) -> None:
         super().__init__(name="control", daemon=True)
         self._events = events
-        self._tick_s = tick_s
+        self.tick_s = tick_s
         self._clock = clock
         self._loop: ControlLoop | None = None
         self._stopped = threading.Event()
@@ -46,7 +46,7 @@ class ControlThread(threading.Thread):
         while not self._stopped.is_set():
             self.beat()
             try:
-                patience_s = max(self._tick_s, REST_S) if self._loop.is_at_rest else self._tick_s
+                patience_s = max(self.tick_s, REST_S) if self._loop.is_at_rest else self.tick_s
                 self._loop.turn(self._gather(patience_s))
             except Exception:
                 log.exception("control_fault")
@@ -55,13 +55,13 @@ class ControlThread(threading.Thread):
         """Leave after the present turn."""
         self._stopped.set()
 
-    def left_over(self) -> list[Event]:
+    def left_over(self) -> list[LoopEvent]:
         """Events that came after the last turn; somebody waits for an answer to each."""
         return self._gather(0.0)
 
-    def _gather(self, patience_s: float) -> list[Event]:
+    def _gather(self, patience_s: float) -> list[LoopEvent]:
         """Everything that is waiting, and if that is nothing, the first that comes within `patience_s`."""
-        gathered: list[Event] = []
+        gathered: list[LoopEvent] = []
         try:
             gathered.append(self._events.get(timeout=patience_s))
             while True:

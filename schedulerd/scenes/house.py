@@ -112,6 +112,8 @@ def daemon_settings(scene: Scene, sensors: Sensors) -> str:
     """The daemon's configuration: the scene's, with decisions kept, and its board where that is played."""
     sections: dict[str, Mapping[str, Any]] = dict(scene.daemon)
     sections["solver"] = {"record": RECORD, **sections.get("solver", {})}
+    # The next scene on this state directory begins with what its clients ask for.
+    sections["control"] = {"remember": False, **sections.get("control", {})}
     if scene.sensors:
         sections["board"] = sensors.roots()
     return configuration(sections)

@@ -16,9 +16,8 @@ from schedulerd.plan import LATE_POLICIES, MAX_PERCENTILE, MAX_PRIORITY, MIN_PER
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.prepare import Preparation, preparation_of
 from schedulerd.serving.route import LoadedRoute
-from schedulerd.wire.messages import MAX_REPLY_TENSORS, Infer, Register
+from schedulerd.wire.messages import MAX_BUDGET_MS, MAX_REPLY_TENSORS, MIN_BUDGET_MS, Infer, Register
 
-MIN_BUDGET_MS, MAX_BUDGET_MS = 0.001, 60_000.0
 MIN_RATE_HZ, MAX_RATE_HZ = 0.001, 1_000.0
 
 
@@ -27,6 +26,10 @@ def admit_app(request: Register, app_id: str, models: Mapping[str, Model]) -> Ap
     model = models.get(request.model)
     if model is None:
         raise UnknownModel(_unknown_model(request.model, models))
+    if request.budget_ms is None:
+        raise BadValue(
+            f"budget_ms is nil, and no budget of {request.model!r} is configured; give one, or set [models] budgets"
+        )
     check_budget_ms(request.budget_ms)
     if not MIN_RATE_HZ <= request.rate_hz <= MAX_RATE_HZ:
         raise BadValue(f"rate_hz is {request.rate_hz:g}; it must be {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}")

@@ -40,6 +40,7 @@ class LiveApp:
         "spec",
         "stranded",
         "uid",
+        "wishes",
     )
 
     def __init__(
@@ -61,6 +62,8 @@ class LiveApp:
         preparation: of these, None where they are the model's input; uid: of its user; credit.
         """
         self.spec = spec
+        self.wishes = spec
+        """As it registered; `spec` has what an operator set in its place."""
         self.identity = identity
         """The client's routing id on the inference socket."""
         self.input = input_spec if preparation is None else preparation.frame

@@ -14,9 +14,11 @@ import structlog
 
 from blockstore.block import Model
 from schedulerd.clock import Clock
-from schedulerd.errors import BadValue, NotPermitted, SchedulerdError, ShuttingDown
+from schedulerd.errors import BadValue, NotPermitted, SchedulerdError, ShuttingDown, UnknownModel
+from schedulerd.plan import App
 from schedulerd.serving.admission import admit_app, admit_camera, admit_frame
 from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.defaults import Defaults
 from schedulerd.serving.engines.base import as_batch
 from schedulerd.serving.events import Asked, Event, Joined, Left
 from schedulerd.serving.gateway import Gateway
@@ -44,13 +46,21 @@ class Front:
         control_users: frozenset[int],
         clock: Clock,
         prefixes: Prefixes | None = None,
+        defaults: Defaults = Defaults(),  # noqa: B008 - frozen, so sharing the default is safe
     ) -> None:
-        """Args: models; registry; queue; post: to the control loop; control_users; clock; prefixes: the lanes'."""
+        """A front that has seen nobody.
+
+        Args: models; registry; queue; post: to the control loop; control_users; clock; prefixes: the lanes'; defaults:
+        of registrations.
+        """
         self._models = models
         self._registry = registry
         self._queue = queue
         self._post = post
-        self._control_users = control_users
+        self.control_users = control_users
+        """Who may use the control socket; replaced as a whole."""
+        self.defaults = defaults
+        """Of registrations; replaced as a whole."""
         self._clock = clock
         self._prefixes = prefixes or Prefixes()
         self._gateway: Gateway | None = None
@@ -98,7 +108,7 @@ class Front:
         try:
             request, _ = decode_request(frames)
             message_id = request.id
-            if peer.uid not in self._control_users:
+            if peer.uid not in self.control_users:
                 raise NotPermitted(f"user id {peer.uid} may not control this daemon; add it to [access] control_users")
             if isinstance(request, Infer | Register | Unregister):
                 raise BadValue(f"{type(request).__name__} belongs on the inference socket")
@@ -169,7 +179,7 @@ class Front:
         if holder is not None:
             # A client that was killed and started again finds its name free at once, not after the next probe.
             self._forget_if_dead(holder)
-        spec = admit_app(request, request.app or self._registry.free_name(request.model), self._models)
+        spec = self._admitted(request)
         model = self._models[spec.model]
         app = LiveApp(
             spec,
@@ -184,6 +194,16 @@ class Front:
         )
         self._registry.add(app)
         self._post(Joined(app, request.id))
+
+    def _admitted(self, request: Register) -> App:
+        """The app that a registration asks for, with what the configuration says in its place."""
+        meant = self.defaults.filled(request)
+        try:
+            return admit_app(meant, request.app or self._registry.free_name(request.model), self._models)
+        except UnknownModel as error:
+            if meant.model == request.model:
+                raise
+            raise UnknownModel(f"{request.model!r} stands for {meant.model!r} ([models] aliases): {error}") from error
 
     def _forget_if_dead(self, app: LiveApp) -> None:
         assert self._gateway is not None, "attach() comes before the first message"

@@ -37,6 +37,8 @@ MAX_EXITS = 17
 MAX_REPLY_LENGTH = 65_536
 """Entries of a map or an array, and bytes of a string, in a reply or an event."""
 
+MIN_BUDGET_MS, MAX_BUDGET_MS = 0.001, 60_000.0
+
 DEFAULT_PERCENTILE = 95.0
 """Of an app's latencies, which its budget is about where it does not say."""
 
@@ -121,7 +123,8 @@ class Register:
 
     id: int
     model: str
-    budget_ms: float
+    budget_ms: float | None
+    """None takes the configuration's for the model."""
     rate_hz: float
     priority: int = 5
     accuracy_floor: float = 0.0
@@ -260,8 +263,45 @@ class Objective:
     """None only asks."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Read the configuration again, and apply what can change without a restart."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShowOverrides:
+    """What operators have set over what apps and the configuration ask for (op `overrides`)."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropOverrides:
+    """Go back to what an app, or the configuration, asks for."""
+
+    id: int
+    app: str | None = None
+    """None drops everything."""
+
+
 InferRequest = Register | Infer | Unregister | Ping
-ControlRequest = Status | Apps | ShowPlan | Models | SetBudget | SetLimit | Why | WhatIf | Objective | Ping
+ControlRequest = (
+    Status
+    | Apps
+    | ShowPlan
+    | Models
+    | SetBudget
+    | SetLimit
+    | Why
+    | WhatIf
+    | Objective
+    | Reload
+    | ShowOverrides
+    | DropOverrides
+    | Ping
+)
 Request = InferRequest | ControlRequest
 
 
@@ -372,7 +412,20 @@ Message = Request | Reply
 
 # Events on events.sock.
 
-EVENT_KINDS = ("plan", "kept", "app", "budget", "limit", "objective", "pressure", "miss", "exits", "merged", "fault")
+EVENT_KINDS = (
+    "plan",
+    "kept",
+    "app",
+    "budget",
+    "limit",
+    "objective",
+    "pressure",
+    "miss",
+    "exits",
+    "merged",
+    "fault",
+    "reload",
+)
 
 
 @dataclass(frozen=True, slots=True)

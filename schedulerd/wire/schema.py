@@ -23,6 +23,7 @@ from schedulerd.wire.messages import (
     Apps,
     Camera,
     Code,
+    DropOverrides,
     Failure,
     Models,
     Objective,
@@ -30,8 +31,10 @@ from schedulerd.wire.messages import (
     Pong,
     Register,
     Registered,
+    Reload,
     SetBudget,
     SetLimit,
+    ShowOverrides,
     ShowPlan,
     Status,
     TensorHeader,
@@ -273,7 +276,7 @@ _CAMERA: Mapping[str, Check] = {
 REQUESTS: Mapping[str, Schema] = {
     "register": Schema(
         Register,
-        {"model": name, "budget_ms": number, "rate_hz": number},
+        {"model": name, "budget_ms": nullable(number), "rate_hz": number},
         {
             "priority": integer,
             "accuracy_floor": number,
@@ -304,6 +307,9 @@ REQUESTS: Mapping[str, Schema] = {
         },
     ),
     "objective": Schema(Objective, {}, {"objective": nullable(text)}),
+    "reload": Schema(Reload),
+    "overrides": Schema(ShowOverrides),
+    "drop_overrides": Schema(DropOverrides, {}, {"app": nullable(name)}),
 }
 
 REPLIES: Mapping[str, Schema] = {

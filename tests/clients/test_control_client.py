@@ -25,6 +25,9 @@ SHORT_S = 0.4
         (ControlClient.models, "Models"),
         (ControlClient.objective, "Objective"),
         (ControlClient.whatif, "WhatIf"),
+        (ControlClient.reload, "Reload"),
+        (ControlClient.overrides, "ShowOverrides"),
+        (ControlClient.drop_overrides, "DropOverrides"),
     ],
 )
 def test_each_question_reaches_the_daemon(runtime: Path, ask: Callable[[ControlClient], Any], asked: str) -> None:

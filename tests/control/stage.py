@@ -11,19 +11,22 @@ import pulp
 
 from blockprofiles.record import Row
 from blockstore.block import ORIGINAL, Artifact, Block, Model, Variant
-from schedulerd.config import LimitsConfig
+from schedulerd.config import Config, ControlConfig, LimitsConfig
 from schedulerd.control.announcer import Outlets
 from schedulerd.control.aside import Aside, AtOnce
 from schedulerd.control.background import Background
 from schedulerd.control.board_watch import BoardWatch
 from schedulerd.control.catalogue import Catalogue
+from schedulerd.control.keeper import Keeper
 from schedulerd.control.loader import LOAD_TIMEOUT_S
 from schedulerd.control.loop import ControlLoop, LoopSettings
 from schedulerd.control.monitor import Monitor
 from schedulerd.control.planner import PlannerSettings, Record
 from schedulerd.control.prefetcher import Prefetcher
+from schedulerd.control.reloads import Configured
 from schedulerd.control.sources.base import Source
 from schedulerd.control.switcher import Switcher
+from schedulerd.errors import SchedulerdError
 from schedulerd.optimizer.damping import DampingSettings
 from schedulerd.optimizer.problem import MAX_APPS
 from schedulerd.optimizer.solvers import Answer as SolverAnswer
@@ -91,6 +94,7 @@ class Stage:
         board: BoardWatch | None = None,
         clock: FakeClock | None = None,
         decide_within_s: float = math.inf,
+        keeper: Keeper | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.registry = Registry(MAX_APPS)
@@ -101,6 +105,11 @@ class Stage:
         self.switcher = Switcher(
             lambda digest, _: self._load(digest), self._load, self.clock, lambda: self.clock.advance(LOAD_TIMEOUT_S)
         )
+        self.config = Config(limits=limits, control=ControlConfig(decide_within_s=10.0))
+        self.rereads: list[Asked] = []
+        """Who asked for the configuration to be read again."""
+        self.reconfigured: list[tuple[Config, Config]] = []
+        self.reloaded: list[SchedulerdError | None] = []
         self.answers: list[Any] = []
         self.replies: list[tuple[bytes, Any]] = []
         self.events: list[Any] = []
@@ -118,11 +127,18 @@ class Stage:
                 wake=lambda: None,
             ),
             self.clock,
+            configured=Configured(
+                self.config,
+                self.rereads.append,
+                lambda before, after: self.reconfigured.append((before, after)),
+                self.reloaded.append,
+            ),
             facts={"version": "0", "pid": 1, "engine": "none", "lanes": 1, "started_s": self.clock.now_s()},
             background=self._background(aside or AtOnce()) if prefetch else None,
             record=record,
             aside=aside,
             board=board,
+            keeper=keeper,
         )
 
     def _background(self, aside: Aside) -> Background:

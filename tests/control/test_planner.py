@@ -173,7 +173,7 @@ def test_what_nobody_asked_for_waits_until_the_plan_has_stood_for_a_while(desk: 
 
 def test_the_objective_is_the_operators(desk: Desk) -> None:
     desk.join()
-    desk.planner.objective = MIN_LATENCY
+    desk.planner.operator_objective = MIN_LATENCY
     proposal = desk.propose()
     assert (proposal.problem.objective, proposal.plan.objective) == (MIN_LATENCY, MIN_LATENCY)
     assert route(proposal.plan) == "ab"

@@ -45,6 +45,10 @@ class Daemon:
         self.log = runtime / "daemon.log"
         self._config = runtime / "schedulerd.toml"
         self._config.write_text(config)
+        # All tests share a state directory, and none begins with what the one before has set.
+        self.drop_ins = runtime / "conf.d"
+        self.drop_ins.mkdir()
+        (self.drop_ins / "00-forget.toml").write_text("[control]\nremember = false")
         self._arguments = ["--store", str(store), "--state", str(state), "--runtime", str(runtime)]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,6 +80,15 @@ class Daemon:
         """SIGTERM, without waiting."""
         assert self._process is not None
         self._process.terminate()
+
+    def signal(self, number: int) -> None:
+        """Any other signal, without waiting."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def configure(self, text: str) -> None:
+        """Write another configuration; nobody is told."""
+        self._config.write_text(text)
 
     def ended(self) -> bool:
         """Whether the process is gone."""

@@ -356,7 +356,7 @@ def test_an_operator_of_this_user_is_passed_on_to_the_control_loop(board: Board)
 
 def test_an_operator_who_is_not_permitted_is_told_how_to_be(tmp_path: Path) -> None:
     board = Board(tmp_path)
-    board.front._control_users = frozenset({4_000_000})
+    board.front.control_users = frozenset({4_000_000})
     operator = Peer(board.endpoints.control, b"operator")
     reply = operator.ask(*encode(Status(5)))
     assert isinstance(reply, Failure)

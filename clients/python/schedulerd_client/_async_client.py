@@ -66,7 +66,7 @@ class AsyncClient:
     async def register(
         self,
         model: str,
-        budget_ms: float,
+        budget_ms: float | None,
         rate_hz: float,
         priority: int = 5,
         accuracy_floor: float = 0.0,

@@ -65,7 +65,7 @@ class Client:
     def register(
         self,
         model: str,
-        budget_ms: float,
+        budget_ms: float | None,
         rate_hz: float,
         priority: int = 5,
         accuracy_floor: float = 0.0,
@@ -79,7 +79,8 @@ class Client:
 
         Args:
             model: Name of a model in the daemon's store.
-            budget_ms: Wanted time from a frame's arrival at the daemon to its reply, above 0.
+            budget_ms: Wanted time from a frame's arrival at the daemon to its reply, above 0; None takes the one that
+                the daemon's configuration has for the model.
             rate_hz: Frames a second that the app means to send, above 0.
             priority: 1 (least) to 10; where not all budgets can be met, low priorities give way first.
             accuracy_floor: Least acceptable predicted accuracy, 0 to 1.

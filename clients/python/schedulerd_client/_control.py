@@ -15,13 +15,16 @@ from schedulerd.wire.messages import (
     Addition,
     Answer,
     Apps,
+    DropOverrides,
     Failure,
     Message,
     Models,
     Objective,
     Ping,
+    Reload,
     SetBudget,
     SetLimit,
+    ShowOverrides,
     ShowPlan,
     Status,
     WhatIf,
@@ -95,6 +98,18 @@ class ControlClient:
     def objective(self, name: str | None = None) -> dict[str, Any]:
         """Change what is best among the plans that keep the limits, as `max-accuracy`; None only asks what it is."""
         return self._ask(lambda request_id: Objective(request_id, name))
+
+    def reload(self) -> dict[str, Any]:
+        """Have the configuration read again: what was applied, and what needs a restart. `BadValue` for a bad one."""
+        return self._ask(Reload)
+
+    def overrides(self) -> dict[str, Any]:
+        """What operators have set, and whether it outlives the daemon."""
+        return self._ask(ShowOverrides)
+
+    def drop_overrides(self, app: str | None = None) -> dict[str, Any]:
+        """Go back to what an app registered with; None drops everything that operators have set."""
+        return self._ask(lambda request_id: DropOverrides(request_id, app))
 
     def ping(self) -> None:
         """Return when the daemon answers."""

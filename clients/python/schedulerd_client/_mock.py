@@ -12,6 +12,7 @@ import numpy as np
 from schedulerd.wire.codec import Array, Frame, array_of, decode_request, encode, header_of
 from schedulerd.wire.messages import (
     FINAL,
+    MAX_BUDGET_MS,
     Code,
     Failure,
     Infer,
@@ -159,7 +160,7 @@ class MockTransport:
             accuracy=self._accuracy,
             queue_ms=0.0,
             run_ms=0.0,
-            budget_ms=self._app.budget_ms,
+            budget_ms=self._app.budget_ms or MAX_BUDGET_MS,
             deadline_met=True,
             exit=_deepest(request.exits, self._exits),
             left="asked" if request.exits else "end",

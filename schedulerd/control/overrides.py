@@ -1,0 +1,174 @@
+"""What operators have set over what apps and the configuration ask for: values, and the file that they outlive us in.
+
+The file is small JSON and appears whole or not at all. One that makes no sense is set aside under another name, so that
+nobody's settings are lost, and the daemon goes on without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from blockstore.durable import durable_file, make_folder
+from blockstore.errors import BlockStoreError
+from schedulerd.control.checks import check_memory_bytes, check_objective
+from schedulerd.errors import BadValue
+from schedulerd.plan import App
+from schedulerd.serving.admission import check_budget_ms
+from schedulerd.wire.messages import MAX_NAME_CHARACTERS
+
+FILE_NAME: Final = "overrides.json"
+"""In the state directory."""
+MAX_FILE_BYTES: Final = 2**20
+MOST_APPS: Final = 1000
+"""Names that may have overrides; each is one that an operator has typed."""
+_VERSION: Final = 1
+_ASIDE: Final = 100
+"""Files that are set aside before the last name is used again."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AppOverride:
+    """Of one app, whenever it is there; None leaves what it registers with."""
+
+    budget_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Of the daemon and of apps by name."""
+
+    objective: str | None = None
+    memory_bytes: int | None = None
+    apps: Mapping[str, AppOverride] = field(default_factory=dict)
+
+    def with_app(self, app_id: str, **values: float | None) -> Overrides:
+        """As this, with other values for one app. `BadValue` where too many apps have some."""
+        app = replace(self.apps.get(app_id, AppOverride()), **values)
+        apps = {**self.apps, app_id: app}
+        if len(apps) > MOST_APPS:
+            raise BadValue(f"{len(apps) - 1} apps have overrides, and that is the limit; drop those of apps long gone")
+        return replace(self, apps=dict(sorted(apps.items())))
+
+    def without_app(self, app_id: str) -> Overrides:
+        """As this, with nothing for one app."""
+        return replace(self, apps={name: one for name, one in self.apps.items() if name != app_id})
+
+    def of(self, wishes: App) -> App:
+        """What an app gets that registers with `wishes`."""
+        override = self.apps.get(wishes.app_id)
+        if override is None or override.budget_ms is None:
+            return wishes
+        return replace(wishes, budget_ms=override.budget_ms)
+
+
+NONE: Final = Overrides()
+
+
+class OverridesFile:
+    """The file. Never raises what a disk does."""
+
+    def __init__(self, folder: Path) -> None:
+        """Args: folder: the state directory; it is made when there is something to keep."""
+        self._path = folder / FILE_NAME
+
+    def load(self) -> Overrides:
+        """What was kept; nothing where there is no file, or one that cannot be used."""
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(MAX_FILE_BYTES + 1)
+        except FileNotFoundError:
+            return NONE
+        except OSError as error:
+            log.warning("overrides_unread", file=str(self._path), reason=str(error), remedy="it is left as it is")
+            return NONE
+        try:
+            return overrides_from(content)
+        except (ValueError, RecursionError, BadValue) as error:
+            log.warning("overrides_unusable", file=str(self._path), reason=str(error), kept_as=self._set_aside())
+            return NONE
+
+    def save(self, overrides: Overrides) -> str | None:
+        """Keep these; else why they will not outlive this process."""
+        try:
+            make_folder(self._path.parent)
+            with durable_file(self._path, self._path.parent, 0o640) as file:
+                file.write(document_of(overrides))
+        except (OSError, BlockStoreError) as error:
+            log.warning("overrides_not_kept", file=str(self._path), reason=str(error))
+            return str(error)
+        return None
+
+    def _set_aside(self) -> str:
+        """The name that the file has from now on; its own where it cannot be moved, until it is written over."""
+        names = (self._path.with_name(f"{FILE_NAME}.bad-{number}") for number in range(1, _ASIDE + 1))
+        free = next((name for name in names if not name.exists()), self._path.with_name(f"{FILE_NAME}.bad-{_ASIDE}"))
+        try:
+            self._path.replace(free)
+        except OSError:
+            return str(self._path)
+        return str(free)
+
+
+def document_of(overrides: Overrides) -> bytes:
+    """The content of the file."""
+    apps = {name: {"budget_ms": one.budget_ms} for name, one in overrides.apps.items()}
+    whole = {
+        "version": _VERSION,
+        "objective": overrides.objective,
+        "memory_bytes": overrides.memory_bytes,
+        "apps": apps,
+    }
+    return json.dumps(whole, indent=1).encode() + b"\n"
+
+
+def overrides_from(content: bytes) -> Overrides:
+    """What the content of a file says; ValueError or `BadValue` where it is none."""
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"it is larger than {MAX_FILE_BYTES} bytes")
+    document = _keys(json.loads(content), "it", ("version", "objective", "memory_bytes", "apps"))
+    if document["version"] != _VERSION:
+        raise ValueError(f"its version is {document['version']!r}; this daemon reads {_VERSION}")
+    apps = document["apps"]
+    if not isinstance(apps, dict) or len(apps) > MOST_APPS:
+        raise ValueError(f"apps is no object of at most {MOST_APPS} names")
+    return Overrides(
+        _checked(document["objective"], str, check_objective),
+        _checked(document["memory_bytes"], int, check_memory_bytes),
+        {_name(name): _app(one, f"apps.{name}") for name, one in sorted(apps.items())},
+    )
+
+
+def _app(document: object, place: str) -> AppOverride:
+    given = _keys(document, place, ("budget_ms",))
+    return AppOverride(_checked(given["budget_ms"], float, check_budget_ms))
+
+
+def _name(name: str) -> str:
+    if not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
+        raise ValueError(f"{name!r} is no name of an app")
+    return name
+
+
+def _keys(document: object, place: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """An object of known keys; one that is not there is None."""
+    if not isinstance(document, dict) or not document.keys() <= set(names):
+        raise ValueError(f"{place} is no object of {', '.join(names)}")
+    return {name: document.get(name) for name in names}
+
+
+def _checked(value: Any, wanted: type, check: Callable[[Any], None]) -> Any:
+    """None, or a value of the type that passes the check."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float if wanted is float else wanted):
+        raise ValueError(f"{value!r} is not of the type {wanted.__name__}")
+    check(value)
+    return wanted(value)

@@ -1,0 +1,122 @@
+"""What operators have set: the values, and the file that they outlive the daemon in."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schedulerd.control.overrides import (
+    FILE_NAME,
+    MOST_APPS,
+    NONE,
+    AppOverride,
+    Overrides,
+    OverridesFile,
+    document_of,
+    overrides_from,
+)
+from schedulerd.errors import BadValue
+from schedulerd.plan import App
+
+SET = Overrides("min-latency", 80_000_000, {"cam": AppOverride(12.5), "gate": AppOverride(30.0)})
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
+    file = OverridesFile(tmp_path / "state")
+    assert file.load() == NONE, "there is no file yet"
+    assert file.save(SET) is None
+    assert OverridesFile(tmp_path / "state").load() == SET
+    assert file.save(NONE) is None
+    assert file.load() == NONE
+    assert [path.name for path in (tmp_path / "state").iterdir()] == [FILE_NAME], "nothing half-written is left"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"version": 2}',
+        b'{"apps": {}}',
+        b'{"version": 1, "apps": []}',
+        b'{"version": 1, "apps": {}, "later": 1}',
+        b'{"version": 1, "apps": {"cam": 3}}',
+        b'{"version": 1, "apps": {"cam": {"budget_ms": "12"}}}',
+        b'{"version": 1, "apps": {"cam": {"budget_ms": true}}}',
+        b'{"version": 1, "apps": {"cam": {"budget_ms": 0}}}',
+        b'{"version": 1, "apps": {"cam": {"budget_ms": 1e9}}}',
+        b'{"version": 1, "apps": {"cam": {"budget_ms": NaN}}}',
+        b'{"version": 1, "apps": {"": {"budget_ms": 1}}}',
+        b'{"version": 1, "apps": {"\\u001b[2J": {"budget_ms": 1}}}',
+        b'{"version": 1, "apps": {}, "objective": "max-latency"}',
+        b'{"version": 1, "apps": {}, "objective": 3}',
+        b'{"version": 1, "apps": {}, "memory_bytes": -1}',
+        b'{"version": 1, "apps": {}, "memory_bytes": 1.5}',
+        b"[" * 100_000,
+        b" " * (2**20 + 1),
+        b"\xff\xfe",
+    ],
+    ids=lambda content: content[:60],
+)
+def test_a_file_that_makes_no_sense_is_set_aside_and_not_lost(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_bytes(content)
+    file = OverridesFile(tmp_path)
+    assert file.load() == NONE
+    assert not path.exists()
+    assert (tmp_path / f"{FILE_NAME}.bad-1").read_bytes() == content
+    assert file.save(SET) is None
+    assert file.load() == SET
+
+
+def test_a_second_bad_file_does_not_take_the_place_of_the_first(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / FILE_NAME).write_text(f"bad {number}")
+        OverridesFile(tmp_path).load()
+        assert (tmp_path / f"{FILE_NAME}.bad-{number}").read_text() == f"bad {number}"
+
+
+def test_a_disk_that_cannot_be_written_is_a_reason_not_an_error(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file where the folder should be")
+    reason = OverridesFile(tmp_path / "state").save(SET)
+    assert reason is not None
+    assert os.strerror(errno.EEXIST) in reason or os.strerror(errno.ENOTDIR) in reason
+
+
+def test_a_file_that_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).mkdir()
+    assert OverridesFile(tmp_path).load() == NONE
+    assert (tmp_path / FILE_NAME).is_dir()
+
+
+def test_an_app_gets_what_is_set_for_its_name() -> None:
+    wishes = App("cam", "m", 50.0, 10.0)
+    assert SET.of(wishes).budget_ms == 12.5
+    assert SET.of(App("other", "m", 50.0, 10.0)).budget_ms == 50.0
+    assert SET.without_app("cam").of(wishes) is wishes
+    assert SET.with_app("cam", budget_ms=7.0).of(wishes).budget_ms == 7.0
+
+
+def test_there_is_an_end_to_the_names_that_something_is_set_for() -> None:
+    full = Overrides(apps={f"app-{n}": AppOverride(1.0) for n in range(MOST_APPS)})
+    assert full.with_app("app-0", budget_ms=2.0).apps["app-0"] == AppOverride(2.0)
+    with pytest.raises(BadValue, match="1000 apps have overrides"):
+        full.with_app("one-more", budget_ms=1.0)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_do_more_than_be_refused(content: bytes) -> None:
+    with contextlib.suppress(ValueError, RecursionError, BadValue):
+        overrides_from(content)
+
+
+def test_the_file_is_plain_json() -> None:
+    assert json.loads(document_of(SET))["apps"]["cam"] == {"budget_ms": 12.5}
