@@ -36,6 +36,13 @@ def test_files_beside_the_configuration_are_read_in_the_order_of_their_names(mai
     assert config.limits.memory_bytes == 80_000_000, "and what neither of them gives"
 
 
+def test_the_order_is_that_of_the_names_whatever_the_folder_says(main: Path) -> None:
+    names = [f"{number:02}.toml" for number in (30, 10, 50, 20, 40, 60, 15, 45)]
+    for name in names:
+        drop_in(main, name, "")
+    assert [Path(file).name for file in read(main).files[1:]] == sorted(names)
+
+
 def test_what_is_found_names_the_file_and_those_it_stands_before(main: Path) -> None:
     later = drop_in(main, "10.toml", "[limits]\nutilisation = 0.5")
     given = read(main).given[("limits", "utilisation")]

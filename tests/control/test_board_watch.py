@@ -90,6 +90,15 @@ def test_trip_points_at_which_no_clock_falls_do_not_count(trips: tuple[Trip, ...
     assert board.utilisation is None
 
 
+def test_another_configuration_holds_from_the_next_look_on() -> None:
+    board = Board(BoardWatch(replace(LIMITS, heat_margin_c=None)))
+    board.warm_up()
+    assert board.utilisation is None, "nobody is forewarned"
+    board.watch.configure(LIMITS)
+    board.warm_up(start_c=70.0)
+    assert board.utilisation is not None
+
+
 def test_a_board_below_zero_is_as_any_other() -> None:
     board = Board()
     board.warm_up(start_c=-40.0)

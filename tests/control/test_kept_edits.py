@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schedulerd.control.aside import AtOnce
-from schedulerd.control.keeper import Keeper
+from schedulerd.control.keeper import WAITING, Keeper
 from schedulerd.control.overrides import OverridesFile
 from schedulerd.control.reloads import Reread
 from schedulerd.optimizer.problem import MAX_ACCURACY, MIN_LATENCY
@@ -27,6 +27,7 @@ from schedulerd.wire.messages import (
     Status,
 )
 from tests.control.stage import MB, Stage
+from tests.control.test_keeper import Waiting
 
 Start = Callable[[], Stage]
 
@@ -155,6 +156,17 @@ def test_a_state_directory_that_cannot_be_written_is_said_in_the_answer(start: S
         assert str(tmp_path / "state") in result["kept_reason"]
     assert app.spec.budget_ms == 1.0
     assert not stage.ask(ShowOverrides(5)).result["kept"]
+
+
+def test_an_edit_that_finds_no_room_to_be_written_is_written_at_a_later_turn(tmp_path: Path) -> None:
+    aside, file = Waiting(room=0), OverridesFile(tmp_path)
+    stage = Stage(keeper=Keeper(file, aside))
+    assert stage.ask(Objective(3, MIN_LATENCY)).result["kept_reason"] == WAITING
+    aside.room = 8
+    stage.loop.turn([])
+    aside.work()
+    assert file.load().objective == MIN_LATENCY
+    stage.switcher.close()
 
 
 def test_an_edit_that_is_refused_is_not_kept(start: Start) -> None:

@@ -8,12 +8,13 @@ from dataclasses import replace
 import pytest
 
 from schedulerd.config import Config, parse
+from schedulerd.control.board_watch import BoardWatch
 from schedulerd.control.reloads import Reread, answerable
 from schedulerd.errors import ConfigError
 from schedulerd.optimizer.problem import MIN_LATENCY
 from schedulerd.serving.events import Asked
 from schedulerd.wire.messages import Answer, Code, Failure, Objective, Reload, ShowPlan, Status
-from tests.control.stage import MB, Stage
+from tests.control.stage import LIMITS, MB, Stage
 
 RELOAD = Asked(Reload(3), b"operator")
 
@@ -113,6 +114,15 @@ def test_an_operators_objective_stands_over_a_reload(stage: Stage) -> None:
 def test_damping_follows_the_configuration(stage: Stage) -> None:
     stage.loop.turn([Reread(written(stage, "min_gain = 0.25"))])
     assert stage.loop._planner.settings.damping.min_gain == 0.25
+
+
+def test_heat_and_squeezes_follow_the_configuration() -> None:
+    watch = BoardWatch(LIMITS)
+    stage = Stage(board=watch)
+    new = replace(stage.config, limits=replace(stage.config.limits, heat_margin_c=None))
+    stage.loop.turn([Reread(new)])
+    assert watch._configured == new.limits
+    stage.switcher.close()
 
 
 def test_a_plan_that_fails_does_not_take_back_what_is_in_force(stage: Stage) -> None:
