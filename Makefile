@@ -1,6 +1,7 @@
 # demo   install what the demo needs and play it          test   install everything and run the tests
 # check  lint, format, types                              bench  every benchmark, JSON into out/bench
 # demo-store  train, cut, prune and pack the shipped store again, from nothing
+# deb    a Debian package for machines like this one, in out/deb
 
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -11,7 +12,7 @@ SECONDS ?= 40
 JOBS ?= $(shell nproc)
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check format bench demo-store install-demo install-dev clean
+.PHONY: demo test check format bench demo-store deb install-demo install-dev clean
 
 demo: install-demo
 	$(BIN)/schedulerd demo --seconds $(SECONDS) --state out/demo --json out/demo.json --plot out/demo.png
@@ -33,6 +34,9 @@ bench: install-dev
 
 demo-store: install-dev
 	$(BIN)/python -m blockstore.zoo.demo_store --archive schedulerd/demo/demo-store.tar --held-out schedulerd/demo/digits-heldout.npz
+
+deb: $(VENV)/bin/python
+	packaging/debian/build $(VENV)/bin/python
 
 install-demo: $(VENV)/installed-demo
 install-dev: $(VENV)/installed-dev

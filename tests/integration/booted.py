@@ -121,7 +121,7 @@ class Machine:
         place.write_text(text)
 
     def _inside(self, command: tuple[str, ...]) -> list[str]:
-        return ["nsenter", f"--target={self._first}", "--all", "--wd=/", *command]
+        return ["nsenter", f"--target={self._first}", "--all", "env", "--chdir=/", *command]
 
     def _is_up(self) -> bool:
         assert self._process is not None
