@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from benchmarks import operate_reload, operate_top
 from benchmarks.daemons import daemon
 from benchmarks.harness import Figure, Options, Target, kept, main
 from benchmarks.operate_kill import RATE_HZ, killed
@@ -27,7 +28,7 @@ PROFILES = ("default", "jetson", "pi", "loopback", "network")
 EXPOSURES = tuple(f"exposure_{profile}" for profile in PROFILES)
 KILL = ("kill_unanswered", "kill_gap_s")
 STATUS = ("status_ms",)
-FIGURES = (*EXPOSURES, *KILL, *STATUS)
+FIGURES = (*EXPOSURES, *KILL, *STATUS, *operate_reload.FIGURES, *operate_top.FIGURES)
 
 
 def measure(options: Options) -> Mapping[str, Figure]:
@@ -42,6 +43,12 @@ def measure(options: Options) -> Mapping[str, Figure]:
             found |= kept(KILL, lambda: _kill(folder / "kill", 2 if options.quick else 10))
         if options.wants(*STATUS):
             found |= kept(STATUS, lambda: _status(folder / "status", 5 if options.quick else 40))
+        if options.wants(*operate_reload.FIGURES):
+            turns = 4 if options.quick else 30
+            found |= kept(operate_reload.FIGURES, lambda: operate_reload.measure(folder / "reload", turns))
+        if options.wants(*operate_top.FIGURES):
+            seconds = 3.0 if options.quick else 20.0
+            found |= kept(operate_top.FIGURES, lambda: operate_top.measure(folder / "top", seconds))
     return {name: figure for name, figure in found.items() if options.wants(name)}
 
 

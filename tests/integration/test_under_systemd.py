@@ -75,6 +75,26 @@ def test_the_hardened_daemon_reads_its_board_and_serves(machine: Machine) -> Non
     assert fared(asking(machine))["failures"] == []
 
 
+def test_a_reload_follows_the_configuration_and_a_bad_one_is_refused(machine: Machine) -> None:
+    path = "/etc/schedulerd/schedulerd.toml"
+
+    def limit() -> float:
+        return float(json.loads(machine.done(SCHEDCTL, "status", "--json"))["utilisation_limit"])
+
+    machine.write(path, f"{CONFIG}[limits]\nutilisation = 0.5\n")
+    machine.done("systemctl", "reload", "schedulerd")
+    assert limit() == 0.5
+    machine.write(path, f"{CONFIG}[limits]\nutilisation = 5\n")
+    assert machine.run("systemctl", "reload", "schedulerd").returncode != 0
+    assert "5 is out of range" in machine.journal()
+    assert (limit(), machine.shown("ActiveState")) == (0.5, "active")
+    machine.write(path, f"{CONFIG}[engine]\nlanes = 2\n")
+    machine.done("systemctl", "reload", "schedulerd")
+    assert limit() == 0.8, "it is back, and more lanes wait for a restart"
+    machine.write(path, CONFIG)
+    machine.done("systemctl", "reload", "schedulerd")
+
+
 def test_a_user_outside_the_group_does_not_reach_it(machine: Machine) -> None:
     ended = machine.run("runuser", "-u", "nobody", "--", SCHEDCTL, "status", "--runtime", "/run/schedulerd")
     assert ended.returncode == 3
