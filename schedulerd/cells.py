@@ -109,6 +109,18 @@ def route(row: Answer) -> str:
     return "|".join(map(plain, row.get("route") or [])) or MISSING
 
 
+def route_in_short(route: Sequence[str]) -> str:
+    """The original as `full`, `prune:0.5` and `prune-50` as `50`: six blocks fit into a narrow column."""
+    return " ".join(map(_in_short, route)) or "-"
+
+
+def _in_short(variant: str) -> str:
+    if variant == "original":
+        return "full"
+    kind, _, amount = variant.replace(":", "-").rpartition("-")
+    return f"{100 * float(amount):.0f}" if kind and "." in amount else amount.lstrip("0") or variant
+
+
 def policy(row: Answer) -> str:
     """Enabled exits with their thresholds and the share of frames expected to leave there, if known; `-` for none."""
     steps, shares = row.get("policy") or {}, row.get("exit_shares") or {}

@@ -99,7 +99,8 @@ def _about(story: Story) -> dict[str, Any]:
 def _print_summary(console: Any, happened: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from schedulerd.demo.view import exits_in_short, route_in_short
+    from schedulerd.cells import route_in_short
+    from schedulerd.demo.view import exits_in_short
 
     table = Table(title="what happened", title_justify="left")
     for name in (

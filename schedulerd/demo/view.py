@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from schedulerd.cells import route_in_short
 from schedulerd.scenes.record import Sample, Turn, exit_rates, swaps
 from schedulerd.serving.meter import percentile
 
@@ -93,18 +94,6 @@ def _board(status: Mapping[str, Any]) -> Text:
 def exits_in_short(rates: Mapping[str, float]) -> str:
     """Where frames left, as `exit1 55% final 45%`; `-` where all ran to the end."""
     return " ".join(f"{name} {share:.0%}" for name, share in rates.items()) or "-"
-
-
-def route_in_short(route: Sequence[str]) -> str:
-    """The original as `full`, `prune:0.5` and `prune-50` as `50`: six blocks fit into a narrow column."""
-    return " ".join(map(_in_short, route)) or "-"
-
-
-def _in_short(variant: str) -> str:
-    if variant == "original":
-        return "full"
-    kind, _, amount = variant.replace(":", "-").rpartition("-")
-    return f"{100 * float(amount):.0f}" if kind and "." in amount else amount.lstrip("0") or variant
 
 
 def _ms(value: float | None) -> str:

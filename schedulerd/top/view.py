@@ -15,8 +15,9 @@ from schedulerd.top.controls import Controls
 from schedulerd.top.looks import Answer, History, Look, sparkline
 
 KEYS = "up, down: app   left, right: budget 10% shorter, longer   b: type a budget   q: leave"
-_NARROW = 100
-"""Columns below which routes and models are left out."""
+_MEDIUM, _WIDE = 100, 140
+"""Columns from which counts and routes are shown, and from which models and all bars are too."""
+_FEW_BARS = 12
 _LATE, _CLOSE, _FINE = "red", "yellow", "green"
 _CLOSE_SHARE = 0.9
 """Of the budget: what takes longer is close to it."""
@@ -74,40 +75,47 @@ def _board(look: Look) -> Iterator[Text]:
 def _apps(look: Look, history: History, controls: Controls, width: int) -> RenderableType:
     if not look.apps:
         return Text("no apps; a client joins with register()")
-    wide = width >= _NARROW
+    medium, wide = width >= _MEDIUM, width >= _WIDE
     table = Table(expand=False, box=None, pad_edge=False, header_style="dim")
     for heading in ("", "APP", *(("MODEL",) if wide else ())):
         table.add_column(heading, no_wrap=True)
     for heading in ("BUDGET ms", "p50 / p95 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("p95 / BUDGET", no_wrap=True)
-    for heading in ("ACCURACY", "LEFT EARLY", "LATE", "REFUSED", "SWAPS"):
+    for heading in ("ACCURACY", "LATE", *(("LEFT EARLY", "REFUSED", "SWAPS") if medium else ())):
         table.add_column(heading, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("ROUTE", overflow="ellipsis", no_wrap=True)
+    if medium:
+        table.add_column("ROUTE", no_wrap=True)
     for app in look.apps:
         chosen = str(app.get("app")) == controls.chosen
-        table.add_row(*_row(app, history, chosen=chosen, wide=wide), style="bold" if chosen else "")
+        table.add_row(*_row(app, history, chosen=chosen, width=width), style="bold" if chosen else "")
     return table
 
 
-def _row(app: Answer, history: History, *, chosen: bool, wide: bool) -> list[RenderableType]:
+def _row(app: Answer, history: History, *, chosen: bool, width: int) -> list[RenderableType]:
+    medium, wide = width >= _MEDIUM, width >= _WIDE
     ratios = history.ratios.get(str(app.get("app")), ())
-    refused = app.get("refused")
+    bars = ratios if wide else ratios[-_FEW_BARS:]
     return [
         ">" if chosen else " ",
         cells.text(app, "app"),
         *([cells.text(app, "model")] if wide else []),
         cells.time_limit(app, "budget_ms"),
         Text(cells.pair(app, "measured_p50_ms", "measured_p95_ms"), style=_colour(ratios[-1] if ratios else None)),
-        Text(sparkline(ratios), style=_colour(max((r for r in ratios if r is not None), default=None))),
+        Text(sparkline(bars), style=_colour(max((r for r in bars if r is not None), default=None))),
         cells.share(app, "accuracy", 1),
-        _left_early(app),
         cells.text(app, "misses"),
-        cells.plain(sum(refused.values()) if isinstance(refused, dict) else refused),
-        cells.text(app, "swaps"),
-        *([cells.route(app)] if wide else []),
+        *([_left_early(app), _refused(app), cells.text(app, "swaps"), _route(app)] if medium else []),
     ]
+
+
+def _route(app: Answer) -> str:
+    return cells.plain(cells.route_in_short([str(variant) for variant in app.get("route") or []]))
+
+
+def _refused(app: Answer) -> str:
+    refused = app.get("refused")
+    return cells.plain(sum(refused.values()) if isinstance(refused, dict) else refused)
 
 
 def _left_early(app: Answer) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schedulerd.demo.view import route_in_short
+from schedulerd.cells import route_in_short
 
 
 def test_a_route_is_short_whatever_its_variants_are_called() -> None:

@@ -37,7 +37,7 @@ def test_the_screen_says_how_the_daemon_its_board_and_its_apps_are() -> None:
     for said in (
         "1 app, 123 requests, 4 late", "best is max-accuracy", "lanes 42% of 80%", "blocks 4.4 MB of 20.0 MB",
         "61.0 C at the hottest", "clocks held down for heat", "binding: memory", "11.0 / 25.0", "█", "97.3%", "40%",
-        "original|prune:0.5", "plan 7: cam joins", KEYS,
+        "full 50", "plan 7: cam joins", KEYS,
     ):  # fmt: skip
         assert said in text, said
     (row,) = [line for line in text.splitlines() if "digits-plain" in line]
@@ -49,7 +49,7 @@ def test_a_narrow_terminal_does_without_models_and_routes() -> None:
     text = drawn(LOOK, width=80)
     assert "cam" in text
     assert "digits-plain" not in text
-    assert "prune" not in text
+    assert "full 50" not in text
 
 
 def test_answers_that_lack_everything_are_drawn_all_the_same() -> None:
