@@ -12,17 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 from benchmarks import operate_reload, operate_top
-from benchmarks.daemons import daemon
 from benchmarks.harness import Figure, Options, Target, kept, main
 from benchmarks.operate_kill import RATE_HZ, killed
+from benchmarks.operate_served import three_apps
 from benchmarks.operate_units import exposure
-from schedulerd.demo.stock import demo_store
-from schedulerd_client import Client
 
 PROFILES = ("default", "jetson", "pi", "loopback", "network")
 EXPOSURES = tuple(f"exposure_{profile}" for profile in PROFILES)
@@ -71,15 +68,11 @@ def _kill(folder: Path, kills: int) -> dict[str, Figure]:
 
 def _status(folder: Path, turns: int) -> dict[str, Figure]:
     """Wall time of a `schedctl status` process with three apps, from its start to its end; 95th percentile."""
-    state, runtime = folder / "state", folder / "run"
-    store = demo_store(state)
     took_ms = []
-    with daemon(store, state, runtime) as control, ExitStack() as apps:
-        for model in control.models()["models"]:
-            apps.enter_context(Client(runtime)).register(model["model"], budget_ms=100, rate_hz=10)
+    with three_apps(folder) as served:
         for _ in range(turns):
             began_s = time.perf_counter()
-            command = [sys.executable, "-m", "schedulerd.ctl", "--runtime", str(runtime), "status"]
+            command = [sys.executable, "-m", "schedulerd.ctl", "--runtime", str(served.runtime), "status"]
             subprocess.run(command, check=True, timeout=30, stdout=subprocess.DEVNULL)
             took_ms.append((time.perf_counter() - began_s) * 1e3)
     value = statistics.quantiles(took_ms, n=20, method="inclusive")[-1]

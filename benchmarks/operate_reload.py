@@ -5,13 +5,11 @@ from __future__ import annotations
 import signal
 import statistics
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.daemons import daemon, process_of
+from benchmarks.daemons import process_of
 from benchmarks.harness import Figure
-from schedulerd.demo.stock import demo_store
-from schedulerd_client import Client
+from benchmarks.operate_served import three_apps
 
 FIGURES = ("reload_ms",)
 LIMITS = (0.7, 0.8)
@@ -21,12 +19,8 @@ PATIENCE_S = 10.0
 
 def measure(folder: Path, turns: int) -> dict[str, Figure]:
     """The median of so many reloads."""
-    state, runtime = folder / "state", folder / "run"
-    store = demo_store(state)
     took_ms = []
-    with daemon(store, state, runtime) as control, ExitStack() as apps:
-        for model in control.models()["models"]:
-            apps.enter_context(Client(runtime)).register(model["model"], budget_ms=100, rate_hz=10)
+    with three_apps(folder) as (control, state, runtime):
         process = process_of(runtime)
         for turn in range(turns):
             limit = LIMITS[turn % len(LIMITS)]

@@ -8,15 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 
-from benchmarks.daemons import daemon
 from benchmarks.harness import Figure, Target
-from schedulerd.demo.stock import demo_store
-from schedulerd_client import Client
+from benchmarks.operate_served import three_apps
 
 EVERY_S = 0.5
 SETTLE_S = 3.0
@@ -26,12 +23,8 @@ FIGURES = ("top_core_percent",)
 
 def measure(folder: Path, seconds: float) -> dict[str, Figure]:
     """With three apps, over so many seconds."""
-    state, runtime = folder / "state", folder / "run"
-    store = demo_store(state)
-    with daemon(store, state, runtime) as control, ExitStack() as apps:
-        for model in control.models()["models"]:
-            apps.enter_context(Client(runtime)).register(model["model"], budget_ms=100, rate_hz=10)
-        return {"top_core_percent": Figure(_percent(runtime, seconds), "% of a core", Target("<=", 3))}
+    with three_apps(folder) as served:
+        return {"top_core_percent": Figure(_percent(served.runtime, seconds), "% of a core", Target("<=", 3))}
 
 
 def _percent(runtime: Path, seconds: float) -> float:

@@ -118,7 +118,9 @@ def _in_short(variant: str) -> str:
     if variant == "original":
         return "full"
     kind, _, amount = variant.replace(":", "-").rpartition("-")
-    return f"{100 * float(amount):.0f}" if kind and "." in amount else amount.lstrip("0") or variant
+    if not kind or not amount.replace(".", "", 1).isdecimal():
+        return variant
+    return f"{100 * float(amount):.0f}" if "." in amount else amount.lstrip("0") or variant
 
 
 def policy(row: Answer) -> str:

@@ -128,8 +128,8 @@ def _estimated(samples: Sequence[Sample], settings: CorrectionSettings) -> tuple
 
 def _is_sudden(newest: Sequence[Sample], median: float, settings: CorrectionSettings) -> bool:
     """Whether the newest requests are slower, nearly all of them and by much, than is typical of the whole window."""
-    if len(newest) < settings.sudden_samples:
-        return False
+    if len(newest) < settings.sudden_samples or newest[-1].at_s - newest[0].at_s < settings.sudden_s / 2:
+        return False  # frames of several cameras that come together are late together, by one hiccup
     return (percentile([s.median for s in newest], 0.25) or 0.0) > settings.sudden * median
 
 

@@ -25,6 +25,7 @@ from schedulerd.control.tally import Tally
 from schedulerd.errors import InternalError, SchedulerdError, StoreFault
 from schedulerd.optimizer.damping import Decision as Verdict
 from schedulerd.optimizer.explain import sentence
+from schedulerd.optimizer.predict import offers, predict
 from schedulerd.optimizer.problem import Limits
 from schedulerd.plan import Plan, RouteChange, difference
 from schedulerd.serving.apps import Registry
@@ -93,8 +94,10 @@ class Decider:
                 except LoadFailed as failed:
                     for digest, reason in failed.reasons.items():
                         log.error("block_unusable", digest=digest, reason=reason)
+                    if failed.reasons.keys() <= self._planner.catalogue.broken:
+                        raise  # left out already, and wanted all the same: by a route that stays
                     self._planner.leave_out(failed.reasons.keys())
-        except LoadTimedOut as late:
+        except (LoadFailed, LoadTimedOut) as late:
             log.error("plan_put_off", cause=cause, reason=str(late), retry_s=RETRY_S)
             fault: SchedulerdError = StoreFault(f"{late}; the routes are as before, and it is tried again")
         except Exception as error:
@@ -112,41 +115,64 @@ class Decider:
         # What was planned for is noted even when the routes stay, or the same drift would ask again every tick.
         self._drift.planned(factors, proposal.at_s)
         self._occasions.decided(limits)
-        staged = self._staged(proposal, look) if proposal.decision.change else proposal
-        if staged.decision.change:
-            self._change(staged, cause, look)
+        if proposal.decision.change:
+            plan = self._loadable(proposal, look.free_bytes)
+            if plan is not proposal.plan:
+                self._stage(proposal, plan, cause, urgent, look)
+                return
+            self._change(proposal, cause, look)
             return
-        log.debug("plan_kept", cause=cause, reason=staged.decision.reason)
+        log.debug("plan_kept", cause=cause, reason=proposal.decision.reason)
         self._announcer.note(cause, proposal.plan.note)
-        self._announcer.kept(cause, staged, look.took_ms)
-        # A plan that there is no memory to load is asked for again by itself.
-        if staged is proposal:
-            self._keep(proposal)
+        self._announcer.kept(cause, proposal, look.took_ms)
+        self._keep(proposal)
 
-    def _staged(self, proposal: Proposal, look: Look) -> Proposal:
-        """The same, less what there is no memory to load now; the rest is asked for again."""
+    def _loadable(self, proposal: Proposal, free_bytes: int | None) -> Plan:
+        """The wanted plan, or as much of it as there is memory to load."""
         planner, wanted = self._planner, proposal.plan
-        if look.free_bytes is None:
-            return proposal
+        if free_bytes is None:
+            return wanted
         absent = {
             app.app_id: frozenset(
                 form.digest for form in self._switcher.absent(replace(wanted, apps=(app,)), planner.catalogue)
             )
             for app in wanted.apps
         }
-        plan = affordable(proposal.running, wanted, absent, look.free_bytes, planner.catalogue.size_bytes)
-        if plan is wanted:
-            return proposal
-        free_mb = look.free_bytes / 1e6
+        # Others have to move whatever it takes: what they run is broken, or gone.
+        stays = {o.app.app_id for o in proposal.problem.apps if o.running is not None and offers(o, o.running)}
+        return affordable(proposal.running, wanted, absent, stays, free_bytes, planner.catalogue.size_bytes)
+
+    def _stage(self, proposal: Proposal, plan: Plan, cause: str, urgent: bool, look: Look) -> None:
+        """Put a part of a plan in place, which may be nothing of it, and have the rest asked for again."""
+        planner, size_bytes = self._planner, self._planner.catalogue.size_bytes
+        live_bytes = self._switcher.live_bytes(size_bytes)
+        has_warm = self._switcher.resident_bytes(size_bytes) > live_bytes
+        # What is only kept warm makes way for what is wanted.
+        self._switcher.tidy(live_bytes, size_bytes)
         moves = bool(difference(planner.plan, plan))
+        free_mb = (look.free_bytes or 0) / 1e6
+        held = f"loading all of it takes more memory for a moment than the {free_mb:.1f} MB that are free"
         # What the apps that move leave is free when their requests have ended: at the next look, as a rule.
-        due_s = proposal.at_s if moves else proposal.at_s + RETRY_S
-        self._occasions.later(proposal.at_s, due_s, "there was no memory to load all of the last plan")
+        due_s = proposal.at_s if moves or has_warm else proposal.at_s + RETRY_S
+        self._occasions.later(proposal.at_s, due_s, "there was no memory to load all of the last plan", urgent=urgent)
         log.info("plan_in_stages", free_mb=round(free_mb, 1), moves=moves)
+        routes = {app.app_id: app.route for app in plan.apps}
+        number = proposal.plan.number if moves else planner.plan.number
+        part = replace(
+            predict(proposal.problem, routes, number),
+            status="unproven",
+            gap=None,
+            solve_ms=proposal.plan.solve_ms,
+            note=f"{held}; the rest follows",
+        )
         if moves:
-            return replace(proposal, plan=plan)
-        held = Verdict(False, f"loading it takes more memory for a moment than the {free_mb:.1f} MB that are free")
-        return replace(proposal, decision=held)
+            self._change(replace(proposal, plan=part), cause, look)
+            return
+        self._announcer.kept(cause, replace(proposal, decision=Verdict(False, held)), look.took_ms)
+        planner.plan = part
+        if urgent:
+            said = f"{cause}: nothing changes yet: {held}"
+            self.decision = Decision(cause, said, 0.0, proposal.at_s, part, look.took_ms)
 
     def _keep(self, proposal: Proposal) -> None:
         planner = self._planner

@@ -32,19 +32,20 @@ class Occasions:
         self._noted_s = -math.inf
         self._due_s = math.inf
         self._why = ""
+        self._urgent = False
 
     def decided(self, limits: Limits) -> None:
         """A problem with these limits was solved; nothing is due any more."""
         self._planned, self._due_s = limits, math.inf
 
-    def later(self, now_s: float, at_s: float, why: str) -> None:
-        """Plan again at `at_s` although nothing has happened."""
-        self._noted_s, self._due_s, self._why = now_s, at_s, why
+    def later(self, now_s: float, at_s: float, why: str, *, urgent: bool = False) -> None:
+        """Plan again at `at_s` although nothing has happened; `urgent`: for somebody who has asked."""
+        self._noted_s, self._due_s, self._why, self._urgent = now_s, at_s, why, urgent
 
     def due(self, now_s: float) -> Iterator[Cause]:
         """What was put off until now. Where the clock was set back, at once: nobody knows how long ago it was."""
         if now_s >= self._due_s or (now_s < self._noted_s and math.isfinite(self._due_s)):
-            yield Cause(self._why, urgent=False)
+            yield Cause(self._why, self._urgent)
 
     def limits(self, plan: Plan, now: LimitsNow) -> Iterator[str]:
         """What has changed about the limits since the last decision that concerns the running plan."""

@@ -93,9 +93,9 @@ def squeezed(before: Squeeze, seen: MemorySeen, settings: SqueezeSettings) -> Sq
         if seen.at_s - state.stepped_at_s < settings.step_every_s:
             return state
         present_bytes = held_bytes if state.limit_bytes is None else min(held_bytes, state.limit_bytes)
-        state = _lowered(state, settings.step * present_bytes, why, seen, settings)
-        stood_still = state.stood_still or state.stalled_since_s is not None
-        return replace(state, stepped_at_s=seen.at_s, stood_still=stood_still)
+        lowered = _lowered(state, settings.step * present_bytes, why, seen, settings)
+        stood_still = state.stood_still or (lowered is not state and state.stalled_since_s is not None)
+        return replace(lowered, stepped_at_s=seen.at_s, stood_still=stood_still)
     if state.limit_bytes is not None and _is_calm(state, seen, ahead_bytes):
         return _raised(state, seen, settings)
     return state
@@ -152,7 +152,7 @@ def _raised(before: Squeeze, seen: MemorySeen, settings: SqueezeSettings) -> Squ
     limit_bytes = before.held_bytes
     if before.stood_still or seen.allowed_bytes is None:
         limit_bytes = before.limit_bytes + int(settings.growth * before.held_bytes)
-    if seen.allowed_bytes is not None:
+    if seen.allowed_bytes is not None and seen.allowed_bytes < before.held_bytes:
         limit_bytes = min(limit_bytes, int(settings.filled * seen.allowed_bytes))
     patience = given(before.patience, seen.at_s)
     if limit_bytes >= before.held_bytes:

@@ -32,21 +32,26 @@ def largest_loadable_bytes(free_bytes: int) -> int:
 
 
 def affordable(
-    running: Plan, wanted: Plan, absent: Mapping[str, frozenset[str]], free_bytes: int, size_bytes: Callable[[str], int]
+    running: Plan,
+    wanted: Plan,
+    absent: Mapping[str, frozenset[str]],
+    stays: Collection[str],
+    free_bytes: int,
+    size_bytes: Callable[[str], int],
 ) -> Plan:
     """`wanted`, less the moves of those apps for which there is no memory now: they keep what they run.
 
-    Apps without a route always move: whoever joins is to be served, and the optimizer has found room for it.
+    Apps that cannot stay always move: whoever joins is to be served, and the optimizer has found room for it.
 
     Args: running: the present routes as they are predicted now; wanted; absent: by app, the blobs of its wanted route
-    that have to be loaded; free_bytes: on the board; size_bytes: of a blob.
+    that have to be loaded; stays: apps that could keep what they run; free_bytes: on the board; size_bytes: of a blob.
     """
     moving = [app for app in wanted.apps if _changes(running, app)]
     coming: set[str] = set()
     kept: set[str] = set()
-    for app in sorted(moving, key=lambda app: _order(running, app, size_bytes)):
+    for app in sorted(moving, key=lambda app: (app.app_id in stays, _taken_bytes(running, app, size_bytes))):
         more = coming | absent[app.app_id]
-        if running.app(app.app_id) is None or needed_bytes(list(map(size_bytes, more))) <= free_bytes:
+        if app.app_id not in stays or needed_bytes(list(map(size_bytes, more))) <= free_bytes:
             coming = more
         elif absent[app.app_id]:
             kept.add(app.app_id)
@@ -58,14 +63,13 @@ def _changes(running: Plan, app: AppPlan) -> bool:
     return before is None or before.route != app.route
 
 
-def _order(running: Plan, app: AppPlan, size_bytes: Callable[[str], int]) -> tuple[bool, int]:
-    """Those that join first, then by what a move takes: least, or frees most, first."""
+def _taken_bytes(running: Plan, app: AppPlan, size_bytes: Callable[[str], int]) -> int:
+    """What a move takes; below 0 where it frees something."""
     before = running.app(app.app_id)
-    blobs = {*app.route.digests, *app.route.heads}
-    taken_bytes = sum(map(size_bytes, blobs))
+    taken_bytes = sum(map(size_bytes, {*app.route.digests, *app.route.heads}))
     if before is None:
-        return False, taken_bytes
-    return True, taken_bytes - sum(map(size_bytes, {*before.route.digests, *before.route.heads}))
+        return taken_bytes
+    return taken_bytes - sum(map(size_bytes, {*before.route.digests, *before.route.heads}))
 
 
 def _parts(running: Plan, wanted: Plan, kept: Collection[str]) -> Sequence[AppPlan]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -139,6 +140,10 @@ def _edited(control: Asked, edit: Edit) -> str:
         return str(error)
 
 
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
 def _counted(looks: int | None) -> Iterable[int]:
     """Numbers of looks from 0."""
     return range(looks) if looks is not None else itertools.count()
@@ -154,6 +159,9 @@ def main(control: Asked, every_s: float, looks: int | None, *, as_json: bool, pi
         return
     console = Console()
     if sys.stdin.isatty() and console.is_terminal:
+        # The terminal is to be as before, however this ends.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _leave)
         live(control, every_s, looks, console, sys.stdin.fileno())
     else:
         as_pages(control, every_s, looks, console)

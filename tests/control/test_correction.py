@@ -37,6 +37,20 @@ def test_a_step_is_followed_at_once() -> None:
     assert board_after([2.5] * 15) == Slowdown(2.5, 2.5)
 
 
+def test_a_load_on_nearly_all_requests_is_followed_before_it_has_filled_half_of_the_window() -> None:
+    assert board_after([1.0] * 24 + [2.0] * 16) == Slowdown(2.0, 2.0)
+    assert board_after([1.0] * 24 + [1.3] * 16).median == 1.0, "too small a step to tell so soon"
+    assert board_after([1.0] * 24 + [2.0, 2.0, 2.0, 1.0] * 4).median == 1.0, "a quarter is as before"
+
+
+def test_frames_that_come_together_are_late_together_by_one_hiccup() -> None:
+    """Eight cameras of 3 Hz, whose last frames met one slow moment."""
+    quiet = [Sample(tick / 3 + 0.001 * camera, 1.0, 1.0, QUIET) for tick in (1, 2) for camera in range(8)]
+    slow = [Sample(0.99 + 0.001 * camera, 2.0, 2.0, QUIET) for camera in range(8)]
+    after = corrected(Correction(QUIET, 0.8), [*quiet, *slow], QUIET, 1.0, SETTINGS)
+    assert after.board.median == 1.0
+
+
 def test_a_single_outlier_is_not_followed() -> None:
     assert board_after([1.0] * 14 + [30.0]) == QUIET
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schedulerd.wire.messages import SetLimit, Status
+from schedulerd.wire.messages import SetBudget, SetLimit, Status
 from tests.control.board_tree import LIMITS, LOOK_S, Tree, Watched
 from tests.control.stage import MB, ROWS
 from tests.control.tables import table_of
@@ -94,9 +94,27 @@ def test_smaller_blocks_are_loaded_when_there_is_memory_to_load_them(make: Make)
     board.look()
     assert board.stage.loop.plan.memory_bytes == 8 * MB
     assert "more memory for a moment than the 3.0 MB that are free" in board.events("kept")[-1]["reason"]
+    assert "the rest follows" in board.stage.loop.plan.note
     board.tree.free(20 * MB)
     board.looks(6.0)
     assert board.stage.loop.plan.memory_bytes < 8 * MB
+
+
+def test_an_edit_that_has_to_wait_for_memory_says_so_and_is_carried_out_when_there_is_some(make: Make) -> None:
+    """Though the gain alone would not be worth a change that nobody has asked for."""
+    board = make()
+    board.tree.free(80 * MB)
+    board.look()
+    board.tree.free(4 * MB)
+    answer = board.stage.ask(SetBudget(1, "cam", 8.0)).result
+    assert answer["latency_p95_ms"] > 8.0
+    assert answer["miss_ms"] > 0.0
+    assert "nothing changes yet" in answer["sentence"]
+    board.tree.free(200 * MB)
+    board.looks(6.0)
+    app = board.stage.loop.plan.app("cam")
+    assert app is not None
+    assert app.miss_ms == 0.0
 
 
 def stalled(board: Watched, share: float, seconds: float) -> None:

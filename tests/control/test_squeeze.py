@@ -108,7 +108,8 @@ def test_a_limit_of_nothing_comes_back_though_free_memory_trembles() -> None:
     state = after(replace(CALM, allowed_bytes=0))
     assert state.limit_bytes == 0
     trembling = replace(CALM, at_s=115.0, allowed_bytes=101 * MB, slope_per_s=-1.0 * MB)
-    assert after(trembling, before=state).limit_bytes == int(0.9 * 101 * MB)
+    assert after(replace(trembling, allowed_bytes=80 * MB, held_bytes=0), before=state).limit_bytes == 72 * MB
+    assert after(trembling, before=state).limit_bytes is None
 
 
 def test_nothing_held_is_nothing_to_squeeze() -> None:
@@ -121,6 +122,17 @@ def test_what_the_board_can_spare_comes_back_in_one_step_less_a_margin() -> None
     assert state.limit_bytes == int(100 * MB * 0.85**6)
     assert calm_until_free(state, replace(CALM, allowed_bytes=80 * MB, held_bytes=35 * MB)) == [(10, 72 * MB)]
     assert calm_until_free(state) == [(10, None)]
+
+
+def test_what_was_held_before_comes_back_as_soon_as_the_board_has_it_again() -> None:
+    """The margin is for what is still short: else nothing would ever end it."""
+    state = after(replace(CALM, allowed_bytes=60 * MB))
+    assert calm_until_free(state, replace(CALM, allowed_bytes=100 * MB, held_bytes=50 * MB)) == [(10, None)]
+
+
+def test_stalls_that_take_nothing_are_no_squeeze() -> None:
+    state = after(*(replace(look, floor_bytes=100 * MB) for look in stalls(1.0)))
+    assert (state.limit_bytes, state.stood_still) == (None, False)
 
 
 def test_what_is_hardly_more_does_not_come_back() -> None:

@@ -24,10 +24,18 @@ def plan_of(routes: Mapping[str, str]) -> Plan:
     return replace(EMPTY_PLAN, number=2, apps=apps)
 
 
-def moved(free_bytes: int, running: Mapping[str, str] = RUNNING, wanted: Mapping[str, str] = WANTED) -> set[str]:
-    """Apps that move."""
+def moved(
+    free_bytes: int,
+    running: Mapping[str, str] = RUNNING,
+    wanted: Mapping[str, str] = WANTED,
+    broken: frozenset[str] = frozenset(),
+) -> set[str]:
+    """Apps that move; those in `broken` cannot stay."""
     absent = {app: frozenset(digests) - frozenset("".join(running.values())) for app, digests in wanted.items()}
-    plan = affordable(plan_of(running), plan_of(wanted), absent, free_bytes, lambda digest: SIZES_MB[digest] * MB)
+    stays = running.keys() - broken
+    plan = affordable(
+        plan_of(running), plan_of(wanted), absent, stays, free_bytes, lambda digest: SIZES_MB[digest] * MB
+    )
     assert [app.app_id for app in plan.apps] == list(wanted)
     return {app.app_id for app in plan.apps if app.route.digests != tuple(running.get(app.app_id, ""))}
 
@@ -49,6 +57,10 @@ def test_what_frees_most_goes_first_and_what_has_no_room_stays() -> None:
 def test_who_joins_is_served_and_what_is_in_memory_needs_no_room() -> None:
     assert moved(0, {"cam": "A"}, {"cam": "A", "new": "d"}) == {"new"}
     assert moved(0, {"cam": "A", "door": "B"}, {"cam": "B", "door": "A"}) == {"cam", "door"}
+
+
+def test_what_an_app_cannot_go_on_with_is_replaced_whatever_it_takes() -> None:
+    assert moved(0, broken=frozenset({"gate"})) == {"gate"}
 
 
 def test_a_load_needs_several_times_what_it_leaves_for_the_largest_alone() -> None:
