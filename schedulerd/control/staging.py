@@ -2,7 +2,7 @@
 
 What a plan wants is loaded while the old routes still run, and making a session takes several times what it holds
 afterwards: the file, its parsed graph, and the weights laid out anew for the kernels are in memory together. Of blocks
-of 0.4 to 4.7 MB each took 3.7 to 4.6 times its file at its peak (onnxruntime 1.31). The limit of the plan knows nothing
+of 0.4 to 4.7 MB each took 3.6 to 4.8 times its file at its peak (onnxruntime 1.31). The limit of the plan knows nothing
 of that moment; a kernel that is short of memory kills in it.
 
 So where memory is short the apps move one after the other, those first that free most. What they free is free at the
@@ -17,7 +17,7 @@ from typing import Final
 
 from schedulerd.plan import AppPlan, Plan
 
-LOAD_PEAK: Final = 4.6
+LOAD_PEAK: Final = 4.8
 """Memory that making a session of a blob takes at its peak, by what it holds afterwards."""
 
 

@@ -88,7 +88,7 @@ def test_what_was_given_up_comes_back_later_than_it_went(make: Make) -> None:
 
 
 def test_smaller_blocks_are_loaded_when_there_is_memory_to_load_them(make: Make) -> None:
-    """Each of them is 1 MB, and takes 4.6 MB while it is loaded: a kernel that is short kills in that moment."""
+    """Each of them is 1 MB, and takes 4.8 MB while it is loaded: a kernel that is short kills in that moment."""
     board = make()
     board.tree.free(3 * MB)
     board.look()
