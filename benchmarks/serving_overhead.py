@@ -1,9 +1,11 @@
 """What serving adds to a request of one client: the daemon beside two loops that do nothing else, on the same route.
 
 Five sides take turns: the route in this process, a bare ZeroMQ loop, a bare loop of packets, the daemon over its local
-socket (what `Client` takes by itself), the daemon over ZeroMQ. Overhead is what a side's request takes beyond the
-median in this process, so `_p99` is what 99 of 100 requests stay under. Networks are small and their weights random:
-beside a long inference the overhead would drown in its jitter. One client, blocks on one thread, nothing merged.
+socket (what `Client` takes by itself), the daemon over ZeroMQ. Frames too large for a packet lie where a camera would
+write them: on the local socket in the client's ring (`Client.frame_buffer`), elsewhere in an array of the client's own,
+which `copied` sends over the local socket as well. Overhead is what a side's request takes beyond the median in this
+process, so `_p99` is what 99 of 100 requests stay under. Networks are small and their weights random: beside a long
+inference the overhead would drown in its jitter. One client, blocks on one thread, nothing merged.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from benchmarks.networks import CLASSES, add_network
 from benchmarks.processes import ROOT, ended
 from blockstore.store import Store
 from schedulerd.serving.meter import percentile
+from schedulerd.wire.local import MAX_INLINE_BYTES
 from schedulerd_client import Client
 
 Frame = npt.NDArray[np.uint8]
@@ -46,6 +49,11 @@ class Size(NamedTuple):
     most: float
     """Overhead over that of the bare ZeroMQ loop."""
 
+    @property
+    def is_large(self) -> bool:
+        """Whether a frame travels in shared memory."""
+        return self.height * self.width * 3 > MAX_INLINE_BYTES
+
 
 SIZES = {"32": Size(32, 32, 2, 1.0), "224": Size(224, 224, 2, 1.0), "vga": Size(480, 640, 8, 0.5)}
 PACES = {"": 0.0, "paced_": 0.01}
@@ -54,12 +62,15 @@ a camera."""
 CONFIG = "[engine]\nthreads_per_lane = 1\nmerge = false\n\n[profile]\nseconds = 1\nbackground = false\n"
 """The same route on every side, and nothing beside it: it is never changed, so a rough profile does."""
 KINDS = ("over_bare", "over_packets", "zmq_over_bare", "ms", "zmq_ms", "bare_ms", "packets_ms")
+LARGE_KINDS = ("copied_over_bare", "copied_ms")
+"""Further ones of frames that do not travel inside a packet."""
 ANSWER_TIMEOUT_MS = 10_000
 
 
 def names_of(size: str) -> tuple[str, ...]:
     """Figures of one size of frames."""
-    return tuple(f"overhead_{size}_{pace}{kind}{tail}" for pace in PACES for kind in KINDS for tail in ("", "_p99"))
+    kinds = (*KINDS, *LARGE_KINDS) if SIZES[size].is_large else KINDS
+    return tuple(f"overhead_{size}_{pace}{kind}{tail}" for pace in PACES for kind in kinds for tail in ("", "_p99"))
 
 
 FIGURES = tuple(name for size in SIZES for name in names_of(size))
@@ -90,13 +101,17 @@ def _of_size(folder: Path, name: str, size: Size, options: Options) -> dict[str,
     ):
         local.register(model.name, budget_ms=1000, rate_hz=10)
         zeromq.register(model.name, budget_ms=1000, rate_hz=10)
+        shared = local.frame_buffer()
+        shared[...] = frame
         sides: dict[str, Callable[[], object]] = {
             "in_process": partial(original_chain(root, model.name).run, frame[None]),
             "bare": lambda: bare(frame),
             "packets": lambda: packets(frame),
-            "ours": lambda: local.infer(frame),
+            "ours": lambda: local.infer(shared),
             "zmq": lambda: zeromq.infer(frame),
         }
+        if size.is_large:
+            sides["copied"] = lambda: local.infer(frame)
         for pace, pause_s in PACES.items():
             if options.wants(*(f for f in names_of(name) if ("paced" in f) == bool(pause_s))):
                 rounds = (2 if pause_s else 5) if options.quick else (20 if pause_s else 80)
@@ -118,6 +133,11 @@ def overheads(prefix: str, samples: Samples, target: Target | None) -> dict[str,
             f"{prefix}ms{tail}": Figure(added_ms["ours"], "ms"),
             **{f"{prefix}{side}_ms{tail}": Figure(added_ms[side], "ms") for side in ("zmq", "bare", "packets")},
         }
+        if "copied" in samples:
+            found |= {
+                f"{prefix}copied_over_bare{tail}": _ratio(added_ms, "copied", "bare"),
+                f"{prefix}copied_ms{tail}": Figure(added_ms["copied"], "ms"),
+            }
     return found
 
 

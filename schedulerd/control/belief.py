@@ -2,7 +2,7 @@
 
 Smaller routes often run nearer to their profile than the larger ones that they replace, so a plan can bring about the
 very readings that speak against it: each time that a better board was believed in too early, it has to look better for
-twice as long before it is believed in again (exponential backoff).
+several times as long before it is believed in again (exponential backoff).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def replanned(before: Belief, planned: Slowdown, board: Slowdown, now_s: float, 
     # A load that comes in several steps is one disappointment.
     if math.isfinite(before.believed_at_s):
         too_early = now_s - before.believed_at_s < settings.regret_s
-        wait_s = 2.0 * max(settings.least_wait_s, before.wait_s) if too_early else 0.0
+        wait_s = settings.backoff * max(settings.least_wait_s, before.wait_s) if too_early else 0.0
     return Belief(min(wait_s, settings.most_wait_s))
 
 

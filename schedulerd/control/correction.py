@@ -68,6 +68,12 @@ class CorrectionSettings:
     most_wait_s: float = 60.0
     regret_s: float = 15.0
     """Belief that is followed by a step up within this time came too early."""
+    backoff: float = 4.0
+    """By what each such belief multiplies the wait for the next one. The first comes soon, because mostly the load has
+    gone; beside one that has not, twice the wait made four route changes in as many phases of half a minute."""
+    crowded: float = 0.2
+    """Share of all cores that other programs take from which on nothing is learnt of single blocks: a lane waits for
+    its core in now this one, now that one, and each time routes would change for it."""
 
 
 class Sample(NamedTuple):

@@ -64,7 +64,7 @@ class DriftWatch:
         self._samples = remembered([*self._samples, *found], now_s, self._settings)
         self._correction = corrected(self._correction, self._samples, prior, now_s, self._settings)
         self._belief = watched(self._belief, self._planned.board, self._correction, self._settings)
-        if self._correction.live:
+        if self._correction.live and (cpu_others or 0.0) < self._settings.crowded:
             for app_id, observations in new.items():
                 for observation in observations:
                     self._blocks.add(app_id, observation, self.board.median, alone=self._alone)

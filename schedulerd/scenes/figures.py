@@ -35,7 +35,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """From a disturbance to the next plan; `ms` is None where there was none before the next disturbance."""
+    """From a disturbance to the next plan.
+
+    `ms` is None where there was none before the next disturbance, or before the next steady phase if all of it came at
+    once: a plan in there is no answer, and counts as a swap.
+    """
 
     told: str
     trend: bool
@@ -157,10 +161,14 @@ def _in_force(plans: Sequence[PlanSeen], at_s: float) -> PlanSeen | None:
 
 
 def _reactions(story: Story) -> Iterator[Reaction]:
-    for number, deed in enumerate(story.deeds):
+    steady = [turn.at_s for turn in story.turns if turn.steady]
+    deeds = [deed.at_s for deed in story.deeds]
+    for deed in story.deeds:
         if deed.worse:
-            next_s = next((d.at_s for d in story.deeds[number + 1 :] if d.at_s > deed.at_s), story.end_s)
-            yield Reaction(deed.told, isinstance(deed.action, Ramp), _reaction_ms(deed, story.plans, next_s))
+            trend = isinstance(deed.action, Ramp)
+            ends = deeds if trend else (*deeds, *steady)
+            next_s = min((end_s for end_s in ends if end_s > deed.at_s), default=story.end_s)
+            yield Reaction(deed.told, trend, _reaction_ms(deed, story.plans, next_s))
 
 
 def _reaction_ms(deed: Deed, plans: Sequence[PlanSeen], until_s: float) -> float | None:

@@ -61,20 +61,20 @@ def test_a_look_at_a_loaded_board_begins_the_wait_anew() -> None:
     assert not better(belief, 1.2, SETTINGS)
 
 
-def test_each_belief_that_came_too_early_doubles_the_wait() -> None:
+def test_each_belief_that_came_too_early_makes_the_wait_longer() -> None:
     belief, waits = Belief(), []
     for second in range(0, 70, 10):
         belief = replanned(belief, even(1.5), even(1.2), second, SETTINGS)
         belief = replanned(belief, even(1.2), even(1.5), second + 2.0, SETTINGS)
         waits.append(belief.wait_s)
-    assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert waits == [4.0, 16.0, 60.0, 60.0, 60.0, 60.0, 60.0]
 
 
 def test_a_load_that_comes_in_several_steps_is_one_disappointment() -> None:
     belief = replanned(Belief(), even(1.5), even(1.2), 0.0, SETTINGS)
     for second, (before, after) in enumerate([(1.2, 1.5), (1.5, 2.0), (2.0, 3.0)]):
         belief = replanned(belief, even(before), even(after), 2.0 + second, SETTINGS)
-    assert belief.wait_s == 2.0
+    assert belief.wait_s == SETTINGS.backoff * SETTINGS.least_wait_s
 
 
 def test_a_step_up_long_after_the_last_belief_forgives() -> None:

@@ -125,6 +125,23 @@ def test_a_load_does_not_hide_the_block_and_the_block_not_the_load() -> None:
     assert after.board.median / before.board.median == pytest.approx(1.5, rel=0.05)
 
 
+def test_beside_other_programs_the_board_is_followed_and_nothing_is_learnt_of_blocks() -> None:
+    board = Drifting(cpu_others=lambda at_s: 0.5 if at_s > 20.5 else 0.0)
+    board.add("cam", 15.0, lambda at_s: (1.0,) * 4 if at_s <= 20.0 else (2.0, 2.0, 2.0, 4.0))
+    before = board.until(20.0)
+    after = board.until(60.0)
+    assert after.blobs == before.blobs
+    assert after.board.median == 2.5
+
+
+def test_what_was_learnt_of_a_block_holds_while_other_programs_come() -> None:
+    board = Drifting(cpu_others=lambda at_s: 0.5 if at_s > 20.5 else 0.0)
+    board.add("cam", 15.0, lambda at_s: [ms * (1.5 if at_s > 20.0 else 1.0) for ms in (1, 1, 1, 2)], blocks=4)
+    before = board.until(20.0)
+    assert before.blobs["cam", 3, "cam3"] > 1.2
+    assert board.until(25.0).blobs == before.blobs
+
+
 def test_of_two_apps_each_has_its_own_factors_and_both_the_same_board() -> None:
     """One app's profile is right, the other's was taken on a cooler board: both are predicted within a tenth."""
     board = Drifting()

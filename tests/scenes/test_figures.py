@@ -98,6 +98,13 @@ def test_a_trend_counts_from_where_it_matters_and_acting_before_takes_no_time() 
     assert [(r.trend, r.ms) for r in (*late, *early)] == [(True, pytest.approx(400.0)), (True, 0.0)]
 
 
+def test_a_plan_of_a_steady_phase_is_a_swap_and_answers_no_step() -> None:
+    plans = (plan(1, 0.0, 0.9), plan(2, 12.0, 0.8))
+    told = figures(story(None, plans, (deed(5.0), deed(6.0, Ramp("clock", 0.5)))))
+    assert [r.ms for r in told.reactions] == [None, pytest.approx(6000.0)]
+    assert told.steady_swaps == 1
+
+
 def test_plans_that_change_routes_are_counted_in_steady_phases_only() -> None:
     plans = (plan(1, 5.0, 0.9), plan(2, 12.0, 0.9), plan(3, 14.0, 0.9, swapped=0))
     told = figures(story(None, plans))
