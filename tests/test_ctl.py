@@ -11,7 +11,9 @@ import pytest
 
 from schedulerd import present
 from schedulerd.control.advisor import PATIENCE_S
-from schedulerd.ctl import LONG_S, Control, main
+from schedulerd.ctl import main
+from schedulerd.ctl_commands import LONG_S
+from schedulerd.ctl_control import Control
 from schedulerd_client import Addition, Code, Event, NotPermitted, TimedOut, UnknownApp, Unreachable
 
 STATUS = {

@@ -43,6 +43,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "schedulerd_client": ("schedulerd_client", "schedulerd.wire"),
     # Programs that are clients of the daemon, shipped in its package.
     "schedulerd.ctl": ("schedulerd", "schedulerd_client"),
+    "schedulerd.ctl_control": ("schedulerd", "schedulerd_client"),
+    "schedulerd.ctl_commands": ("schedulerd", "schedulerd_client"),
+    "schedulerd.ctl_parser": ("schedulerd", "schedulerd_client"),
     "schedulerd.top": ("schedulerd", "schedulerd_client", "blockstore"),
     "schedulerd.demo": ("schedulerd", "schedulerd_client", "blockprofiles", "blockstore"),
     "schedulerd.scenes": ("schedulerd", "schedulerd_client", "blockprofiles", "blockstore"),

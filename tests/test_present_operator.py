@@ -9,7 +9,8 @@ from typing import Any, cast
 import pytest
 
 from schedulerd import present, present_operator
-from schedulerd.ctl import Control, main
+from schedulerd.ctl import main
+from schedulerd.ctl_control import Control
 from tests.test_ctl import BUDGET, CHANGE, LIMIT, OBJECTIVE, OVERRIDES, RELOAD
 
 WAITING = {"section": "engine", "key": "lanes", "before": "1", "after": "2\x1b[2J"}
