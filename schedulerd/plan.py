@@ -20,8 +20,24 @@ none does."""
 
 
 @dataclass(frozen=True, slots=True)
+class Pins:
+    """What of an app's route the operator holds, whatever would be better."""
+
+    variants: tuple[tuple[str, str], ...] = ()
+    """`(block, variant)`, by name."""
+    exits: tuple[tuple[str, float], ...] = ()
+    """The steps of the exit policy; empty where that is left open."""
+
+    def __bool__(self) -> bool:
+        return bool(self.variants or self.exits)
+
+
+NO_PINS = Pins()
+
+
+@dataclass(frozen=True, slots=True)
 class App:
-    """What one registered client asked for."""
+    """What one registered client asked for, and what the operator wants of it."""
 
     app_id: str
     """Unique among live apps; chosen by the client or made from the model's name."""
@@ -41,6 +57,7 @@ class App:
     """Of its latencies, which the budget is about: `MIN_PERCENTILE` to `MAX_PERCENTILE`."""
     prepare_ms: float = 0.0
     """What making the model's input of a camera's frame takes, before the first block and on its lane."""
+    pins: Pins = NO_PINS
 
 
 @dataclass(frozen=True, slots=True)

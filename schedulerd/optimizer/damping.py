@@ -13,6 +13,7 @@ from schedulerd.optimizer.choice import Choice
 from schedulerd.optimizer.cost import MEMORY_RANK, TOLERANCE, weight_of
 from schedulerd.optimizer.predict import choice_of
 from schedulerd.optimizer.problem import Problem
+from schedulerd.optimizer.variations import keeps_pins
 from schedulerd.optimizer.worth import is_fair, worths
 from schedulerd.plan import Excess, Plan, difference, relief
 
@@ -65,6 +66,8 @@ def keep_or_change(
         return Decision(True, "the apps are others")
     if not difference(running, candidate):
         return Decision(False, "the routes are the same")
+    if strays := _strays(problem, running):
+        return Decision(True, f"{', '.join(strays)} runs something else than is pinned")
     relieved = relief(running.broken, candidate.broken, settings.min_relief)
     if relieved > 0 or relief(_of_memory(running), _of_memory(candidate), TOLERANCE) > 0:
         return Decision(True, f"the running plan exceeds {_names(running)}")
@@ -77,6 +80,12 @@ def keep_or_change(
     if gain - cost < settings.min_gain:
         return Decision(False, f"{found}, is under {settings.min_gain:g}")
     return Decision(True, found)
+
+
+def _strays(problem: Problem, running: Plan) -> list[str]:
+    """Apps that do not run what is pinned, though it is offered: it could not be loaded when the operator asked."""
+    routes = {a.app_id: a.route for a in running.apps}
+    return [a.app.app_id for a in problem.apps if not keeps_pins(a, routes[a.app.app_id])]
 
 
 def _of_memory(plan: Plan) -> list[Excess]:

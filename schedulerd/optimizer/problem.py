@@ -103,6 +103,8 @@ class AppOptions:
     """What the app runs now: leaving it costs something."""
     pins: tuple[str, ...] = ()
     """For each block the variant that the operator wants there, "" where he leaves it open; empty without any pin."""
+    pinned_exits: tuple[tuple[str, float], ...] = ()
+    """The steps of the exit policy that the operator wants; empty where he leaves it open."""
 
 
 @dataclass(frozen=True, slots=True)

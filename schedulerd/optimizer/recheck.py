@@ -73,6 +73,9 @@ def _unfit_blobs(app: AppOptions, planned: AppPlan) -> Iterator[str]:
         pin = app.pins[index] if app.pins else ""
         if pin != variant and any(o.variant == pin for o in app.blocks[index]):
             yield f"{name}: block {index} runs {variant!r}, and is pinned to {pin!r}"
+    held = app.pinned_exits
+    if held not in ((), route.policy.steps) and any(p.policy.steps == held for p in app.policies):
+        yield f"{name}: the exit policy is {route.policy}, and another one is pinned"
     wanted = tuple(head.digest for head in policy.heads) if policy else ()
     if route.heads != wanted:
         yield f"{name}: the route has {len(route.heads)} heads, {route.heads}; its policy loads {wanted}"

@@ -104,7 +104,7 @@ def loss(app: AppOptions, places: Sequence[int], policy: PolicyOption | None) ->
 
 
 def least_loss(app: AppOptions) -> float:
-    """What the least damaging options that the pins leave lose under the most accurate policy."""
+    """What the least damaging options that the pins leave lose under the most accurate policy that they leave."""
     damages = app.accuracy.damages if app.accuracy else [[o.accuracy_drop for o in block] for block in app.blocks]
     pins = app.pins or ("",) * len(app.blocks)
     best = []
@@ -113,8 +113,9 @@ def least_loss(app: AppOptions) -> float:
         best.append(min(left, key=row.__getitem__))
     if not app.policies:
         return loss(app, best, None)
-    reached = [sum(share > 0 for share in policy.reach) for policy in app.policies]
-    return min(loss(app, best[:depth], policy) for depth, policy in zip(reached, app.policies, strict=True))
+    held = [policy for policy in app.policies if policy.policy.steps == app.pinned_exits] or app.policies
+    reached = [sum(share > 0 for share in policy.reach) for policy in held]
+    return min(loss(app, best[:depth], policy) for depth, policy in zip(reached, held, strict=True))
 
 
 def memory_bytes(problem: Problem, chosen: Sequence[Ran]) -> int:

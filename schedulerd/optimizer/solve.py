@@ -73,7 +73,10 @@ def _unmet_pins(app: AppOptions) -> list[str]:
     """What to say of pins that no option matches."""
     pinned_blocks = zip(app.pins, app.blocks, strict=False)
     unmet = [(pin, b) for b, (pin, block) in enumerate(pinned_blocks) if pin and all(o.variant != pin for o in block)]
-    return [f"no {pin!r} for block {b} of {app.app.app_id}: its pin is ignored" for pin, b in unmet]
+    said = [f"no {pin!r} for block {b} of {app.app.app_id}: its pin is ignored" for pin, b in unmet]
+    if app.pinned_exits and app.pinned_exits not in [policy.policy.steps for policy in app.policies]:
+        said.append(f"the pinned exit policy of {app.app.app_id} is not offered: its pin is ignored")
+    return said
 
 
 def _decided(problem: Problem, solver: Solver, memo: Memo) -> Found:

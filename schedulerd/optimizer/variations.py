@@ -51,15 +51,24 @@ def slower(problem: Problem, factor: float) -> Problem:
 
 
 def pinned(app: AppOptions) -> AppOptions:
-    """An app with nothing but the variants that its pins leave, and so without pins."""
-    if not app.pins:
+    """An app with nothing but the variants and the policy that its pins leave, and so without pins."""
+    if not app.pins and not app.pinned_exits:
         return app
     matching = [
         [i for i, option in enumerate(block) if option.variant == pin]
-        for block, pin in zip(app.blocks, app.pins, strict=True)
+        for block, pin in zip(app.blocks, app.pins or ("",) * len(app.blocks), strict=True)
     ]
     kept = [keep or list(range(len(block))) for keep, block in zip(matching, app.blocks, strict=True)]
-    return _keeping(app, kept, app.policies)
+    wanted = tuple(policy for policy in app.policies if policy.policy.steps == app.pinned_exits)
+    return _keeping(app, kept, wanted or app.policies)
+
+
+def keeps_pins(app: AppOptions, route: Route) -> bool:
+    """Whether a route runs what is pinned, as far as that is offered."""
+    if route.policy.steps != app.pinned_exits and app.pinned_exits in [p.policy.steps for p in app.policies]:
+        return False
+    pinned_blocks = zip(app.pins, app.blocks, route.variants, strict=False)
+    return all(pin in ("", ran) or all(o.variant != pin for o in block) for pin, block, ran in pinned_blocks)
 
 
 def only(app: AppOptions, route: Route) -> AppOptions:
@@ -117,6 +126,7 @@ def _keeping(app: AppOptions, kept: Sequence[Sequence[int]], policies: tuple[Pol
         policies=policies,
         accuracy=app.accuracy and app.accuracy.keeping(kept),
         pins=(),
+        pinned_exits=(),
     )
 
 

@@ -18,7 +18,7 @@ from schedulerd.optimizer.predict import predict
 from schedulerd.optimizer.problem import AppOptions, Problem
 from schedulerd.optimizer.solve import solve
 from schedulerd.optimizer.solvers import Solver
-from schedulerd.optimizer.variations import only, other_than, position_of, relaxed, with_app
+from schedulerd.optimizer.variations import keeps_pins, only, other_than, position_of, relaxed, with_app
 from schedulerd.optimizer.verdict import Judged, judged, verdict
 from schedulerd.plan import AppPlan, Excess, Plan, Route
 
@@ -180,12 +180,13 @@ def compared(before: Plan, after: Plan) -> tuple[Compared, ...]:
 
 
 def best_of(problem: Problem, found: Plan, known: Plan) -> Plan:
-    """What was decided on, or the routes of another plan where they can run and are as good or better.
+    """What was decided on, or the routes of another plan that can run, keep to the pins, and are as good or better.
 
     Plans are proven to within a gap, so what is known may be better; what is proven of `found` holds of it as well.
     """
     decided, kept = judged(problem, found, ()), judged(problem, known, ())
-    if verdict(decided, kept) not in ("better", "equal"):
+    strays = any(not keeps_pins(app, route.route) for app in problem.apps if (route := known.app(app.app.app_id)))
+    if strays or verdict(decided, kept) not in ("better", "equal"):
         return decided.plan
     return replace(
         kept.plan, number=found.number, status=found.status, gap=found.gap, solve_ms=found.solve_ms, note=found.note

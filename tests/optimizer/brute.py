@@ -114,7 +114,8 @@ Chosen = tuple[Way, ...]
 
 def every_way(app: AppOptions) -> list[Way]:
     """All policies with all combinations of options of the blocks that each reaches, as far as pins leave them."""
-    policies: tuple[PolicyOption | None, ...] = app.policies or (None,)
+    held = tuple(policy for policy in app.policies if policy.policy.steps == app.pinned_exits)
+    policies: tuple[PolicyOption | None, ...] = held or app.policies or (None,)
     pins = app.pins or ("",) * len(app.blocks)
     blocks = [
         [o for o in block if o.variant == pin] or list(block) for block, pin in zip(app.blocks, pins, strict=True)
@@ -232,9 +233,9 @@ def value(problem: Problem, chosen: Chosen) -> float:
 
 
 def _original(app: AppOptions) -> Way:
-    """The least damaging option of every block, the faster one of equals, under the first policy."""
-    policy = app.policies[0] if app.policies else None
-    ways = [way for way in every_way(app) if way.policy is policy]
+    """The least damaging option of every block, the faster one of equals, under the first policy that pins leave."""
+    first, *others = every_way(app)
+    ways = [first, *(way for way in others if way.policy is first.policy)]
     damages = app.accuracy.damages if app.accuracy else tuple(tuple(o.accuracy_drop for o in b) for b in app.blocks)
 
     def order(way: Way) -> list[tuple[float, float]]:

@@ -255,6 +255,7 @@ def _dressed(rng: random.Random, app: AppOptions) -> AppOptions:
     blocks = tuple(tuple(map(with_energy, block)) for block in app.blocks)
     running = route_of(app, [rng.randrange(count) for count in counts], rng.choice(app.policies or (None,)))
     pins = [rng.choice(["", "", "", rng.choice(block).variant]) for block in blocks]
+    exits = [policy.policy.steps for policy in app.policies]
     return replace(
         app,
         app=replace(app.app, percentile=rng.choice([50.0, 90.0, 95.0, 99.0])),
@@ -262,6 +263,7 @@ def _dressed(rng: random.Random, app: AppOptions) -> AppOptions:
         accuracy=accuracy,
         running=rng.choice([None, running]),
         pins=tuple(pins) if any(pins) else (),
+        pinned_exits=rng.choice([(), (), (), *exits]),
     )
 
 

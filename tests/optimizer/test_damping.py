@@ -151,3 +151,17 @@ def test_settings_can_switch_damping_off() -> None:
     equal = replace(PROBLEM, apps=(app_options("cam", ((option("a", 5.0, 0.01), option("b", 5.0, 0.01)),)),))
     before, after = plan(0, problem=equal), plan(1, problem=equal)
     assert keep_or_change(equal, before, after, urgent=False, since_change_s=0.0, settings=eager).change
+
+
+def test_what_is_pinned_is_changed_to_at_once_though_it_gains_nothing() -> None:
+    """It could not be loaded when the operator asked, or had failed for a while."""
+    held = replace(PROBLEM, apps=(replace(PROBLEM.apps[0], pins=("small",)),))
+
+    def decided(problem: Problem) -> Decision:
+        urgent, since_s = False, 0.0
+        return keep_or_change(
+            problem, plan(WHOLE), plan(SMALL), urgent=urgent, since_change_s=since_s, settings=SETTINGS
+        )
+
+    assert decided(held) == Decision(True, "cam runs something else than is pinned")
+    assert not decided(PROBLEM).change

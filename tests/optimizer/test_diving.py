@@ -32,7 +32,7 @@ def rounded_of(problem: Problem) -> tuple[list[Table], Relaxed, tuple[Rounded, .
 def test_what_comes_out_is_a_route_of_every_app(seed: int) -> None:
     plain = with_policies(random_problem(seed, apps=3, tightness=(seed % 11) / 10), seed, 1 + seed % 4)
     problem = dressed(with_arenas(plain, seed), seed, objective=OBJECTIVES[seed % 4])
-    problem = replace(problem, apps=tuple(replace(app, pins=()) for app in problem.apps))
+    problem = replace(problem, apps=tuple(replace(app, pins=(), pinned_exits=()) for app in problem.apps))
     tables, _, found = rounded_of(problem)
     assert len(found) == len(tables)
     for table, (policy, picks) in zip(tables, found, strict=True):

@@ -25,7 +25,7 @@ from schedulerd.optimizer.document import (
 from schedulerd.optimizer.predict import plan_of
 from schedulerd.optimizer.problem import MIN_ENERGY, AppOptions, Limits, Problem
 from schedulerd.optimizer.validate import BadProblem
-from schedulerd.plan import EMPTY_PLAN, AppPlan, Excess, Plan, Route
+from schedulerd.plan import EMPTY_PLAN, AppPlan, Excess, Pins, Plan, Route
 from tests.optimizer.problems import random_problem, two_apps, with_arenas, with_policies
 
 FULL_ROUTE = Route("m", ("a", "b"), ("1" * 64, "2" * 64), ExitPolicy("early", (("e0", 0.7), (FINAL, 0.0))), ("h0",))
@@ -47,6 +47,9 @@ FULL_PLAN = Plan(
 """A value other than its default in every field."""
 
 
+HELD = Pins((("stem", "v1"),), (("final", 0.5),))
+
+
 def full_problem() -> Problem:
     """A value other than its default in every field, the optional ones too."""
     problem = with_policies(random_problem(3, apps=2, blocks=2, variants=2), seed=3, count=2)
@@ -63,10 +66,11 @@ def full_problem() -> Problem:
     first, second = problem.apps
     told = replace(
         first,
-        app=replace(first.app, late="exit", exits=FULL_ROUTE.policy, percentile=99.9, prepare_ms=1.5),
+        app=replace(first.app, late="exit", exits=FULL_ROUTE.policy, percentile=99.9, prepare_ms=1.5, pins=HELD),
         accuracy=model,
         running=FULL_ROUTE,
         pins=("", "v1"),
+        pinned_exits=FULL_ROUTE.policy.steps,
         blocks=tuple(tuple(replace(o, energy_mj=1.5, engine="torch") for o in block) for block in first.blocks),
         policies=tuple(replace(p, heads_mj=(0.1, 0.0)) for p in first.policies),
     )

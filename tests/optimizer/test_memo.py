@@ -69,7 +69,7 @@ def test_eight_decisions_one_after_the_other_are_each_what_they_are_alone(seed: 
     plain = random_problem(seed, apps=3, blocks=2, tightness=(seed % 11) / 10)
     plain = with_policies(plain, seed, 3) if seed % 2 else plain
     everybody = dressed(with_arenas(plain, seed), seed, objective=OBJECTIVES[seed % 4])
-    everybody = replace(everybody, apps=tuple(replace(app, pins=()) for app in everybody.apps))
+    everybody = replace(everybody, apps=tuple(replace(app, pins=(), pinned_exits=()) for app in everybody.apps))
     problem, memo = everybody, Memo()
     for number in range(8):
         assert solve(problem, HIGHS, number, memo) == solve(problem, HIGHS, number)

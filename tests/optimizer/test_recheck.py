@@ -243,6 +243,20 @@ def test_a_block_that_is_pinned_runs_what_it_is_pinned_to() -> None:
     assert violations(pinned("gone", "", ""), PLAN) == (), "what is not offered cannot be run"
 
 
+def test_an_exit_policy_that_is_pinned_is_the_one_that_runs() -> None:
+    policies = (policy_option(3, {}), policy_option(3, {0: 0.5}, 0.01))
+    cam = app_options("cam", graded("cam"), policies=policies)
+
+    def said(running: int, held: tuple[tuple[str, float], ...]) -> tuple[str, ...]:
+        problem = Problem((replace(cam, pinned_exits=held),), ROOMY)
+        return violations(problem, plan_of(choose(problem, [[0, 0, 0]], [running])))
+
+    steps = policies[1].policy.steps
+    assert said(1, steps) == ()
+    assert said(0, steps) == (f"cam: the exit policy is {policies[0].policy}, and another one is pinned",)
+    assert said(0, (("exit9", 0.0),)) == (), "what is not offered cannot be run"
+
+
 def tightened(limit: str) -> Problem:
     """`PROBLEM` under one limit that `PLAN`'s routes exceed."""
     cam = PROBLEM.apps[0]

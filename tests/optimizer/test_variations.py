@@ -9,7 +9,16 @@ import pytest
 from blockstore.accuracy_model import LINEAR, AccuracyModel
 from schedulerd.optimizer.predict import predict
 from schedulerd.optimizer.problem import AppOptions, PolicyOption, Problem
-from schedulerd.optimizer.variations import only, other_than, pinned, position_of, relaxed, slower, with_budget
+from schedulerd.optimizer.variations import (
+    keeps_pins,
+    only,
+    other_than,
+    pinned,
+    position_of,
+    relaxed,
+    slower,
+    with_budget,
+)
 from schedulerd.plan import Route
 from tests.optimizer.brute import every_way
 from tests.optimizer.problems import ROOMY, app_options, graded, policy_option, two_apps
@@ -82,6 +91,26 @@ def test_pins_leave_the_variants_they_name_and_no_pins() -> None:
     assert app.accuracy.damages[0] == (DAMAGES[0][2],)
     assert app.pins == ()
     assert pinned(modelled()) == modelled()
+
+
+def test_a_pinned_policy_is_the_only_one_where_it_is_offered() -> None:
+    steps = POLICIES[2].policy.steps
+    held = replace(modelled(), pinned_exits=steps)
+    assert [policy.policy.steps for policy in pinned(held).policies] == [steps]
+    assert pinned(held).pinned_exits == ()
+    gone = replace(modelled(), pinned_exits=(("exit9", 0.0),))
+    assert pinned(gone).policies == modelled().policies, "what is not offered keeps nobody from running"
+    assert pinned(replace(app_options("cam", graded("cam")), pinned_exits=steps)).policies == ()
+
+
+def test_a_route_keeps_the_pins_that_can_be_kept() -> None:
+    app = replace(modelled(), pins=("cam0v1", "", "gone"), pinned_exits=POLICIES[0].policy.steps)
+    assert keeps_pins(app, route_of(app, POLICIES[0], 1, 2, 0))
+    assert not keeps_pins(app, route_of(app, POLICIES[0], 0, 2, 0))
+    assert not keeps_pins(app, route_of(app, POLICIES[1], 1, 2, 0))
+    assert keeps_pins(replace(app, pinned_exits=(("exit9", 0.0),)), route_of(app, POLICIES[1], 1, 2, 0))
+    deep = replace(modelled(), pins=("", "", "cam2v1"))
+    assert keeps_pins(deep, route_of(deep, POLICIES[2], 0)), "no frame comes as far as that block"
 
 
 def test_a_tenth_more_of_each_limit() -> None:

@@ -187,6 +187,18 @@ def test_pins_leave_no_other_routes() -> None:
     assert answer.runner_up.route.variants == ("plates0v1", "plates1v1", "plates2v0")
 
 
+def test_what_runs_against_a_pin_is_not_taken_for_the_best() -> None:
+    """The pinned variant could not be loaded so far, and is worth less than what runs."""
+    (plates,) = one_app(100.0).apps
+    held = Problem((replace(plates, pins=("plates0v1", "", "")),), ROOMY)
+    running = planned(Problem((plates,), ROOMY))
+    assert running.apps[0].route.variants[0] == "plates0v0"
+    answer = why(held, running, "plates", HIGHS)
+    assert answer.runner_up is not None
+    assert answer.runner_up.route.variants[0] == "plates0v1"
+    assert answer.unused_gain < 0
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_the_runner_up_is_the_best_plan_in_which_the_app_runs_another_route(seed: int) -> None:
     problem = random_problem(seed, tightness=0.3 + 0.05 * seed)

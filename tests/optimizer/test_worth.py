@@ -66,7 +66,7 @@ def test_fairness_sums_what_accuracy_sums() -> None:
 def test_the_sum_over_the_apps_is_the_objectives_definition(seed: int, objective: str) -> None:
     plain = with_policies(random_problem(seed, blocks=2, variants=2), seed, 2)
     problem = dressed(plain, seed, objective=objective)
-    problem = replace(problem, apps=tuple(replace(app, pins=()) for app in problem.apps))
+    problem = replace(problem, apps=tuple(replace(app, pins=(), pinned_exits=()) for app in problem.apps))
     worth = worths(problem)
 
     def cost(app: AppOptions, position: int, way: object) -> float:
