@@ -354,8 +354,8 @@ class ControlConfig:
         default=True,
         metadata=_about(
             Flag(),
-            "Keep what operators set (budgets, the memory limit, the objective) in the state directory, so that it "
-            "holds after a restart too, until `schedctl overrides drop`.",
+            "Keep what operators set (budgets, priorities, pins, the memory limit, the objective) in the state "
+            "directory, so that it holds after a restart too, until `schedctl overrides drop`.",
             shown="`true`",
         ),
     )

@@ -1,8 +1,8 @@
 """`schedctl`: ask a running daemon how things are and why, move budgets and limits, listen to events.
 
-Exit codes: 0 done, 1 the daemon refused (the message says why), 2 wrong usage, 3 no daemon or no answer, 4 done as
-far as it can be without a restart (`reload`), 130 interrupted. With `--json` an answer is printed as it came over the
-wire (clients/PROTOCOL.md), an event as one line.
+Exit codes: 0 done, 1 the daemon refused (the message says why), 2 wrong usage, 3 no daemon or no answer, 4 done in part
+(`reload`: the rest takes a restart; `drain`: requests are still in flight), 130 interrupted. With `--json` an answer is
+printed as it came over the wire (clients/PROTOCOL.md), an event as one line.
 """
 
 from __future__ import annotations
@@ -63,7 +63,11 @@ def _patience_s(command: Command) -> float:
     return LONG_S if command in _LONG else SHORT_S
 
 
-_LONG = (ctl_commands.why, ctl_commands.whatif, ctl_commands.budget, ctl_commands.reload)
+_LONG = (
+    *(ctl_commands.why, ctl_commands.whatif, ctl_commands.reload),
+    *(ctl_commands.budget, ctl_commands.priority, ctl_commands.pin, ctl_commands.unpin),
+    *(ctl_commands.drain, ctl_commands.resume),
+)
 
 
 def _fail(message: str, code: int) -> int:

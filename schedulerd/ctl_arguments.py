@@ -36,6 +36,14 @@ def budget_of(text: str) -> tuple[str, float]:
     return app, parse_duration_ms(budget)
 
 
+def pin_of(text: str) -> tuple[str, str]:
+    """A block and its variant: the variant's name may have a `=` of its own."""
+    block, _, variant = text.partition("=")
+    if not block or not variant:
+        raise ConfigError(f"{text!r} is not a block and a variant; write for example stem=original")
+    return block, variant
+
+
 def addition(text: str) -> Addition:
     """A model, a budget and a rate: the model's name may have a `:` of its own."""
     parts = text.rsplit(":", 2)

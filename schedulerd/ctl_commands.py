@@ -12,7 +12,7 @@ from schedulerd.ctl_control import Control
 from schedulerd.kinds import did_you_mean
 from schedulerd_client import EVENT_KINDS, Event, UnknownApp
 
-DONE, RESTART = 0, 4
+DONE, IN_PART = 0, 4
 ALL = "all"
 SHORT_S, LONG_S = 5.0, 65.0
 """What to wait for an answer; the longer one where the daemon may have to decide many times for it."""
@@ -44,6 +44,36 @@ def budget(control: Control, args: argparse.Namespace) -> None:
     _show(args, answer, present.budget)
 
 
+def priority(control: Control, args: argparse.Namespace) -> None:
+    """Change an app's priority."""
+    answer = _about([args.app], control, lambda: control.set_priority(args.app, args.priority))
+    _show(args, answer, present_operator.priority)
+
+
+def pin(control: Control, args: argparse.Namespace) -> None:
+    """Hold what an app runs."""
+    answer = _about([args.app], control, lambda: control.pin(args.app, dict(args.blocks)))
+    _show(args, answer, present_operator.pins)
+
+
+def unpin(control: Control, args: argparse.Namespace) -> None:
+    """Hold it no longer."""
+    answer = _about([args.app], control, lambda: control.unpin(args.app, args.blocks))
+    _show(args, answer, present_operator.pins)
+
+
+def drain(control: Control, args: argparse.Namespace) -> int:
+    """Give an app no new work."""
+    answer = _about([args.app] if args.app else [], control, lambda: control.drain(args.app))
+    _show(args, answer, present_operator.drained)
+    return IN_PART if answer.get("in_flight") else DONE
+
+
+def resume(control: Control, args: argparse.Namespace) -> None:
+    """Let a drained app go on."""
+    _show(args, control.resume(args.app), present_operator.resumed)
+
+
 def limit(control: Control, args: argparse.Namespace) -> None:
     """Change a limit of all apps."""
     _show(args, control.set_limit(args.what, args.value), present.limit)
@@ -70,7 +100,7 @@ def reload(control: Control, args: argparse.Namespace) -> int:
     """Have the configuration read again."""
     answer = control.reload()
     _show(args, answer, present_operator.reload)
-    return RESTART if answer.get("restart") else DONE
+    return IN_PART if answer.get("restart") else DONE
 
 
 def overrides(control: Control, args: argparse.Namespace) -> None:

@@ -38,6 +38,26 @@ class Control(AbstractContextManager[Any], Protocol):
         """Change one app's budget."""
         ...
 
+    def set_priority(self, app: str, priority: int) -> Mapping[str, Any]:
+        """Change one app's priority."""
+        ...
+
+    def pin(self, app: str, blocks: Mapping[str, str]) -> Mapping[str, Any]:
+        """Hold what an app runs; no blocks: all of it."""
+        ...
+
+    def unpin(self, app: str, blocks: Sequence[str]) -> Mapping[str, Any]:
+        """Hold it no longer; no blocks: all of it."""
+        ...
+
+    def drain(self, app: str | None) -> Mapping[str, Any]:
+        """Give an app no new work; None: nobody."""
+        ...
+
+    def resume(self, app: str | None) -> Mapping[str, Any]:
+        """Let it go on; None: everybody."""
+        ...
+
     def set_limit(self, what: str, value_bytes: int | None) -> Mapping[str, Any]:
         """Change a limit of all apps."""
         ...

@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 
 from schedulerd import __version__, ctl_commands
-from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, count, seconds, size
+from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, count, pin_of, seconds, size
 from schedulerd.ctl_commands import ALL, LONG_S, SHORT_S
 from schedulerd.ctl_control import Command
 from schedulerd.kinds import parse_duration_ms, parse_size
 from schedulerd.optimizer.problem import OBJECTIVES
+from schedulerd.plan import MAX_PRIORITY, MIN_PRIORITY
 from schedulerd_client import EVENT_KINDS
 
-_TIMEOUT_HELP = f"seconds to wait for an answer ({SHORT_S:g}; budget, why, whatif and reload: {LONG_S:g})"
+_TIMEOUT_HELP = f"seconds to wait for an answer ({SHORT_S:g}; edits, why, whatif and reload: {LONG_S:g})"
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -26,7 +27,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
 
     parser = Parser(prog="schedctl", description=description, parents=[common])
     parser.epilog = (
-        "exit codes: 0 done, 1 refused, 2 wrong usage, 3 no daemon or no answer, 4 a restart is needed, 130 interrupted"
+        "exit codes: 0 done, 1 refused, 2 wrong usage, 3 no daemon or no answer, 4 done in part (reload: the rest "
+        "takes a restart; drain: requests are in flight), 130 interrupted"
     )
     parser.add_argument("--version", action="version", version=f"schedctl {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -43,6 +45,19 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     budget = add("budget", ctl_commands.budget, "change an app's latency budget")
     budget.add_argument("app", metavar="APP")
     budget.add_argument("budget", type=checked(parse_duration_ms), metavar="DURATION", help="such as 25ms or 0.5s")
+    priority = add("priority", ctl_commands.priority, "change who gives way last where not all budgets can be met")
+    priority.add_argument("app", metavar="APP")
+    priority.add_argument("priority", type=int, metavar="N", help=f"{MIN_PRIORITY} (least) to {MAX_PRIORITY} (most)")
+    pin = add("pin", ctl_commands.pin, "hold variants of an app's blocks, or the whole route that it runs now")
+    pin.add_argument("app", metavar="APP")
+    pin.add_argument("blocks", nargs="*", type=checked(pin_of), metavar="BLOCK=VARIANT", help="as `plan` names them")
+    unpin = add("unpin", ctl_commands.unpin, "leave to the optimizer again what was pinned")
+    unpin.add_argument("app", metavar="APP")
+    unpin.add_argument("blocks", nargs="*", metavar="BLOCK", help="without any: everything that is pinned for the app")
+    drain = add("drain", ctl_commands.drain, "give an app no new work, and wait until nothing of it is in flight")
+    drain.add_argument("app", nargs="?", metavar="APP", help="without it: every app, and whoever registers later")
+    resume = add("resume", ctl_commands.resume, "let a drained app go on, and wait until its route runs")
+    resume.add_argument("app", nargs="?", metavar="APP", help="without it: all")
     limit = add("limit", ctl_commands.limit, "change what all apps together may use")
     limit.add_argument("what", choices=("memory",))
     limit.add_argument("value", type=checked(size), metavar="SIZE", help='such as 80MB; "auto" as configured')

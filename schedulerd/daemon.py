@@ -216,6 +216,7 @@ class Daemon:
             dropped=lambda: self._gateway.counters()._asdict(),
             board=BoardWatch(config.limits, Memory(config.paths.state), self._aside.put),
             keeper=self._keeper,
+            defaults=lambda: self._front.defaults,
         )
         self._control.attach(self._loop)
         # What lives as long as the process need not be looked at by every collection that a request sets off.
@@ -242,7 +243,7 @@ class Daemon:
         self._keeper.close()
         self._background.close()
         self._monitor.close()
-        self._front.refuse(answerable(self._control.left_over()))
+        self._front.refuse([*self._loop.unanswered(), *answerable(self._control.left_over())])
         for lane in self._lanes:
             lane.stop()
         for lane in self._lanes:

@@ -14,6 +14,7 @@ SchedulerdError                     internal, unless the class says otherwise
         +-- Overloaded              overloaded           a queue is full, or the daemon is
         +-- DeadlinePassed          deadline_passed      dropped late, as the app asked
         +-- ShuttingDown            shutting_down        the daemon is stopping
+        +-- Drained                 drained              an operator holds this app, or all
         +-- NotPermitted            not_permitted        this user may not do that
         +-- StoreFault              store_fault          a blob of the route is missing or damaged
         +-- EngineFault             engine_fault         a block failed while it ran
@@ -106,6 +107,12 @@ class ShuttingDown(Refused):
     """The daemon is stopping; what it has accepted is still answered."""
 
     code = Code.SHUTTING_DOWN
+
+
+class Drained(Refused):
+    """An operator holds this app, or all; `schedctl resume` lets it go on."""
+
+    code = Code.DRAINED
 
 
 class NotPermitted(Refused):

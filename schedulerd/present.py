@@ -43,6 +43,7 @@ def status(answer: Answer) -> str:
         ("engine", f"{text(answer, 'engine')}, {_lanes(answer)}"),
         *_reasons(answer),
         ("plan", f"{text(answer, 'plan')} for {_counted(answer.get('apps'), 'app')}"),
+        *present_operator.drains(answer),
         (
             "requests",
             f"{text(answer, 'requests')} answered, {text(answer, 'misses')} late, {text(answer, 'refused')} refused, "
@@ -73,7 +74,8 @@ def apps(answer: Answer) -> str:
     rows = answer.get("apps")
     if not rows:
         return "no apps; a client joins with register()"
-    return "\n".join([lined_up(_APPS, rows), *(line for row in rows if (line := _history(row)))])
+    notes = [line for row in rows for line in (_history(row), *present_operator.held(row)) if line]
+    return "\n".join([lined_up(_APPS, rows), *notes])
 
 
 def plan(answer: Answer) -> str:
@@ -91,9 +93,13 @@ def plan(answer: Answer) -> str:
         f"binding   {listed(answer.get('binding'))}",
         *(f"exceeded  {text(broken, 'limit')} by {excess(broken)}" for broken in answer.get("broken") or []),
     ]
-    blocks = [f"{text(row, 'app')}: " + ", ".join(map(_block, row.get("blocks") or [])) for row in rows]
+    blocks = [f"{text(row, 'app')}: {', '.join(map(_block, row.get('blocks') or []))}{_pinned(row)}" for row in rows]
     tables = ["", lined_up(_PLAN, rows), "", *blocks] if rows else []
     return "\n".join(why + tables)
+
+
+def _pinned(row: Answer) -> str:
+    return f"; pinned: {listed(row['pins'])}" if row.get("pins") else ""
 
 
 def _proof(answer: Answer) -> str:
@@ -116,19 +122,7 @@ def models(answer: Answer) -> str:
 
 def budget(answer: Answer) -> str:
     """What an edited budget led to."""
-    return (
-        f"{text(answer, 'app')}: budget {plain(answer.get('budget_ms'))} ms, plan {text(answer, 'plan')} "
-        f"in {number(answer, 'apply_ms')} ms\n{text(answer, 'sentence')}\n"
-        f"predicted p95 {number(answer, 'latency_p95_ms')} ms ({met(answer)}), "
-        f"accuracy {share(answer, 'accuracy', 1)}{_nearest(answer)}{_unkept(answer)}"
-    )
-
-
-def _nearest(answer: Answer) -> str:
-    """Where the budget cannot be met: one that can."""
-    if answer.get("nearest_budget_ms") is None:
-        return ""
-    return f"\nthe least budget that can be met: {number(answer, 'nearest_budget_ms')} ms"
+    return present_operator.of_app(answer, f"budget {plain(answer.get('budget_ms'))} ms")
 
 
 def limit(answer: Answer) -> str:
@@ -172,6 +166,8 @@ def _value(key: str, body: Answer) -> str:
         return size(body, key)
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return listed(f"{name}={one}" for name, one in value.items())
     return listed(value) if isinstance(value, list | tuple) else plain(value)
 
 
@@ -255,7 +251,7 @@ _APPS: tuple[Column, ...] = (
     ("LATE", lambda row: text(row, "misses")),
     ("REFUSED", _refused),
     ("SWAPS", lambda row: text(row, "swaps")),
-    ("ROUTE", route),
+    ("ROUTE", lambda row: "drained" if row.get("drained") else route(row)),
 )
 
 _PLAN: tuple[Column, ...] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from schedulerd import present_operator
 from schedulerd.cells import (
     MISSING,
     TOLD_SHARE,
@@ -36,6 +37,7 @@ def _present(answer: Answer) -> Iterator[str]:
     yield f"since     {duration(answer, 'since_s')}, plan {text(answer, 'plan')} ({text(answer, 'cause')})"
     yield f"predicted {_latency(answer)} for a budget of {_budget(answer)}, accuracy {share(answer, 'accuracy', 1)}"
     yield f"best is   {text(answer, 'objective')}"
+    yield from present_operator.held(answer)
     if _above_0(answer, "miss_ms"):
         yield f"the least budget that can be met: {_or_none(answer, 'nearest_budget_ms')}"
     if _above_0(answer, "unused_gain"):

@@ -131,6 +131,10 @@ OVERRIDES: dict[str, Any] = {
     "kept": True,
     "kept_reason": None,
 }
+PRIORITY = {**BUDGET, "priority": 9, "sentence": "priority of cam1 5 -> 9: cam1 keeps its route"}
+PINNED = {**BUDGET, "pins": {"stem": "original"}, "pinned_exits": None, "unmet_pins": []}
+DRAINED: dict[str, Any] = {"drained": ["cam1"], "in_flight": {}, "plan": 9, "sentence": "cam1 is drained"}
+RESUMED = {"resumed": ["cam1"], "plan": 10, "sentence": "cam1 is resumed: cam1 starts at 11.2 ms"}
 DROPPED = {"plan": 9, "sentence": "budget of cam1 12 -> 25 ms", "apply_ms": 1.0, "kept": True, "kept_reason": None}
 OBJECTIVE = {
     "objective": "min-latency",
@@ -204,6 +208,21 @@ class _FakeControl:
 
     def set_limit(self, what: str, value_bytes: int | None) -> Mapping[str, Any]:
         return self._answer(LIMIT, "limit", what, value_bytes)
+
+    def set_priority(self, app: str, priority: int) -> Mapping[str, Any]:
+        return self._answer(PRIORITY, "priority", app, priority)
+
+    def pin(self, app: str, blocks: Mapping[str, str]) -> Mapping[str, Any]:
+        return self._answer(PINNED, "pin", app, dict(blocks))
+
+    def unpin(self, app: str, blocks: Sequence[str]) -> Mapping[str, Any]:
+        return self._answer(PINNED, "unpin", app, tuple(blocks))
+
+    def drain(self, app: str | None) -> Mapping[str, Any]:
+        return self._answer(DRAINED, "drain", app)
+
+    def resume(self, app: str | None) -> Mapping[str, Any]:
+        return self._answer(RESUMED, "resume", app)
 
     def why(self, app: str) -> Mapping[str, Any]:
         return self._answer(WHY, "why", app)
@@ -282,6 +301,15 @@ def typed(value: object) -> str:
         ),
         (["objective"], ("objective", None), OBJECTIVE),
         (["objective", "min-latency"], ("objective", "min-latency"), OBJECTIVE),
+        (["priority", "cam1", "9"], ("priority", "cam1", 9), PRIORITY),
+        (["pin", "cam1"], ("pin", "cam1", {}), PINNED),
+        (["pin", "cam1", "stem=original", "a=b=c"], ("pin", "cam1", {"stem": "original", "a": "b=c"}), PINNED),
+        (["unpin", "cam1"], ("unpin", "cam1", ()), PINNED),
+        (["unpin", "cam1", "stem", "tail"], ("unpin", "cam1", ("stem", "tail")), PINNED),
+        (["drain"], ("drain", None), DRAINED),
+        (["drain", "cam1"], ("drain", "cam1"), DRAINED),
+        (["resume"], ("resume", None), RESUMED),
+        (["resume", "cam1"], ("resume", "cam1"), RESUMED),
         (["reload"], ("reload",), RELOAD),
         (["overrides"], ("overrides",), OVERRIDES),
         (["overrides", "drop"], ("drop", None), DROPPED),
@@ -560,7 +588,15 @@ def test_failures_have_their_exit_codes(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["budget", "cam", "25ms"], ["why", "cam"], ["whatif", "--budget", "cam1=9ms", "--budget", "cam=9ms"]],
+    [
+        ["budget", "cam", "25ms"],
+        ["priority", "cam", "3"],
+        ["pin", "cam"],
+        ["unpin", "cam"],
+        ["drain", "cam"],
+        ["why", "cam"],
+        ["whatif", "--budget", "cam1=9ms", "--budget", "cam=9ms"],
+    ],
     ids=typed,
 )
 def test_a_mistyped_app_is_answered_with_the_nearest_one(
@@ -581,6 +617,10 @@ def test_a_mistyped_app_is_answered_with_the_nearest_one(
         (["budget", "cam1", "0ms"], "must be finite and above 0"),
         (["budget", "cam1", "nanms"], "must be finite and above 0"),
         (["limit", "memory", "lots"], "is not a number with a unit; write for example 80MB"),
+        (["priority", "cam1", "high"], "invalid int value: 'high'"),
+        (["pin", "cam1", "stem"], "is not a block and a variant; write for example stem=original"),
+        (["pin", "cam1", "=original"], "is not a block and a variant"),
+        (["pin", "cam1", "stem="], "is not a block and a variant"),
         (["objective", "max-acuracy"], 'did you mean "max-accuracy"?'),
         (["whatif", "--objective", "speed"], "choose from 'max-accuracy'"),
         (["whatif", "--budget", "20ms"], "is not an app and a budget; write for example cam1=20ms"),
@@ -611,6 +651,10 @@ def test_wrong_usage_is_2_and_says_what_is_right(
         ("limit memory auto", 5.0),
         ("budget cam1 5ms", 65.0),
         ("why cam1", 65.0),
+        ("priority cam1 3", 65.0),
+        ("pin cam1", 65.0),
+        ("drain", 65.0),
+        ("resume", 65.0),
         ("whatif --memory 1MB", 65.0),
         ("why cam1 --timeout 2", 2.0),
         ("--timeout 2 whatif --memory 1MB", 2.0),

@@ -17,7 +17,7 @@ from io import BufferedReader
 
 import numpy as np
 
-from schedulerd_client import Client, Reply, SchedulerdClientError
+from schedulerd_client import Client, Drained, Reply, SchedulerdClientError
 
 
 def frames(stream: BufferedReader, buffer: np.ndarray) -> Iterator[np.ndarray]:
@@ -36,6 +36,14 @@ def told(reply: Reply, labels: tuple[str, ...]) -> str:
     return f"{seen:<12} {reply.latency_ms:6.1f} ms  {'on time' if reply.deadline_met else 'late':<8} {route}{early}"
 
 
+def answered(client: Client, frame: np.ndarray, labels: tuple[str, ...]) -> str:
+    """What is seen; while an operator holds the app, that it is held: a later frame may be served again."""
+    try:
+        return told(client.infer(frame), labels)
+    except Drained as held:
+        return str(held)
+
+
 def main() -> int:
     """Register, send every frame, say what came back; 1 when the daemon refused or is gone."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -50,7 +58,7 @@ def main() -> int:
             app = client.register(options.model, options.budget_ms, options.rate_hz, late=options.late)
             # Frames are read to where the daemon sees them; each is answered before the next one takes its place.
             for frame in frames(sys.stdin.buffer, client.frame_buffer()):
-                print(told(client.infer(frame), app.labels), flush=True)
+                print(answered(client, frame, app.labels), flush=True)
     except SchedulerdClientError as error:
         print(f"camera: {error}", file=sys.stderr)
         return 1

@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from schedulerd.clock import Clock
-from schedulerd.control import advice
+from schedulerd.control import advice, report
 from schedulerd.control.allowance import Abandoned, Allowance
 from schedulerd.control.announcer import Announcer
 from schedulerd.control.aside import Aside
@@ -30,8 +30,9 @@ from schedulerd.optimizer.solvers import Solver
 from schedulerd.optimizer.whatif import edited, whatif
 from schedulerd.optimizer.why import why
 from schedulerd.plan import Plan
-from schedulerd.serving.admission import admit_app, check_budget_ms
-from schedulerd.serving.apps import Registry
+from schedulerd.serving.admission import check_budget_ms
+from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.defaults import Defaults
 from schedulerd.serving.events import Asked
 from schedulerd.wire.messages import Addition, Answer, Failure, Register, WhatIf, Why
 
@@ -67,22 +68,30 @@ class Advisor:
         aside: Aside,
         announcer: Announcer,
         clock: Clock,
+        defaults: Callable[[], Defaults] = Defaults,
     ) -> None:
-        """Args: registry: of the live apps; planner; solver; aside: where answers are worked out; announcer; clock."""
+        """Nothing has been asked.
+
+        Args: registry: of the live apps; planner; solver; aside: where answers are worked out; announcer; clock;
+        defaults: of registrations, as they are now.
+        """
         self._registry = registry
         self._planner = planner
         self._solver = solver
         self._aside = aside
         self._announcer = announcer
         self._clock = clock
+        self._defaults = defaults
 
     def why(self, event: Asked, request: Why, moment: Moment) -> None:
-        """Answer why an app runs what it runs. Raises `UnknownApp`."""
-        app = self._registry.named(request.app)
+        """Answer why an app runs what it runs. Raises `UnknownApp`, and what an app without a plan is refused with."""
+        app = self._planned(request.app, moment.problem)
+        held = report.pins_map(app, self._planner.catalogue.models[app.spec.model], moment.plan)
 
         def question(solver: Solver) -> dict[str, Any]:
             found = why(moment.problem, moment.plan, request.app, solver)
-            return advice.why_map(found, app.spec, moment.plan, moment.decision, moment.snapshot.at_s)
+            told = advice.why_map(found, app.spec, moment.plan, moment.decision, moment.snapshot.at_s)
+            return {**told, **held}
 
         self._ask(event, question)
 
@@ -111,7 +120,7 @@ class Advisor:
             raise BadValue("nothing is different; give budgets_ms, memory_bytes, add or objective")
         for app_id, budget_ms in request.budgets_ms.items():
             check_budget_ms(budget_ms)
-            self._registry.named(app_id)
+            self._planned(app_id, moment.problem)
         if request.objective is not None:
             check_objective(request.objective)
         memory_bytes = None
@@ -124,6 +133,13 @@ class Advisor:
         added = tuple(self._added(request.add, moment.factors))
         return edited(moment.problem, request.budgets_ms, memory_bytes, added, request.objective)
 
+    def _planned(self, app_id: str, problem: Problem) -> LiveApp:
+        """The app of that name; one that has no part in plans raises what its requests are refused with."""
+        app = self._registry.named(app_id)
+        if all(one.app.app_id != app_id for one in problem.apps):
+            raise self._planner.stranded.get(app_id) or app.without_route()
+        return app
+
     def _added(self, additions: Sequence[Addition], factors: Factors) -> Iterator[AppOptions]:
         """The choices of apps that are not there, under the names that they would be given."""
         names: set[str] = set()
@@ -132,7 +148,7 @@ class Advisor:
             name = self._registry.free_name(addition.model, names)
             names.add(name)
             wishes = Register(0, addition.model, addition.budget_ms, addition.rate_hz)
-            yield catalogue.options(admit_app(wishes, name, catalogue.models), None, factors)
+            yield catalogue.options(self._defaults().admitted(wishes, name, catalogue.models), None, factors)
 
     def _ask(self, event: Asked, question: Question, known: dict[str, Any] | None = None) -> None:
         """Have it answered; with what is `known` where it cannot be worked out, with a refusal where nothing is."""

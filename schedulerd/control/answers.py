@@ -7,27 +7,18 @@ from typing import Any
 
 import structlog
 
-from schedulerd.control import report
+from schedulerd.control import edit_report, report
 from schedulerd.control.advisor import Advisor, Moment
 from schedulerd.control.announcer import Announcer, registered
+from schedulerd.control.app_edits import AppEdit
+from schedulerd.control.edit_report import is_edit
 from schedulerd.control.keeper import Keeper
 from schedulerd.control.planner import Planner
 from schedulerd.errors import SchedulerdError, StoreFault
 from schedulerd.serving.apps import Registry
 from schedulerd.serving.events import Asked, Joined, Viewed
 from schedulerd.sizes import size_text
-from schedulerd.wire.messages import (
-    Answer,
-    ControlRequest,
-    DropOverrides,
-    Failure,
-    Objective,
-    SetBudget,
-    SetLimit,
-    ShowOverrides,
-    WhatIf,
-    Why,
-)
+from schedulerd.wire.messages import Answer, Failure, Objective, ShowOverrides, WhatIf, Why
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +88,7 @@ class Answers:
     def answer(self, event: Asked, fault: SchedulerdError | None) -> None:
         """To an operator."""
         try:
-            if fault is not None and _is_edit(event.request):
+            if fault is not None and is_edit(event.request):
                 raise fault
             self._answer(event)
         except SchedulerdError as error:
@@ -110,15 +101,17 @@ class Answers:
         elif isinstance(request, WhatIf):
             self._advisor.whatif(event, request, self._moment())
         elif isinstance(request, ShowOverrides):
-            self._tell_kept(event, report.overrides_map(self._keeper.overrides, self._registry.all()))
-        elif _is_edit(request):
-            self._answer_edit(event, report.answer(request, self._now()))
+            self._tell_kept(event, edit_report.overrides_map(self._keeper.overrides, self._registry.all()))
+        elif is_edit(request):
+            self._answer_edit(event, edit_report.answer(request, self._now()))
+        elif isinstance(request, Objective):
+            self._announcer.answer(event.identity, Answer(request.id, edit_report.answer(request, self._now())))
         else:
             self._announcer.answer(event.identity, Answer(request.id, report.answer(request, self._now())))
 
     def _answer_edit(self, event: Asked, result: dict[str, Any]) -> None:
         request = event.request
-        if isinstance(request, SetBudget) and result["miss_ms"] > 0:
+        if isinstance(request, AppEdit) and (result["miss_ms"] or 0.0) > 0:
             app, moment = request.app, self._moment()
             self._keeper.tell(lambda kept: self._advisor.nearest_budget(event, app, {**result, **kept}, moment))
         else:
@@ -155,10 +148,3 @@ class Answers:
         """To an operator whose edit cannot be taken in, whatever is planned."""
         failure = Failure(event.request.id, error.code, str(error))
         return lambda _: self._announcer.answer(event.identity, failure)
-
-
-def _is_edit(request: ControlRequest) -> bool:
-    """Whether the answer says what the plan that followed does."""
-    if isinstance(request, Objective):
-        return request.objective is not None
-    return isinstance(request, SetBudget | SetLimit | DropOverrides)

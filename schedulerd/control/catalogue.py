@@ -13,6 +13,7 @@ from blockprofiles.table import Table
 from blockstore.accuracy_model import AccuracyModel
 from blockstore.block import Artifact, Block, Model, Variant
 from schedulerd.control.factors import Factors
+from schedulerd.control.pins import by_block
 from schedulerd.control.policies import Observed, policy_options
 from schedulerd.errors import EngineFault, Refused, StoreFault
 from schedulerd.optimizer.problem import AppOptions, Option
@@ -59,6 +60,8 @@ class Catalogue:
             ),
             policies=policy_options(model, self._heads_now(model, factors), app, observed),
             accuracy=_accuracy_of(model, [[place for place, _ in of_block] for of_block in forms]),
+            pins=by_block(app.pins, model),
+            pinned_exits=app.pins.exits,
         )
 
     def heads(self, model: Model) -> dict[str, Row]:

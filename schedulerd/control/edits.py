@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from schedulerd.control.app_edits import AppEdit, AppEdits
 from schedulerd.control.checks import check_memory_bytes, check_objective
 from schedulerd.control.keeper import Keeper
 from schedulerd.control.occasions import Cause
 from schedulerd.control.planner import Planner
 from schedulerd.errors import BadValue
 from schedulerd.kinds import did_you_mean
-from schedulerd.serving.admission import check_budget_ms
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.sizes import size_text
-from schedulerd.wire.messages import ControlRequest, DropOverrides, Objective, SetBudget, SetLimit
+from schedulerd.wire.messages import ControlRequest, DropOverrides, Objective, SetLimit
 
 
 class Edits:
@@ -33,7 +33,7 @@ class Edits:
         Args: registry: of the live apps; planner; keeper: of what is set; publish: sends an event of a kind with its
         body.
         """
-        self._registry = registry
+        self._apps = AppEdits(registry, planner, keeper, publish)
         self._planner = planner
         self._keeper = keeper
         self._publish = publish
@@ -42,8 +42,8 @@ class Edits:
 
     def taken_in(self, request: ControlRequest) -> Cause | None:
         """Why a plan has to be made; None for a request that changes nothing. Raises `BadValue` or `UnknownApp`."""
-        if isinstance(request, SetBudget):
-            return self._set_budget(request)
+        if isinstance(request, AppEdit):
+            return self._apps.taken_in(request)
         if isinstance(request, SetLimit):
             return self._set_limit(request)
         if isinstance(request, Objective) and request.objective is not None:
@@ -54,18 +54,7 @@ class Edits:
 
     def joined(self, app: LiveApp) -> None:
         """An app has registered: what operators have set for its name takes the place of what it asks for."""
-        before_ms, app.spec = app.spec.budget_ms, self._keeper.overrides.of(app.wishes)
-        if app.spec.budget_ms != before_ms:
-            self._tell_budget(app, before_ms)
-
-    def _set_budget(self, request: SetBudget) -> Cause:
-        check_budget_ms(request.budget_ms)
-        app = self._registry.named(request.app)
-        before_ms = app.spec.budget_ms
-        self._keeper.set(self._keeper.overrides.with_app(request.app, budget_ms=request.budget_ms))
-        app.spec = replace(app.spec, budget_ms=request.budget_ms)
-        self._tell_budget(app, before_ms)
-        return Cause(f"budget of {request.app} {before_ms:g} -> {request.budget_ms:g} ms", urgent=True)
+        self._apps.joined(app)
 
     def _set_limit(self, request: SetLimit) -> Cause:
         if request.what != "memory":
@@ -93,10 +82,6 @@ class Edits:
         self._publish("objective", {"before": before, "objective": now})
         return f"objective {before} -> {now}"
 
-    def _tell_budget(self, app: LiveApp, before_ms: float) -> None:
-        name, budget_ms = app.spec.app_id, app.spec.budget_ms
-        self._publish("budget", {"app": name, "before_ms": before_ms, "budget_ms": budget_ms})
-
     # Dropping.
 
     def _drop(self, app_id: str) -> Cause:
@@ -105,20 +90,12 @@ class Edits:
             nearest = did_you_mean(app_id, overrides.apps) or f"; there are: {', '.join(overrides.apps) or 'none'}"
             raise BadValue(f"nothing was set for {app_id!r}{nearest}")
         self._keeper.set(overrides.without_app(app_id))
-        return Cause(self._back_to_wishes(app_id), urgent=True)
+        return Cause(self._apps.dropped(app_id), urgent=True)
 
     def _drop_all(self) -> Cause:
         before = self._keeper.overrides
         said = [self._use_objective(None)] if before.objective is not None else []
         said += [self._use_memory(None)] if before.memory_bytes is not None else []
         self._keeper.set(replace(self._keeper.overrides, apps={}))
-        said += [self._back_to_wishes(app_id) for app_id in before.apps]
+        said += [self._apps.dropped(app_id) for app_id in before.apps]
         return Cause(", ".join(said) or "nothing was set", urgent=True)
-
-    def _back_to_wishes(self, app_id: str) -> str:
-        app = self._registry.find(app_id)
-        if app is None:
-            return f"nothing is set for {app_id} any more"
-        before_ms, app.spec = app.spec.budget_ms, app.wishes
-        self._tell_budget(app, before_ms)
-        return f"budget of {app_id} {before_ms:g} -> {app.spec.budget_ms:g} ms"

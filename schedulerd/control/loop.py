@@ -25,6 +25,8 @@ from schedulerd.control.cameras import learn_preparation
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.correction import CorrectionSettings
 from schedulerd.control.decider import Decider, Look
+from schedulerd.control.drain_desk import DrainDesk
+from schedulerd.control.drains import Drains
 from schedulerd.control.drift_watch import DriftWatch
 from schedulerd.control.edits import Edits
 from schedulerd.control.exit_watch import ExitWatch
@@ -42,8 +44,9 @@ from schedulerd.errors import SchedulerdError
 from schedulerd.optimizer.solvers import Solver
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.defaults import Defaults
 from schedulerd.serving.events import Asked, Faulted, Joined, Left, Viewed
-from schedulerd.wire.messages import Reload
+from schedulerd.wire.messages import Drain, Reload, Resume
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class ControlLoop:
         dropped: Callable[[], Mapping[str, int]] = dict,
         board: BoardWatch | None = None,
         keeper: Keeper | None = None,
+        defaults: Callable[[], Defaults] = Defaults,
     ) -> None:
         self._registry = registry
         self._switcher = switcher
@@ -88,10 +92,19 @@ class ControlLoop:
         self._snapshot: Snapshot = monitor.look()
         self._exits = ExitWatch(self._announcer.publish)
         self._drift = DriftWatch(settings.correction, settings.planner.lanes, clock.now_s())
+        self._drains = Drains(registry, self._announcer.publish)
         self._planner = Planner(
-            catalogue, registry, switcher, self._exits.observed, solver, settings.planner, clock, record
+            catalogue,
+            registry,
+            switcher,
+            self._exits.observed,
+            solver,
+            settings.planner,
+            clock,
+            record,
+            self._drains.rests,
         )
-        advisor = Advisor(registry, self._planner, solver, aside or AtOnce(), self._announcer, clock)
+        advisor = Advisor(registry, self._planner, solver, aside or AtOnce(), self._announcer, clock, defaults)
         self._keeper = keeper or Keeper(None, AtOnce())
         self._answers = Answers(
             self._announcer, registry, self._planner, advisor, self._keeper, self._now, self._moment
@@ -102,13 +115,14 @@ class ControlLoop:
         self._reloads = Reloads(configured, self._planner, self._board, self._announcer.publish)
         self._urges = Urges(self._occasions, self._board, self._drift, self._exits, self._announcer, clock)
         self._faults = FaultDesk(self._planner, switcher, self._background, registry, self._announcer)
-        self._decider = Decider(
-            self._planner,
-            switcher,
+        self._decider = Decider(self._planner, switcher, registry, self._drift, self._occasions, self._announcer, clock)
+        self._drain_desk = DrainDesk(
+            self._drains,
             registry,
-            self._drift,
-            self._occasions,
+            self._planner,
             self._announcer,
+            lambda: self._decider.decision,
+            self._take_out,
             clock,
         )
 
@@ -142,6 +156,7 @@ class ControlLoop:
         fault = self._decider.decide(causes, now.limits, look) if causes else None
         limits = now.limits
         self._faults.tell_stranded()
+        self._drains.settle()
         self._planner.predict_anew(limits, self._drift.factors(), asked=bool(waiting))
         for respond in waiting:
             self._answers.give(respond, fault)
@@ -178,9 +193,12 @@ class ControlLoop:
     def _take_in(self, events: Sequence[LoopEvent]) -> tuple[list[Cause], list[Respond]]:
         """Apply what changes the problem; what has to be answered is answered after the plan is in place."""
         causes = list(self._faults.over(self._clock.now_s()))
-        waiting: list[Respond] = []
+        drained, waiting = self._drain_desk.due()
+        causes += drained
         for event in events:
             if isinstance(event, Joined):
+                if self._drain_desk.turns_away(event):
+                    continue
                 if not event.app.gone:  # who registers and leaves again and again must not keep this thread busy
                     self._edits.joined(event.app)
                     learn_preparation(event.app, self._clock)
@@ -196,11 +214,13 @@ class ControlLoop:
             elif not isinstance(event, Viewed):
                 cause, respond = self._reread(event) if isinstance(event, Reread) else self._asked(event)
                 causes += [cause] if cause else []
-                waiting.append(respond)
+                waiting += [respond] if respond else []
         return causes, waiting
 
-    def _asked(self, event: Asked) -> tuple[Cause | None, Respond]:
+    def _asked(self, event: Asked) -> tuple[Cause | None, Respond | None]:
         """Edits take effect now, so that the plan of this turn follows them; every answer shows what came of it."""
+        if isinstance(event.request, Drain | Resume):
+            return self._drain_desk.taken_in(event, event.request)
         try:
             cause = self._edits.taken_in(event.request)
         except SchedulerdError as error:
@@ -243,13 +263,22 @@ class ControlLoop:
 
     def _forget(self, app: LiveApp, reason: str) -> None:
         """An app has left. Its name may be back in the same turn, as another app that needs a route of its own."""
-        spec = app.spec
-        self._planner.plan = self.plan.without(spec.app_id)
-        self._switcher.retire(spec.app_id)
+        self._take_out(app)
+        self._drains.left(app)
         self._decider.tally.left(app)
-        self._exits.forget(spec.app_id)
-        self._drift.forget(spec.app_id)
         self._announcer.left(app, reason)
+
+    def _take_out(self, app: LiveApp) -> None:
+        """The plan is without it; what runs on its route ends first."""
+        name = app.spec.app_id
+        self._planner.plan = self.plan.without(name)
+        self._switcher.retire(name)
+        self._exits.forget(name)
+        self._drift.forget(name)
+
+    def unanswered(self) -> list[Asked]:
+        """Who still waits when there are no more turns."""
+        return self._drains.unanswered()
 
     def _moment(self) -> Moment:
         factors, limits = self._drift.factors_to_plan(), self._limits().limits
@@ -279,4 +308,6 @@ class ControlLoop:
             objective=self._planner.objective,
             exit_history=self._exits.histories(),
             learned=self._board.learned,
+            drained=self._drains.names,
+            drained_all=self._drains.everyone,
         )

@@ -7,6 +7,7 @@ nobody's settings are lost, and the daemon goes on without it.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +19,8 @@ from blockstore.durable import durable_file, make_folder
 from blockstore.errors import BlockStoreError
 from schedulerd.control.checks import check_memory_bytes, check_objective
 from schedulerd.errors import BadValue
-from schedulerd.plan import App
-from schedulerd.serving.admission import check_budget_ms
+from schedulerd.plan import NO_PINS, App, Pins
+from schedulerd.serving.admission import check_budget_ms, check_priority
 from schedulerd.wire.messages import MAX_NAME_CHARACTERS
 
 FILE_NAME: Final = "overrides.json"
@@ -27,6 +28,8 @@ FILE_NAME: Final = "overrides.json"
 MAX_FILE_BYTES: Final = 2**20
 MOST_APPS: Final = 1000
 """Names that may have overrides; each is one that an operator has typed."""
+MOST_PINS: Final = 4096
+"""Blocks that may be pinned, of all apps together: the file has an end."""
 _VERSION: Final = 1
 _ASIDE: Final = 100
 """Files that are set aside before the last name is used again."""
@@ -39,6 +42,11 @@ class AppOverride:
     """Of one app, whenever it is there; None leaves what it registers with."""
 
     budget_ms: float | None = None
+    priority: int | None = None
+    pins: Pins = NO_PINS
+
+
+NOTHING: Final = AppOverride()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +57,22 @@ class Overrides:
     memory_bytes: int | None = None
     apps: Mapping[str, AppOverride] = field(default_factory=dict)
 
-    def with_app(self, app_id: str, **values: float | None) -> Overrides:
-        """As this, with other values for one app. `BadValue` where too many apps have some."""
-        app = replace(self.apps.get(app_id, AppOverride()), **values)
+    def with_app(self, app_id: str, **values: Any) -> Overrides:
+        """As this, with other values for one app. `BadValue` where too many apps have some, or too much is pinned."""
+        app = replace(self.app(app_id), **values)
+        if app == NOTHING:
+            return self.without_app(app_id)
         apps = {**self.apps, app_id: app}
         if len(apps) > MOST_APPS:
             raise BadValue(f"{len(apps) - 1} apps have overrides, and that is the limit; drop those of apps long gone")
+        pins = sum(len(one.pins.variants) for one in apps.values())
+        if pins > MOST_PINS:
+            raise BadValue(f"{pins} blocks would be pinned, {MOST_PINS} can be; unpin those of apps long gone")
         return replace(self, apps=dict(sorted(apps.items())))
+
+    def app(self, app_id: str) -> AppOverride:
+        """What is set for one app, which may be nothing."""
+        return self.apps.get(app_id, NOTHING)
 
     def without_app(self, app_id: str) -> Overrides:
         """As this, with nothing for one app."""
@@ -64,9 +81,14 @@ class Overrides:
     def of(self, wishes: App) -> App:
         """What an app gets that registers with `wishes`."""
         override = self.apps.get(wishes.app_id)
-        if override is None or override.budget_ms is None:
+        if override is None:
             return wishes
-        return replace(wishes, budget_ms=override.budget_ms)
+        return replace(
+            wishes,
+            budget_ms=wishes.budget_ms if override.budget_ms is None else override.budget_ms,
+            priority=wishes.priority if override.priority is None else override.priority,
+            pins=override.pins,
+        )
 
 
 NONE: Final = Overrides()
@@ -119,14 +141,24 @@ class OverridesFile:
 
 def document_of(overrides: Overrides) -> bytes:
     """The content of the file."""
-    apps = {name: {"budget_ms": one.budget_ms} for name, one in overrides.apps.items()}
     whole = {
         "version": _VERSION,
         "objective": overrides.objective,
         "memory_bytes": overrides.memory_bytes,
-        "apps": apps,
+        "apps": {name: _app_document(one) for name, one in overrides.apps.items()},
     }
     return json.dumps(whole, indent=1).encode() + b"\n"
+
+
+def _app_document(app: AppOverride) -> dict[str, Any]:
+    """Only what is set: a daemon from before there was more than budgets can read the file where no more is set."""
+    values = {
+        "budget_ms": app.budget_ms,
+        "priority": app.priority,
+        "pins": dict(app.pins.variants) or None,
+        "exits": dict(app.pins.exits) or None,
+    }
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def overrides_from(content: bytes) -> Overrides:
@@ -147,13 +179,38 @@ def overrides_from(content: bytes) -> Overrides:
 
 
 def _app(document: object, place: str) -> AppOverride:
-    given = _keys(document, place, ("budget_ms",))
-    return AppOverride(_checked(given["budget_ms"], float, check_budget_ms))
+    given = _keys(document, place, ("budget_ms", "priority", "pins", "exits"))
+    return AppOverride(
+        _checked(given["budget_ms"], float, check_budget_ms),
+        _checked(given["priority"], int, check_priority),
+        Pins(_pairs(given["pins"], place, _variant), _pairs(given["exits"], place, _threshold)),
+    )
+
+
+def _pairs(document: object, place: str, value: Callable[[object], Any]) -> tuple[tuple[str, Any], ...]:
+    """What is pinned; nothing where the file does not say."""
+    if document is None:
+        return ()
+    if not isinstance(document, dict) or len(document) > MOST_PINS:
+        raise ValueError(f"{place} pins no object of at most {MOST_PINS} names")
+    return tuple((_name(name), value(one)) for name, one in document.items())
+
+
+def _variant(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no name of a variant")
+    return _name(value)
+
+
+def _threshold(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no threshold of an exit")
+    return float(value)
 
 
 def _name(name: str) -> str:
     if not 1 <= len(name) <= MAX_NAME_CHARACTERS or not name.isprintable():
-        raise ValueError(f"{name!r} is no name of an app")
+        raise ValueError(f"{name!r} is no name")
     return name
 
 

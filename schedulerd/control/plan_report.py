@@ -80,6 +80,7 @@ def _app_map(planned: AppPlan, catalogue: Catalogue, app: LiveApp | None, since_
         "exit_shares": planned.shares_by_exit(),
         "expected_ms": planned.expected_ms,
         "energy_mj": planned.energy_mj,
+        "pins": dict(app.spec.pins.variants) if app is not None else {},
         **_measured(seen),
     }
 

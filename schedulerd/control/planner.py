@@ -31,7 +31,7 @@ from schedulerd.optimizer.problem import MAX_ACCURACY, AppOptions, Limits, Probl
 from schedulerd.optimizer.solve import solve
 from schedulerd.optimizer.solvers import Solver
 from schedulerd.plan import EMPTY_PLAN, Plan
-from schedulerd.serving.apps import Registry
+from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.buckets import DECISION_MS, Buckets
 
 log = structlog.get_logger(__name__)
@@ -85,11 +85,13 @@ class Planner:
         settings: PlannerSettings,
         clock: Clock,
         record: Record | None = None,
+        rests: Callable[[LiveApp], bool] = lambda _: False,
     ) -> None:
         """Nobody runs anything yet.
 
         Args: catalogue: models and profile; registry: of the live apps; switcher: asked what is in memory, never told
-        anything; observed: what an app's frames did at exits; solver; settings; clock; record: is given every decision.
+        anything; observed: what an app's frames did at exits; solver; settings; clock; record: is given every decision;
+        rests: whether an app is to have no part in plans.
         """
         self.catalogue = catalogue
         self.plan = EMPTY_PLAN
@@ -115,6 +117,7 @@ class Planner:
         self._solver = solver
         self._clock = clock
         self.record = record
+        self._rests = rests
         self._memo = Memo()
         self._predicted_with: Factors | None = None
         """Behind the predictions of the running plan; None where it was planned since, for the board believed in."""
@@ -165,6 +168,8 @@ class Planner:
         """The choices of every live app. An app with no usable block left for it is left out."""
         found, stranded = [], {}
         for app in self._registry.all():
+            if self._rests(app):
+                continue
             name, planned = app.spec.app_id, self.plan.app(app.spec.app_id)
             try:
                 options = self.catalogue.options(app.spec, self._observed(name), factors)

@@ -17,13 +17,12 @@ from schedulerd.control.exit_rates import History, shares_of
 from schedulerd.control.factors import promised
 from schedulerd.control.learned_heat import Learned
 from schedulerd.control.limits import LimitsNow
-from schedulerd.control.overrides import Overrides
+from schedulerd.control.pins import unmet
 from schedulerd.control.plan_report import MEASURED_S, Decision, plan_map
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Swaps
 from schedulerd.control.tally import Totals
-from schedulerd.errors import BadValue, InternalError
-from schedulerd.optimizer.problem import OBJECTIVES
+from schedulerd.errors import BadValue
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.buckets import Buckets
@@ -31,11 +30,7 @@ from schedulerd.serving.meter import percentile
 from schedulerd.wire.messages import (
     Apps,
     ControlRequest,
-    DropOverrides,
     Models,
-    Objective,
-    SetBudget,
-    SetLimit,
     ShowPlan,
     Status,
 )
@@ -77,6 +72,10 @@ class Now:
     """Of each app whose model has exits."""
     learned: Learned = Learned()  # noqa: RUF009 - frozen, so sharing the default is safe
     """What throttles have taught."""
+    drained: tuple[str, ...] = ()
+    """Names that an operator holds, whether or not an app of that name is there."""
+    drained_all: bool = False
+    """Whoever registers is held too."""
 
 
 def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
@@ -89,21 +88,6 @@ def answer(request: ControlRequest, now: Now) -> dict[str, Any]:
         return plan_map(now.plan, now.decision, now.catalogue, now.apps, now.snapshot.at_s)
     if isinstance(request, Models):
         return {"models": [model_map(model, now.catalogue) for model in now.catalogue.models.values()]}
-    if isinstance(request, SetBudget):
-        return budget_map(request, now)
-    if isinstance(request, SetLimit):
-        return {
-            "memory_limit_bytes": now.limits.limits.memory_bytes,
-            "memory_bytes": now.decision.plan.memory_bytes,
-            "plan": now.decision.plan.number,
-            "sentence": now.decision.sentence,
-            "apply_ms": now.decision.apply_ms,
-        }
-    if isinstance(request, Objective):
-        return objective_map(now)
-    if isinstance(request, DropOverrides):
-        decision = now.decision
-        return {"plan": decision.plan.number, "sentence": decision.sentence, "apply_ms": decision.apply_ms}
     raise BadValue(f"{type(request).__name__} is not for the control loop")
 
 
@@ -117,6 +101,8 @@ def status_map(now: Now) -> dict[str, Any]:
         "ready": True,
         "plan": now.plan.number,
         "apps": len(now.apps),
+        "drained": list(now.drained),
+        "drained_all": now.drained_all,
         "requests": now.totals.requests,
         "misses": now.totals.misses,
         "refused": now.totals.refused,
@@ -162,57 +148,6 @@ def board_map(now: Now) -> dict[str, Any]:
     }
 
 
-def budget_map(request: SetBudget, now: Now) -> dict[str, Any]:
-    """The answer to `set_budget`: what the edit costs, or by how much it cannot be met.
-
-    All of it is as the decision saw the board: newer predictions would contradict its sentence. What budget could be
-    met takes further decisions: that is the advisor's to add.
-    """
-    planned = now.decision.plan.app(request.app)
-    if planned is None:
-        raise InternalError(f"{request.app!r} has no plan; see the daemon's log")
-    return {
-        "app": request.app,
-        "budget_ms": request.budget_ms,
-        "plan": now.decision.plan.number,
-        "sentence": now.decision.sentence,
-        "latency_p95_ms": planned.latency_p95_ms,
-        "miss_ms": planned.miss_ms,
-        "nearest_budget_ms": None,
-        "accuracy": planned.accuracy,
-        "apply_ms": now.decision.apply_ms,
-    }
-
-
-def objective_map(now: Now) -> dict[str, Any]:
-    """The answer to `objective`: what is best at present, and what came of it."""
-    return {
-        "objective": now.objective,
-        "choices": list(OBJECTIVES),
-        "plan": now.decision.plan.number,
-        "sentence": now.decision.sentence,
-        "weighted_accuracy": now.decision.plan.weighted_accuracy,
-        "apply_ms": now.decision.apply_ms,
-    }
-
-
-def overrides_map(overrides: Overrides, apps: Sequence[LiveApp]) -> dict[str, Any]:
-    """The answer to `overrides`, but for whether they are kept."""
-    live = {app.spec.app_id: app for app in apps}
-    return {
-        "objective": overrides.objective,
-        "memory_bytes": overrides.memory_bytes,
-        "apps": [
-            {
-                "app": name,
-                "budget_ms": override.budget_ms,
-                "registered_budget_ms": live[name].wishes.budget_ms if name in live else None,
-            }
-            for name, override in overrides.apps.items()
-        ],
-    }
-
-
 def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
     """One app in the answer to `apps`: what it asked for, what is predicted, what was measured."""
     spec = app.spec
@@ -227,6 +162,9 @@ def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
         "percentile": spec.percentile,
         "rate_hz": spec.rate_hz,
         "priority": spec.priority,
+        "registered_priority": app.wishes.priority,
+        "drained": app.drained,
+        **pins_map(app, now.catalogue.models[spec.model], now.plan),
         "accuracy_floor": spec.accuracy_floor,
         "late": spec.late,
         "route": list(planned.route.variants) if planned else [],
@@ -245,6 +183,16 @@ def app_map(app: LiveApp, now: Now) -> dict[str, Any]:
         "exit_shares": planned.shares_by_exit() if planned else {},
         "exit_rates": shares_of(Counter(o.exit for o in recent if o.left != "asked")) or None,
         "exit_history": [b.as_map(now.snapshot.at_s) for b in now.exit_history.get(spec.app_id, History()).bins],
+    }
+
+
+def pins_map(app: LiveApp, model: Model, plan: Plan) -> dict[str, Any]:
+    """What an operator holds of an app's route, and what of that does not run under `plan`, in sentences."""
+    planned, held = plan.app(app.spec.app_id), app.spec.pins
+    return {
+        "pins": dict(held.variants),
+        "pinned_exits": dict(held.exits) or None,
+        "unmet_pins": unmet(held, model, planned.route if planned else None),
     }
 
 

@@ -33,8 +33,7 @@ def admit_app(request: Register, app_id: str, models: Mapping[str, Model]) -> Ap
     check_budget_ms(request.budget_ms)
     if not MIN_RATE_HZ <= request.rate_hz <= MAX_RATE_HZ:
         raise BadValue(f"rate_hz is {request.rate_hz:g}; it must be {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g}")
-    if not MIN_PRIORITY <= request.priority <= MAX_PRIORITY:
-        raise BadValue(f"priority is {request.priority}; it must be {MIN_PRIORITY} to {MAX_PRIORITY} (most urgent)")
+    check_priority(request.priority)
     if not 0.0 <= request.accuracy_floor <= model.accuracy:
         raise BadValue(
             f"accuracy_floor is {request.accuracy_floor:g}; {request.model!r} reaches {model.accuracy:.4f} at its "
@@ -84,12 +83,18 @@ def check_budget_ms(budget_ms: float) -> None:
         raise BadValue(f"budget_ms is {budget_ms:g}; it must be {MIN_BUDGET_MS:g} to {MAX_BUDGET_MS:g}")
 
 
+def check_priority(priority: int) -> None:
+    """`BadValue` unless it is from the least to the most."""
+    if not MIN_PRIORITY <= priority <= MAX_PRIORITY:
+        raise BadValue(f"priority is {priority}; it must be {MIN_PRIORITY} to {MAX_PRIORITY} (most urgent)")
+
+
 def admit_frame(app: LiveApp | None, request: Infer) -> LiveApp:
-    """The app that a request belongs to. Raises `NotRegistered`, `BadTensor` or `BadValue`."""
+    """The app that a request belongs to. Raises `NotRegistered`, `Drained`, `BadTensor` or `BadValue`."""
     if app is None:
         raise NotRegistered("register a model and wait for the answer before sending frames")
     route = app.route  # once, for the control loop may take it away meanwhile
-    if route is None:
+    if route is None or app.drained:
         raise app.without_route()
     if len(request.tensors) != 1:
         raise BadTensor(f"{len(request.tensors)} tensors; a request carries one frame")

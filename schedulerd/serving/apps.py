@@ -1,8 +1,8 @@
 """The apps that are connected now.
 
-`LiveApp` is what the request path and the control loop share of one app. The control thread replaces `spec`, `slowdown`
-and `route` (single references: a reader sees the old value or the new one); the lanes write only `meter`, `queued` and
-`shares_stream`.
+`LiveApp` is what the request path and the control loop share of one app. The control thread replaces `spec`,
+`slowdown`, `drained` and `route` (single references: a reader sees the old value or the new one); the lanes write only
+`meter`, `queued` and `shares_stream`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from itertools import chain, count
 
 from blockstore.block import TensorSpec
-from schedulerd.errors import AlreadyRegistered, NameTaken, NotRegistered, Overloaded, Refused, UnknownApp
+from schedulerd.errors import AlreadyRegistered, Drained, NameTaken, NotRegistered, Overloaded, Refused, UnknownApp
 from schedulerd.plan import App
 from schedulerd.serving.meter import Meter
 from schedulerd.serving.prepare import Preparation
@@ -26,6 +26,7 @@ class LiveApp:
     __slots__ = (
         "camera",
         "credit",
+        "drained",
         "gone",
         "identity",
         "input",
@@ -88,15 +89,24 @@ class LiveApp:
         """Requests waiting or running; written under the queue's lock."""
         self.shares_stream = False
         """Another app sent its last frame's stream too."""
+        self.drained = False
+        """An operator holds the app: what it sends is refused."""
         self.gone = False
         """The client has left or died: its waiting requests are dropped."""
 
     def without_route(self) -> Refused:
-        """What its requests are refused with while it has no route."""
+        """What its requests are refused with while it has no route, or is drained."""
+        if self.drained:
+            return drained_by_operator(self.spec.app_id)
         stranded = self.stranded  # once, for the control loop may take it away meanwhile
         if stranded is not None:
             return stranded()
         return NotRegistered(f"{self.spec.app_id!r} has no route yet, or no more; wait for the answer to `register`")
+
+
+def drained_by_operator(app_id: str) -> Drained:
+    """What an app is told that an operator holds."""
+    return Drained(f"an operator has drained {app_id!r}: it gets no work; try again after `schedctl resume {app_id}`")
 
 
 class Registry:

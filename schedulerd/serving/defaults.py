@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from blockstore.block import Model
+from schedulerd.errors import UnknownModel
+from schedulerd.plan import App
+from schedulerd.serving.admission import admit_app
 from schedulerd.wire.messages import Register
 
 
@@ -27,3 +31,13 @@ class Defaults:
             of_model_ms = self.budgets_ms.get(model, self.budget_ms)
             budget_ms = self.budgets_ms.get(request.model, of_model_ms)
         return replace(request, model=model, budget_ms=budget_ms)
+
+    def admitted(self, request: Register, app_id: str, models: Mapping[str, Model]) -> App:
+        """The app that a registration asks for, with what is configured in its place; raises as `admit_app` does."""
+        meant = self.filled(request)
+        try:
+            return admit_app(meant, app_id, models)
+        except UnknownModel as error:
+            if meant.model == request.model:
+                raise
+            raise UnknownModel(f"{request.model!r} stands for {meant.model!r} ([models] aliases): {error}") from error

@@ -14,9 +14,8 @@ import structlog
 
 from blockstore.block import Model
 from schedulerd.clock import Clock
-from schedulerd.errors import BadValue, NotPermitted, SchedulerdError, ShuttingDown, UnknownModel
-from schedulerd.plan import App
-from schedulerd.serving.admission import admit_app, admit_camera, admit_frame
+from schedulerd.errors import BadValue, NotPermitted, SchedulerdError, ShuttingDown
+from schedulerd.serving.admission import admit_camera, admit_frame
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.defaults import Defaults
 from schedulerd.serving.engines.base import as_batch
@@ -179,7 +178,8 @@ class Front:
         if holder is not None:
             # A client that was killed and started again finds its name free at once, not after the next probe.
             self._forget_if_dead(holder)
-        spec = self._admitted(request)
+        name = request.app or self._registry.free_name(request.model)
+        spec = self.defaults.admitted(request, name, self._models)
         model = self._models[spec.model]
         app = LiveApp(
             spec,
@@ -194,16 +194,6 @@ class Front:
         )
         self._registry.add(app)
         self._post(Joined(app, request.id))
-
-    def _admitted(self, request: Register) -> App:
-        """The app that a registration asks for, with what the configuration says in its place."""
-        meant = self.defaults.filled(request)
-        try:
-            return admit_app(meant, request.app or self._registry.free_name(request.model), self._models)
-        except UnknownModel as error:
-            if meant.model == request.model:
-                raise
-            raise UnknownModel(f"{request.model!r} stands for {meant.model!r} ([models] aliases): {error}") from error
 
     def _forget_if_dead(self, app: LiveApp) -> None:
         assert self._gateway is not None, "attach() comes before the first message"

@@ -110,6 +110,8 @@ def _row(app: Answer, history: History, *, chosen: bool, width: int) -> list[Ren
 
 
 def _route(app: Answer) -> str:
+    if app.get("drained"):
+        return "drained"
     return cells.plain(cells.route_in_short([str(variant) for variant in app.get("route") or []]))
 
 

@@ -73,6 +73,7 @@ class Code(StrEnum):
     OVERLOADED = "overloaded"
     DEADLINE_PASSED = "deadline_passed"
     SHUTTING_DOWN = "shutting_down"
+    DRAINED = "drained"
     NOT_PERMITTED = "not_permitted"
     STORE_FAULT = "store_fault"
     ENGINE_FAULT = "engine_fault"
@@ -212,6 +213,59 @@ class SetBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPriority:
+    """Change one app's priority."""
+
+    id: int
+    app: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Hold what an app runs, whatever would be better."""
+
+    id: int
+    app: str
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    """Block -> variant; empty: the whole route that it runs now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpin:
+    """Leave to the optimizer again what was pinned."""
+
+    id: int
+    app: str
+    blocks: tuple[str, ...] = ()
+    """Empty: all of them, and the exit policy."""
+
+
+DRAIN_S, MAX_DRAIN_S = 4.0, 60.0
+"""How long `Drain` waits for requests in flight where it does not say, and at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Give an app no new work, and answer when nothing of it is in flight."""
+
+    id: int
+    app: str | None = None
+    """None: every app, and whoever registers later."""
+    timeout_s: float = DRAIN_S
+    """Answered then at the latest, with what is still in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Let a drained app go on, and answer when its route runs."""
+
+    id: int
+    app: str | None = None
+    """None: all."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetLimit:
     """Change what all apps together may use."""
 
@@ -293,6 +347,11 @@ ControlRequest = (
     | ShowPlan
     | Models
     | SetBudget
+    | SetPriority
+    | Pin
+    | Unpin
+    | Drain
+    | Resume
     | SetLimit
     | Why
     | WhatIf
@@ -417,6 +476,9 @@ EVENT_KINDS = (
     "kept",
     "app",
     "budget",
+    "priority",
+    "pin",
+    "drain",
     "limit",
     "objective",
     "pressure",

@@ -23,21 +23,26 @@ from schedulerd.wire.messages import (
     Apps,
     Camera,
     Code,
+    Drain,
     DropOverrides,
     Failure,
     Models,
     Objective,
+    Pin,
     Ping,
     Pong,
     Register,
     Registered,
     Reload,
+    Resume,
     SetBudget,
     SetLimit,
+    SetPriority,
     ShowOverrides,
     ShowPlan,
     Status,
     TensorHeader,
+    Unpin,
     Unregister,
     Unregistered,
     WhatIf,
@@ -158,6 +163,11 @@ def exits(value: Any) -> tuple[str, ...]:
 def numbers(value: Any) -> dict[str, float]:
     """A map of numbers by name."""
     return {text(key): number(item) for key, item in mapping(value).items()}
+
+
+def pins(value: Any) -> dict[str, str]:
+    """A map of variants by block."""
+    return {name(key): name(item) for key, item in mapping(value).items()}
 
 
 def thresholds(value: Any) -> dict[str, float]:
@@ -294,6 +304,11 @@ REQUESTS: Mapping[str, Schema] = {
     "plan": Schema(ShowPlan),
     "models": Schema(Models),
     "set_budget": Schema(SetBudget, {"app": name, "budget_ms": number}),
+    "set_priority": Schema(SetPriority, {"app": name, "priority": integer}),
+    "pin": Schema(Pin, {"app": name}, {"blocks": pins}),
+    "unpin": Schema(Unpin, {"app": name}, {"blocks": texts}),
+    "drain": Schema(Drain, {}, {"app": nullable(name), "timeout_s": number}),
+    "resume": Schema(Resume, {}, {"app": nullable(name)}),
     "set_limit": Schema(SetLimit, {"what": text, "value_bytes": nullable(integer)}),
     "why": Schema(Why, {"app": name}),
     "whatif": Schema(

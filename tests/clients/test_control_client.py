@@ -9,7 +9,20 @@ from typing import Any
 import pytest
 
 import schedulerd_client
-from schedulerd.wire.messages import Code, Objective, SetBudget, SetLimit, Status, WhatIf, Why
+from schedulerd.wire.messages import (
+    Code,
+    Drain,
+    Objective,
+    Pin,
+    Resume,
+    SetBudget,
+    SetLimit,
+    SetPriority,
+    Status,
+    Unpin,
+    WhatIf,
+    Why,
+)
 from schedulerd_client import EVENT_KINDS, Addition, ControlClient
 from tests.clients.fakedaemon import FakeDaemon, Twist
 
@@ -28,6 +41,8 @@ SHORT_S = 0.4
         (ControlClient.reload, "Reload"),
         (ControlClient.overrides, "ShowOverrides"),
         (ControlClient.drop_overrides, "DropOverrides"),
+        (ControlClient.drain, "Drain"),
+        (ControlClient.resume, "Resume"),
     ],
 )
 def test_each_question_reaches_the_daemon(runtime: Path, ask: Callable[[ControlClient], Any], asked: str) -> None:
@@ -43,6 +58,32 @@ def test_edits_reach_the_daemon(runtime: Path) -> None:
         control.ping()
         asked = daemon.requests[:3]
     assert asked == [SetBudget(1, "front", 12.5), SetLimit(2, "memory", 80_000_000), SetLimit(3, "memory", None)]
+
+
+def test_what_is_set_for_an_app_reaches_the_daemon(runtime: Path) -> None:
+    with FakeDaemon(runtime) as daemon, ControlClient(runtime) as control:
+        control.set_priority("front", 9)
+        control.pin("front", {"stem": "original"})
+        control.pin("front")
+        control.unpin("front", ["stem"])
+        control.unpin("front")
+        control.resume("front")
+        asked = daemon.requests
+    assert asked == [
+        SetPriority(1, "front", 9),
+        Pin(2, "front", {"stem": "original"}),
+        Pin(3, "front"),
+        Unpin(4, "front", ("stem",)),
+        Unpin(5, "front"),
+        Resume(6, "front"),
+    ]
+
+
+@pytest.mark.parametrize(("timeout_s", "asked_s"), [(5.0, 4.0), (600.0, 60.0)])
+def test_a_drain_is_to_be_answered_before_its_client_gives_up(runtime: Path, timeout_s: float, asked_s: float) -> None:
+    with FakeDaemon(runtime) as daemon, ControlClient(runtime, timeout_s=timeout_s) as control:
+        control.drain("front")
+        assert daemon.requests == [Drain(1, "front", asked_s)]
 
 
 def test_questions_reach_the_daemon_as_they_were_asked(runtime: Path) -> None:

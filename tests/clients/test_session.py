@@ -30,6 +30,7 @@ from schedulerd_client import (
     AlreadyRegistered,
     BadMessage,
     BadValue,
+    Drained,
     NameTaken,
     NotRegistered,
     Overloaded,
@@ -272,6 +273,36 @@ def test_time_that_runs_out_in_a_retry_ends_with_the_last_refusal() -> None:
     (again,) = requests_in(session.connected_anew())
     received(session, Failure(again.id, Code.NAME_TAKEN, "held by somebody"))
     assert isinstance(session.give_up(request_id, "no daemon"), NameTaken)
+
+
+def test_a_drained_app_keeps_its_registration_and_does_not_connect_anew() -> None:
+    session = joined()
+    for _ in range(3):
+        request_id, _ = session.infer(FRAME, NOW_S)
+        step = received(session, Failure(request_id, Code.DRAINED, "held"))
+        ((_, outcome),) = step.done
+        assert isinstance(outcome, Drained)
+        assert (step.reconnect_in_s, list(step.send)) == (None, [])
+    request_id, step = session.infer(FRAME, NOW_S)
+    assert [request.id for request in requests_in(step)] == [request_id], "resumed, it goes on as before"
+
+
+def test_a_drained_app_that_lost_its_connection_is_refused_once_for_every_frame() -> None:
+    """The daemon holds its name: registering anew again and again would change nothing."""
+    session = joined()
+    request_id, _ = session.infer(FRAME, NOW_S)
+    (again,) = requests_in(session.connected_anew())
+    step = received(session, Failure(again.id, Code.DRAINED, "held"))
+    ((done_id, outcome),) = step.done
+    assert done_id == request_id
+    assert isinstance(outcome, Drained)
+    assert step.reconnect_in_s is None
+    # Resumed, the next frame finds that the daemon does not know it, and it registers as it does after any loss.
+    request_id, _ = session.infer(FRAME, NOW_S)
+    assert received(session, Failure(request_id, Code.NOT_REGISTERED, "who?")).reconnect_in_s == 0.0
+    (again,) = requests_in(session.connected_anew())
+    (frame,) = requests_in(received(session, registered(again.id)))
+    assert frame.id == request_id
 
 
 def test_not_registered_is_final_for_a_client_that_never_registered() -> None:

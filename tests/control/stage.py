@@ -33,6 +33,7 @@ from schedulerd.optimizer.solvers import Answer as SolverAnswer
 from schedulerd.optimizer.solvers import make_solver
 from schedulerd.plan import App
 from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.serving.defaults import Defaults
 from schedulerd.serving.events import Asked, Joined
 from schedulerd.serving.meter import Observation
 from schedulerd.wire.codec import decode_event, decode_reply
@@ -95,6 +96,7 @@ class Stage:
         clock: FakeClock | None = None,
         decide_within_s: float = math.inf,
         keeper: Keeper | None = None,
+        defaults: Defaults = Defaults(),  # noqa: B008 - frozen, so sharing the default is safe
     ) -> None:
         self.clock = clock or FakeClock()
         self.registry = Registry(MAX_APPS)
@@ -139,6 +141,7 @@ class Stage:
             aside=aside,
             board=board,
             keeper=keeper,
+            defaults=lambda: defaults,
         )
 
     def _background(self, aside: Aside) -> Background:

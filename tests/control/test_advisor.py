@@ -11,6 +11,7 @@ import pytest
 from schedulerd.control.advisor import PATIENCE_S
 from schedulerd.control.aside import Job
 from schedulerd.errors import Overloaded
+from schedulerd.serving.defaults import Defaults
 from schedulerd.serving.events import Asked
 from schedulerd.wire.messages import Addition, Answer, Code, ControlRequest, Failure, SetBudget, SetLimit, WhatIf, Why
 from tests.control.stage import MB, Stage
@@ -195,6 +196,17 @@ def test_a_senseless_question_is_refused(stage: Stage, request_: ControlRequest,
     assert isinstance(given, Failure)
     assert given.code is code
     assert said in given.message
+
+
+def test_an_app_may_be_added_by_an_alias_as_it_may_register_by_one() -> None:
+    stage = Stage(defaults=Defaults({"gate": "m", "wrong": "n"}))
+    stage.join()
+    result = answer(stage, WhatIf(3, add=(Addition("gate", 50.0, 15.0),)))
+    assert [row["app"] for row in result["apps"]] == ["cam", "gate"]
+    refused = stage.ask(WhatIf(4, add=(Addition("wrong", 50.0, 15.0),)))
+    assert refused.code is Code.UNKNOWN_MODEL
+    assert "'wrong' stands for 'n' ([models] aliases): no model 'n'" in refused.message
+    stage.switcher.close()
 
 
 def test_the_loop_goes_on_while_a_question_is_open(put_off: Stage, later: Later) -> None:

@@ -95,7 +95,8 @@ def test_what_is_set_is_listed_with_what_apps_asked_for(start: Start) -> None:
     stage.join()
     stage.ask(SetBudget(3, "cam", 8.0))
     stage.ask(SetLimit(4, "memory", 5 * MB))
-    row = {"app": "cam", "budget_ms": 8.0, "registered_budget_ms": 50.0}
+    unset = {"priority": None, "pins": {}, "pinned_exits": None}
+    row = {"app": "cam", "budget_ms": 8.0, "registered_budget_ms": 50.0, "registered_priority": 5, **unset}
     assert stage.ask(ShowOverrides(5)).result == {
         "objective": None,
         "memory_bytes": 5 * MB,
@@ -103,7 +104,9 @@ def test_what_is_set_is_listed_with_what_apps_asked_for(start: Start) -> None:
         "kept": True,
         "kept_reason": None,
     }
-    assert start().ask(ShowOverrides(3)).result["apps"] == [{**row, "registered_budget_ms": None}]
+    assert start().ask(ShowOverrides(3)).result["apps"] == [
+        {**row, "registered_budget_ms": None, "registered_priority": None}
+    ]
 
 
 def test_dropping_an_app_gives_it_what_it_asked_for(start: Start) -> None:

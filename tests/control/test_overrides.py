@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from schedulerd.control.overrides import (
     FILE_NAME,
+    MAX_FILE_BYTES,
     MOST_APPS,
+    MOST_PINS,
     NONE,
     AppOverride,
     Overrides,
@@ -23,9 +26,11 @@ from schedulerd.control.overrides import (
     overrides_from,
 )
 from schedulerd.errors import BadValue
-from schedulerd.plan import App
+from schedulerd.plan import NO_PINS, App, Pins
 
 SET = Overrides("min-latency", 80_000_000, {"cam": AppOverride(12.5), "gate": AppOverride(30.0)})
+HELD = Pins((("stem", "small"), ("tail", "original")), (("exit1", 0.75), ("final", 0.0)))
+FULL = Overrides(apps={"cam": AppOverride(12.5, 9, HELD), "door": AppOverride(pins=HELD), "gate": AppOverride(None, 1)})
 
 
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
@@ -55,6 +60,13 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
         b'{"version": 1, "apps": {"cam": {"budget_ms": 1e9}}}',
         b'{"version": 1, "apps": {"cam": {"budget_ms": NaN}}}',
         b'{"version": 1, "apps": {"": {"budget_ms": 1}}}',
+        b'{"version": 1, "apps": {"cam": {"priority": 11}}}',
+        b'{"version": 1, "apps": {"cam": {"priority": 5.5}}}',
+        b'{"version": 1, "apps": {"cam": {"pins": []}}}',
+        b'{"version": 1, "apps": {"cam": {"pins": {"stem": 3}}}}',
+        b'{"version": 1, "apps": {"cam": {"pins": {"stem": ""}}}}',
+        b'{"version": 1, "apps": {"cam": {"exits": {"exit1": "most"}}}}',
+        b'{"version": 1, "apps": {"cam": {"exits": {"exit1": NaN}}}}',
         b'{"version": 1, "apps": {"\\u001b[2J": {"budget_ms": 1}}}',
         b'{"version": 1, "apps": {}, "objective": "max-latency"}',
         b'{"version": 1, "apps": {}, "objective": 3}',
@@ -75,6 +87,16 @@ def test_a_file_that_makes_no_sense_is_set_aside_and_not_lost(tmp_path: Path, co
     assert (tmp_path / f"{FILE_NAME}.bad-1").read_bytes() == content
     assert file.save(SET) is None
     assert file.load() == SET
+
+
+def test_priorities_and_pins_are_saved_too(tmp_path: Path) -> None:
+    OverridesFile(tmp_path).save(FULL)
+    assert OverridesFile(tmp_path).load() == FULL
+
+
+def test_a_file_from_before_there_was_more_than_budgets_is_read() -> None:
+    old = b'{"version": 1, "objective": null, "memory_bytes": null, "apps": {"cam": {"budget_ms": 12.5}}}'
+    assert overrides_from(old) == Overrides(apps={"cam": AppOverride(12.5)})
 
 
 def test_a_second_bad_file_does_not_take_the_place_of_the_first(tmp_path: Path) -> None:
@@ -103,6 +125,13 @@ def test_an_app_gets_what_is_set_for_its_name() -> None:
     assert SET.of(App("other", "m", 50.0, 10.0)).budget_ms == 50.0
     assert SET.without_app("cam").of(wishes) is wishes
     assert SET.with_app("cam", budget_ms=7.0).of(wishes).budget_ms == 7.0
+    assert FULL.of(wishes) == replace(wishes, budget_ms=12.5, priority=9, pins=HELD)
+    assert FULL.of(replace(wishes, app_id="door")).priority == 5, "what is not set is as it asks"
+
+
+def test_an_app_for_which_nothing_is_left_is_not_kept() -> None:
+    assert "cam" not in SET.with_app("cam", budget_ms=None).apps
+    assert FULL.with_app("door", pins=NO_PINS).apps.keys() == {"cam", "gate"}
 
 
 def test_there_is_an_end_to_the_names_that_something_is_set_for() -> None:
@@ -110,6 +139,11 @@ def test_there_is_an_end_to_the_names_that_something_is_set_for() -> None:
     assert full.with_app("app-0", budget_ms=2.0).apps["app-0"] == AppOverride(2.0)
     with pytest.raises(BadValue, match="1000 apps have overrides"):
         full.with_app("one-more", budget_ms=1.0)
+    many = Pins(tuple((f"block-{n}", "small") for n in range(MOST_PINS)))
+    pinned = NONE.with_app("cam", pins=many)
+    with pytest.raises(BadValue, match="4097 blocks would be pinned, 4096 can be"):
+        pinned.with_app("door", pins=Pins((("one-more", "small"),)))
+    assert len(document_of(pinned)) < MAX_FILE_BYTES
 
 
 @given(st.binary(max_size=200))

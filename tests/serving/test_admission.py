@@ -9,7 +9,7 @@ import pytest
 
 from blockstore.block import ORIGINAL, Artifact, Block, Exit, Model, TensorSpec, Variant
 from blockstore.exits import CurveSet
-from schedulerd.errors import BadTensor, BadValue, NotRegistered, SchedulerdError, UnknownModel
+from schedulerd.errors import BadTensor, BadValue, Drained, NotRegistered, SchedulerdError, UnknownModel
 from schedulerd.serving.admission import admit_app, admit_frame
 from schedulerd.wire.messages import Infer, Register, TensorHeader
 from tests.serving.parts import CURVE, FRAME, LOGITS, AddBlock, SureHead, exit_of, live_app, route_with
@@ -100,6 +100,13 @@ def test_a_senseless_policy_is_refused_by_name(exits: dict[str, float], names: s
 def test_a_model_without_exits_takes_neither_policy_nor_late_exit(change: dict[str, object], names: str) -> None:
     with pytest.raises(BadValue, match=names):
         admit_app(replace(REQUEST, **change), "cam", {"digits": MODEL})  # type: ignore[arg-type]  # table of cases
+
+
+def test_a_frame_of_a_drained_app_is_refused_with_what_to_wait_for() -> None:
+    app = live_app()
+    app.drained = True
+    with pytest.raises(Drained, match=r"an operator has drained 'cam': .* after `schedctl resume cam`"):
+        admit_frame(app, asking())
 
 
 def asking(*exits: str) -> Infer:

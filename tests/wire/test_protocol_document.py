@@ -57,6 +57,7 @@ def test_every_key_of_an_answer_or_an_event_is_named() -> None:
     named = set(re.findall(r"`(\w+)`", TEXT))
     control = ROOT / "schedulerd" / "control"
     files = ("report.py", "plan_report.py", "advice.py", "edits.py", "announcer.py", "reloads.py", "answers.py")
+    files += ("edit_report.py", "app_edits.py", "drains.py", "drain_desk.py")
     written = [ast.parse((control / name).read_text()) for name in files]
     maps = [node for tree in written for node in ast.walk(tree) if isinstance(node, ast.Dict)]
     keys = {key.value for keys in maps for key in keys.keys if isinstance(key, ast.Constant)}

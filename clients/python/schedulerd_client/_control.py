@@ -12,21 +12,27 @@ from typing import Any, Self
 from schedulerd.wire.codec import WireError, decode_reply, encode
 from schedulerd.wire.messages import (
     EVENT_KINDS,
+    MAX_DRAIN_S,
     Addition,
     Answer,
     Apps,
+    Drain,
     DropOverrides,
     Failure,
     Message,
     Models,
     Objective,
+    Pin,
     Ping,
     Reload,
+    Resume,
     SetBudget,
     SetLimit,
+    SetPriority,
     ShowOverrides,
     ShowPlan,
     Status,
+    Unpin,
     WhatIf,
     Why,
 )
@@ -35,6 +41,9 @@ from schedulerd_client._errors import Closed, ProtocolError, TimedOut, Unreachab
 from schedulerd_client._events import EventStream
 from schedulerd_client._transport import Silence, ZmqTransport
 from schedulerd_client._where import absence, endpoints_of
+
+_DRAIN_SHARE = 0.8
+"""Of the time that an answer may take: what is left is for the plan without the drained app."""
 
 
 class ControlClient:
@@ -72,6 +81,31 @@ class ControlClient:
     def set_budget(self, app: str, budget_ms: float) -> dict[str, Any]:
         """Change one app's budget; answered when the new plan is in place."""
         return self._ask(lambda request_id: SetBudget(request_id, app, budget_ms))
+
+    def set_priority(self, app: str, priority: int) -> dict[str, Any]:
+        """Change one app's priority, 1 to 10 (most); answered when the new plan is in place."""
+        return self._ask(lambda request_id: SetPriority(request_id, app, priority))
+
+    def pin(self, app: str, blocks: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Hold what an app runs: variants by block, or without any the whole route that it runs now."""
+        return self._ask(lambda request_id: Pin(request_id, app, dict(blocks or {})))
+
+    def unpin(self, app: str, blocks: Sequence[str] = ()) -> dict[str, Any]:
+        """Leave these blocks to the optimizer again; without any everything that is pinned for the app."""
+        return self._ask(lambda request_id: Unpin(request_id, app, tuple(blocks)))
+
+    def drain(self, app: str | None = None) -> dict[str, Any]:
+        """Give an app no new work; None: every app, and whoever registers later.
+
+        Answered when nothing of it is in flight any more, or a little before this client's own time is up: `in_flight`
+        then says what is. It holds until `resume`.
+        """
+        timeout_s = min(MAX_DRAIN_S, _DRAIN_SHARE * self._timeout_s)
+        return self._ask(lambda request_id: Drain(request_id, app, timeout_s))
+
+    def resume(self, app: str | None = None) -> dict[str, Any]:
+        """Let a drained app go on, None: all; answered when its route runs."""
+        return self._ask(lambda request_id: Resume(request_id, app))
 
     def set_limit(self, what: str, value_bytes: int | None) -> dict[str, Any]:
         """Change what all apps together may use (`memory`); None goes back to the configuration."""

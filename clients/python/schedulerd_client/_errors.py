@@ -18,6 +18,7 @@ SchedulerdClientError
         +-- Overloaded             overloaded         send slower, then try again
         +-- DeadlinePassed         deadline_passed    the next frame may do
         +-- ShuttingDown           shutting_down      no new daemon came within the time-out
+        +-- Drained                drained            after an operator's `schedctl resume`
         +-- NotPermitted           not_permitted
         +-- StoreFault             store_fault
         +-- EngineFault            engine_fault       the next frame may do
@@ -130,6 +131,12 @@ class ShuttingDown(Refusal):
     """The daemon is stopping, and no new one came within the time-out."""
 
     codes = (Code.SHUTTING_DOWN,)
+
+
+class Drained(Refusal):
+    """An operator holds this app, or every app: try again after `schedctl resume`. The registration stands."""
+
+    codes = (Code.DRAINED,)
 
 
 class NotPermitted(Refusal):
