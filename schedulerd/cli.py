@@ -15,6 +15,7 @@ from schedulerd.commands import (
     check_config,
     demo,
     install_units,
+    keys,
     peer,
     profile,
     recipe,
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     profile.add_parser(subparsers)
     replay.add_parser(subparsers)
     peer.add_parser(subparsers)
+    keys.add_parser(subparsers)
     install_units.add_parser(subparsers)
     try:
         chosen = parser.parse_args(recipe.expanded(sys.argv[1:] if arguments is None else arguments, known))

@@ -1,8 +1,8 @@
 """TOML becomes frozen dataclasses once; wrong keys and values are refused by name, with the remedy.
 
-The only file of the daemon that reads the environment. Each setting is a field whose metadata holds its
-`Kind`, its one-line help and its TOML key; `settings()` lists them all, and `schedulerd.reference` renders
-that list as the table of docs/configuration.md and as the example file.
+The only file of the daemon that reads the environment, but for where keys are (`config_remote`). Each setting is a
+field whose metadata holds its `Kind`, its one-line help and its TOML key; `settings()` lists them all, and
+`schedulerd.reference` renders that list as the table of docs/configuration.md and as the example file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from schedulerd import config_files
+from schedulerd.config_about import about as _about
 from schedulerd.config_files import Found
+from schedulerd.config_remote import RemoteConfig
 from schedulerd.errors import ConfigError
 from schedulerd.kinds import (
     Address,
@@ -56,14 +58,6 @@ class Setting:
     """The default as it is written in TOML, or in words where it depends on the machine."""
     live: bool
     """Whether a reload applies it; else it takes a restart."""
-
-
-def _about(kind: Kind, help_: str, *, key: str = "", shown: str = "", live: bool = False) -> dict[str, Any]:
-    """Metadata of a field; `key` and `shown` only where they are not the field's name and default.
-
-    `live`: a reload applies it, see `schedulerd.reloading`.
-    """
-    return {"kind": kind, "help": help_, "key": key, "shown": shown, "live": live}
 
 
 def default_state_directory() -> Path:
@@ -523,6 +517,7 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     access: AccessConfig = field(default_factory=AccessConfig)
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
     models: ModelsConfig = field(default_factory=ModelsConfig)
 
 

@@ -77,6 +77,7 @@ from schedulerd.wire.endpoints import EndpointError, Endpoints
 
 if TYPE_CHECKING:
     from schedulerd.metrics.endpoint import MetricsEndpoint
+    from schedulerd.remote import RemoteAccess
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +114,7 @@ class Daemon:
         self._notifier = Notifier(manager.notify_socket)
         self._watchdog_s = manager.watchdog_s
         self._metrics: MetricsEndpoint | None = None
+        self._remote: RemoteAccess | None = None
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises `AlreadyServing`, `ConfigError` or a store error if it cannot start."""
@@ -151,7 +153,7 @@ class Daemon:
         self._registry = Registry(MAX_APPS)
         self._queue = DeadlineQueue(config.limits.queue_length, max(1, config.limits.queue_length // 4), clock)
         events: queue.SimpleQueue[LoopEvent] = queue.SimpleQueue()
-        self._reloading = Reloading(self._read_again, events.put, self._notifier)
+        self._reloading = Reloading(self._read_all_again, events.put, self._notifier)
         prefixes = Prefixes()
         control_uids = config.access.control_uids
         self._front = Front(
@@ -229,6 +231,8 @@ class Daemon:
             lane.start()
         if self._metrics is not None:
             self._metrics.serve(events.put, self._front.refused, self._alive_at_s)
+        if self._remote is not None:
+            self._gateway.attach(self._remote.serve(config.paths.runtime, self._front.on_control))
 
     def stop(self) -> None:
         """Refuse what comes, answer what is in flight, then end the threads and close the sockets."""
@@ -249,6 +253,8 @@ class Daemon:
         for lane in self._lanes:
             lane.join(timeout=DRAIN_S)
         self._switcher.close()
+        if self._remote is not None:
+            self._remote.close()
         self._gateway.close(DRAIN_S)
         log.info("stopped")
 
@@ -320,17 +326,20 @@ class Daemon:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """The socket of the metrics, where the configuration wants one; only then is prometheus-client imported."""
-        if self._config.metrics.listen is None:
-            yield
-            return
-        from schedulerd.metrics.endpoint import MetricsEndpoint
+        """The sockets for other machines, where the configuration wants some; what they need is imported then only."""
+        metrics, remote = self._config.metrics, self._config.remote
+        with contextlib.ExitStack() as opened:
+            if metrics.listen is not None:
+                from schedulerd.metrics.endpoint import MetricsEndpoint
 
-        self._metrics = MetricsEndpoint(self._config.metrics.listen, self._clock)
-        try:
+                self._metrics = MetricsEndpoint(metrics.listen, self._clock)
+                opened.callback(self._metrics.close)
+            if remote.listen is not None:
+                from schedulerd.remote import RemoteAccess
+
+                self._remote = RemoteAccess(remote, remote.listen, self._clock)
+                opened.callback(self._remote.close)
             yield
-        finally:
-            self._metrics.close()
 
     def _is_wanted(self, timeout_s: float) -> bool:
         """Do the next job that comes within `timeout_s`; False once the daemon is to end."""
@@ -366,12 +375,20 @@ class Daemon:
                 log.warning("alias_of_nothing", alias=alias, model=model, there_are=sorted(self._models))
         return Defaults(models.aliases, models.budgets_ms, models.budget_ms)
 
+    def _read_all_again(self) -> Config:
+        config = self._read_again()
+        if self._remote is not None:
+            self._remote.read_again(config.remote)
+        return config
+
     def _reconfigure(self, before: Config, after: Config) -> None:
         """What a reload changes outside of the control loop; called by its thread."""
         self._control.tick_s = after.control.tick_s
         self._front.control_users = after.access.control_uids
         if after.models != before.models:
             self._front.defaults = self._defaults(after)
+        if self._remote is not None:
+            self._remote.admit()
         if after.solver.record_bytes != before.solver.record_bytes:
             self._loop.record_with(self._recorder(after))
         if after.log != before.log:

@@ -23,6 +23,7 @@ from schedulerd.config import (
     service_manager,
     settings,
 )
+from schedulerd.config_remote import RemoteConfig
 from schedulerd.errors import ConfigError
 from schedulerd.kinds import parse_duration_ms, parse_rate_hz, parse_size
 
@@ -76,6 +77,11 @@ format = "json"
 listen = "[::]:9477"
 [access]
 control_users = ["root", 4242]
+[remote]
+listen = "0.0.0.0:9478"
+secret_key = "/srv/keys/remote.secret"
+operators = "/srv/keys/operators"
+control = ["anna"]
 [models]
 aliases = { gate = "digits-residual" }
 budgets = { gate = "25ms", digits-plain = "0.5s" }
@@ -115,6 +121,9 @@ def test_every_key_reaches_its_field() -> None:
     assert (config.log.level, config.log.format) == ("debug", "json")
     assert config.metrics.listen == "[::]:9477"
     assert config.access.control_uids == {0, 4242, os.geteuid()}
+    assert config.remote == RemoteConfig(
+        "0.0.0.0:9478", Path("/srv/keys/remote.secret"), Path("/srv/keys/operators"), frozenset({"anna"})
+    )
     assert config.models.aliases == {"gate": "digits-residual"}
     assert config.models.budgets_ms == {"gate": 25.0, "digits-plain": 500.0}
     assert config.models.budget_ms == 40.0

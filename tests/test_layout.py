@@ -46,11 +46,17 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "schedulerd.ctl_control": ("schedulerd", "schedulerd_client"),
     "schedulerd.ctl_commands": ("schedulerd", "schedulerd_client"),
     "schedulerd.ctl_parser": ("schedulerd", "schedulerd_client"),
+    "schedulerd.ctl_remote": ("schedulerd", "schedulerd_client"),
     "schedulerd.top": ("schedulerd", "schedulerd_client", "blockstore"),
     "schedulerd.demo": ("schedulerd", "schedulerd_client", "blockprofiles", "blockstore"),
     "schedulerd.scenes": ("schedulerd", "schedulerd_client", "blockprofiles", "blockstore"),
 }
-ZMQ_USERS = ("schedulerd.serving.zmqport", "schedulerd_client")
+ZMQ_USERS = (
+    "schedulerd.serving.zmqport",
+    # Operators on other machines: sockets, keys and a thread of their own, so that no lane is kept from its blocks.
+    *("schedulerd.serving.curve", "schedulerd.serving.zap"),
+    "schedulerd_client",
+)
 # Neither a clock, nor a socket, a log or a device: equal problems have equal plans, whenever and wherever.
 SURROUNDINGS = (
     *("time", "datetime", "sched", "asyncio", "selectors", "socket", "ssl", "http", "urllib", "zmq", "msgpack"),

@@ -23,10 +23,11 @@ from schedulerd.serving.events import Asked, Event, Joined, Left
 from schedulerd.serving.gateway import Gateway
 from schedulerd.serving.handlers import Frame, Handlers, Peer
 from schedulerd.serving.job import Job
+from schedulerd.serving.operators import only_asks
 from schedulerd.serving.prefix import Prefixes, StreamFrame
 from schedulerd.serving.queue import DeadlineQueue
 from schedulerd.wire.codec import WireError, array_of, decode_request, encode
-from schedulerd.wire.messages import Code, Failure, Infer, Ping, Pong, Register, Unregister, Unregistered
+from schedulerd.wire.messages import Code, Failure, Infer, Ping, Pong, Register, Request, Unregister, Unregistered
 
 log = structlog.get_logger(__name__)
 
@@ -64,8 +65,9 @@ class Front:
         self._prefixes = prefixes or Prefixes()
         self._gateway: Gateway | None = None
         self.refused: Counter[str] = Counter()
-        """By wire code, what was refused here of those who are no app: registrations, strangers and operators. Whoever
-        holds the baton counts."""
+        """By wire code, what was refused here of those who are no app: registrations, strangers and operators."""
+        self._counting = threading.Lock()
+        """Whoever holds the baton counts, and the thread of remote operators."""
         self.stopping = threading.Event()
         """Set once: from then on registrations and frames are refused with `shutting_down`."""
 
@@ -107,8 +109,7 @@ class Front:
         try:
             request, _ = decode_request(frames)
             message_id = request.id
-            if peer.uid not in self.control_users:
-                raise NotPermitted(f"user id {peer.uid} may not control this daemon; add it to [access] control_users")
+            self._check_permitted(peer, request)
             if isinstance(request, Infer | Register | Unregister):
                 raise BadValue(f"{type(request).__name__} belongs on the inference socket")
             if isinstance(request, Ping):
@@ -123,6 +124,19 @@ class Front:
             self._turn_down(identity, message_id, error.code, str(error))
         except Exception as error:
             self._answer(identity, encode(self._internal(message_id, error)))
+
+    def _check_permitted(self, peer: Peer, request: Request) -> None:
+        if peer.operator is None:
+            if peer.uid is None:
+                raise NotPermitted("it is not known, or not any more, who is at the other end of this connection")
+            if peer.uid not in self.control_users:
+                raise NotPermitted(f"user id {peer.uid} may not control this daemon; add it to [access] control_users")
+        elif not only_asks(request):
+            if not peer.may_edit:
+                raise NotPermitted(
+                    f"the key of {peer.operator!r} may look, and change nothing; add the name to [remote] control"
+                )
+            log.info("remote_edit", operator=peer.operator, request=type(request).__name__)
 
     def refuse(self, events: Sequence[Event]) -> None:
         """Answer those whose events no control loop will take in any more."""
@@ -209,19 +223,23 @@ class Front:
         if app is not None:
             app.meter.refuse(code)
         else:
-            self.refused[code] += 1
+            self._count(code)
         log.debug("refused", code=code, message=message)
         self._reply(identity, encode(Failure(message_id, code, message)))
 
     def _turn_down(self, identity: bytes, message_id: int, code: Code, message: str) -> None:
         """Refuse an operator."""
-        self.refused[code] += 1
+        self._count(code)
         self._answer(identity, encode(Failure(message_id, code, message)))
+
+    def _count(self, code: Code) -> None:
+        with self._counting:
+            self.refused[code] += 1
 
     def _internal(self, message_id: int, error: Exception) -> Failure:
         """A fault of ours: logged with its trace, and still an answer to whoever sent the message."""
         log.exception("message_failed")
-        self.refused[Code.INTERNAL] += 1
+        self._count(Code.INTERNAL)
         why = f"the message failed: {type(error).__name__}; see the daemon's log"
         return Failure(message_id, Code.INTERNAL, why)
 

@@ -17,16 +17,20 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from select import EPOLLIN, epoll
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from schedulerd.clock import Clock
 from schedulerd.serving.counters import Dropped, Tally
 from schedulerd.serving.handlers import Frame, Handlers, Peer
 from schedulerd.serving.local import LOCAL, LocalPort
+from schedulerd.serving.operators import Remote
 from schedulerd.serving.rounds import Rounds
 from schedulerd.serving.spin import SpinningWait
 from schedulerd.serving.zmqport import ZmqPort
 from schedulerd.wire.endpoints import Endpoints
+
+if TYPE_CHECKING:
+    from schedulerd.serving.curve import RemotePort
 
 LOOKS_PER_TURN: Final = 8
 """How often one turn takes in what has arrived meanwhile: no flood keeps blocks from running."""
@@ -52,6 +56,7 @@ class Gateway:
         self._local = LocalPort(endpoints.local, handlers, self._tally, self._watcher)
         self._zmq = ZmqPort(endpoints, handlers, self._tally, self._rounds, clock, self._watcher)
         self._paths = [Path(e.removeprefix("ipc://")) for e in (endpoints.infer, endpoints.control, endpoints.events)]
+        self._remote: RemotePort | None = None
         self._arrivals = SpinningWait(self._watcher.poll, clock, may_spin=may_spin, wake=self._wake)
 
     # For every thread.
@@ -64,12 +69,21 @@ class Gateway:
             self._zmq.reply(identity, frames)
 
     def answer(self, identity: bytes, frames: Sequence[Frame]) -> None:
-        """Queue an answer to an operator on the control socket."""
-        self._zmq.answer(identity, frames)
+        """Queue an answer to an operator on the control socket, or on another machine."""
+        if self._remote is not None and isinstance(identity, Remote):
+            self._remote.answer(identity, frames)
+        else:
+            self._zmq.answer(identity, frames)
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Queue an event for everybody who listens."""
         self._zmq.publish(frames)
+        if self._remote is not None:
+            self._remote.publish(frames)
+
+    def attach(self, remote: RemotePort) -> None:
+        """Operators on other machines are answered too, and hear of events."""
+        self._remote = remote
 
     @property
     def waiting(self) -> bool:

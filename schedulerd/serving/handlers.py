@@ -11,14 +11,23 @@ Frame = bytes | memoryview
 
 
 class Peer(NamedTuple):
-    """Who is at the other end of a connection, from the kernel (SO_PEERCRED, unix(7)); None where it does not say."""
+    """Who is at the other end of a connection, from the kernel (SO_PEERCRED, unix(7)); None where it does not say.
+
+    An operator on another machine has neither user nor process here, but a name, which his key is known by.
+    """
 
     uid: int | None
     pid: int | None
+    operator: str | None = None
+    may_edit: bool = False
+    """Whether that operator may change something."""
 
 
 class Handlers(NamedTuple):
-    """All are called on the thread that holds the baton (see `gateway`), and none waits."""
+    """All are called on the thread that holds the baton (see `gateway`), and none waits.
+
+    `control` is also called on the thread of `curve`, for operators on other machines.
+    """
 
     infer: Callable[[bytes, Sequence[Frame]], None]
     """A message of an app, over ZeroMQ or on the local socket: identity, frames."""
