@@ -21,7 +21,7 @@ from benchmarks.operate_kill import RATE_HZ, killed
 from benchmarks.operate_served import three_apps
 from benchmarks.operate_units import exposure
 
-PROFILES = ("default", "jetson", "pi", "loopback", "network")
+PROFILES = ("default", "jetson", "pi", "loopback", "network", "remote")
 EXPOSURES = tuple(f"exposure_{profile}" for profile in PROFILES)
 KILL = ("kill_unanswered", "kill_gap_s")
 STATUS = ("status_ms",)

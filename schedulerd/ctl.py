@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from schedulerd import ctl_commands
+from schedulerd import ctl_commands, ctl_remote
 from schedulerd.cells import plain
 from schedulerd.ctl_commands import DONE, LONG_S, SHORT_S
 from schedulerd.ctl_control import Command, Connect, Control
@@ -30,12 +30,21 @@ def _to_the_daemon(runtime: Path | None, timeout_s: float) -> Control:
 def main(arguments: Sequence[str] | None = None, connect: Connect = _to_the_daemon) -> int:
     """Run one sub-command and return the exit code; `connect` opens the control socket of a runtime directory."""
     args = make_parser((__doc__ or "").split("\n\n")[0]).parse_args(arguments)
+    if hasattr(args, "alone"):
+        return _alone(args)
     if args.command is ctl_commands.whatif and not _has_edits(args):
         return _fail("whatif: nothing would be different; give --budget, --memory, --add or --objective", USAGE)
+    timeout_s = getattr(args, "timeout", _patience_s(args.command))
     try:
-        connection = connect(getattr(args, "runtime", None), getattr(args, "timeout", _patience_s(args.command)))
-    except ValueError as error:  # a runtime directory that cannot be one
+        target = ctl_remote.target(args, os.environ)
+        if target is None:
+            connection = connect(getattr(args, "runtime", None), timeout_s)
+        else:
+            connection = ControlClient(target.address, timeout_s=timeout_s, keys=target.keys)
+    except ValueError as error:  # a runtime directory that cannot be one, a key that is not there
         return _fail(str(error), USAGE)
+    except TransportError as error:
+        return _fail(str(error), UNANSWERED)
     command: Command = args.command
     try:
         with connection as control:
@@ -43,7 +52,7 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = _to_the_daem
     except Refusal as error:
         return _fail(f"{error} ({error.code})", REFUSED)
     except Unreachable as error:
-        return _fail(f"{error} (--runtime DIR)", UNANSWERED)
+        return _fail(f"{error} (--runtime DIR)" if target is None else str(error), UNANSWERED)
     except TransportError as error:
         return _fail(str(error), UNANSWERED)
     except KeyboardInterrupt:
@@ -51,6 +60,17 @@ def main(arguments: Sequence[str] | None = None, connect: Connect = _to_the_daem
     except BrokenPipeError:
         # `schedctl apps | head`: the reader has left; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE
+
+
+def _alone(args: argparse.Namespace) -> int:
+    """A command that asks no daemon."""
+    try:
+        print(args.alone(args))
+    except ValueError as error:
+        return _fail(str(error), REFUSED)
+    except TransportError as error:
+        return _fail(str(error), UNANSWERED)
     return DONE
 
 

@@ -100,3 +100,5 @@ class Control(AbstractContextManager[Any], Protocol):
 Connect = Callable[[Path | None, float], Control]
 Command = Callable[[Control, argparse.Namespace], int | None]
 """Returns an exit code other than 0 where it wants one."""
+Alone = Callable[[argparse.Namespace], str]
+"""A command that asks no daemon: what it prints."""

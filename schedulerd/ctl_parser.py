@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from schedulerd import __version__, ctl_commands
+from schedulerd import __version__, ctl_commands, ctl_remote
 from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, count, pin_of, seconds, size
 from schedulerd.ctl_commands import ALL, LONG_S, SHORT_S
-from schedulerd.ctl_control import Command
+from schedulerd.ctl_control import Alone, Command
 from schedulerd.kinds import parse_duration_ms, parse_size
 from schedulerd.optimizer.problem import OBJECTIVES
 from schedulerd.plan import MAX_PRIORITY, MIN_PRIORITY
@@ -24,6 +24,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print the answer as JSON")
     common.add_argument("--runtime", type=Path, metavar="DIR", help="the daemon's runtime directory")
     common.add_argument("--timeout", type=seconds, metavar="S", help=_TIMEOUT_HELP)
+    ctl_remote.add_options(common)
 
     parser = Parser(prog="schedctl", description=description, parents=[common])
     parser.epilog = (
@@ -36,6 +37,11 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     def add(name: str, command: Command, help_: str) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=help_, description=help_, parents=[common])
         sub.set_defaults(command=command)
+        return sub
+
+    def add_alone(name: str, said: Alone, help_: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=help_, description=help_)
+        sub.set_defaults(alone=said)
         return sub
 
     add("status", ctl_commands.status, "how the daemon and its board are")
@@ -90,6 +96,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         ctl_commands.reload,
         "have the daemon read its configuration again: what was applied, and what needs a restart",
     )
+    keys = add_alone("keys", ctl_remote.new_keys, "make the keys of an operator on other machines: --connect")
+    ctl_remote.add_keys(keys)
     events = add("events", ctl_commands.events, "the next event; with --follow all of them")
     events.add_argument("--follow", action="store_true", help="go on until interrupted")
     events.add_argument("--kind", action="append", choices=EVENT_KINDS, help="only this kind; may be repeated")

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from schedulerd.errors import SchedulerdError
 
-PROFILES: Final = ("default", "jetson", "pi", "loopback", "network")
+PROFILES: Final = ("default", "jetson", "pi", "loopback", "network", "remote")
 """`default` is the unit alone; every other one is a drop-in of that name."""
 
 SHIPPED_PROGRAM: Final = PurePosixPath("/opt/schedulerd/bin/schedulerd")

@@ -53,6 +53,7 @@ def test_what_systemd_does_not_accept_is_found(tmp_path: Path) -> None:
         ("jetson", False, True),
         ("loopback", True, False),
         ("network", True, False),
+        ("remote", True, False),
     ],
 )
 def test_a_profile_opens_what_it_is_for_and_nothing_else(

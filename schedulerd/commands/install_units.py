@@ -48,7 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=PROFILES,
         default=["default"],
         help="the board (jetson, pi), and who may reach the daemon by TCP: programs of this machine (loopback), other "
-        "machines too (network); several may be given, and a drop-in that is not given is removed",
+        "machines too (network), operators there with keys (remote); several may "
+        "be given, and a drop-in that is not given is removed",
     )
     parser.add_argument(
         "--root", type=Path, default=Path("/"), metavar="DIR", help="root of another system, or a package"

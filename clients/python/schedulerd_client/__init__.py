@@ -21,6 +21,7 @@ from schedulerd_client._errors import (
     DeadlinePassed,
     Drained,
     EngineFault,
+    HandshakeFailed,
     InternalError,
     NameTaken,
     NotPermitted,
@@ -39,6 +40,7 @@ from schedulerd_client._errors import (
 )
 from schedulerd_client._events import EventStream
 from schedulerd_client._mock import MockTransport
+from schedulerd_client._remote import OperatorKeys, new_key_pair
 from schedulerd_client._transport import Silence, Transport
 from schedulerd_client._values import Registration, Reply
 
@@ -60,11 +62,13 @@ __all__ = [
     "EngineFault",
     "Event",
     "EventStream",
+    "HandshakeFailed",
     "InternalError",
     "MockTransport",
     "NameTaken",
     "NotPermitted",
     "NotRegistered",
+    "OperatorKeys",
     "Overloaded",
     "ProtocolError",
     "Refusal",
@@ -81,4 +85,5 @@ __all__ = [
     "UnknownApp",
     "UnknownModel",
     "Unreachable",
+    "new_key_pair",
 ]

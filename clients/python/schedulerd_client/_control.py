@@ -36,14 +36,27 @@ from schedulerd.wire.messages import (
     WhatIf,
     Why,
 )
+from schedulerd.wire.remote import TCP, Place
 from schedulerd_client._client import checked_timeout_s
 from schedulerd_client._errors import Closed, ProtocolError, TimedOut, Unreachable, refusal
 from schedulerd_client._events import EventStream
+from schedulerd_client._remote import OperatorKeys, check_curve
 from schedulerd_client._transport import Silence, ZmqTransport
 from schedulerd_client._where import absence, endpoints_of
 
 _DRAIN_SHARE = 0.8
 """Of the time that an answer may take: what is left is for the plan without the drained app."""
+
+
+def _place(endpoint: str | Path | None, keys: OperatorKeys | None) -> Place:
+    """Where to connect. ValueError where the address and the keys do not go together."""
+    if keys is not None:
+        check_curve()
+        return Place.of(str(endpoint))
+    if str(endpoint).startswith(TCP):
+        raise ValueError(f"{endpoint} takes keys: ControlClient(..., keys=OperatorKeys.from_files(server_key, key))")
+    endpoints = endpoints_of(endpoint)
+    return Place(endpoints.control, endpoints.events)
 
 
 class ControlClient:
@@ -52,12 +65,22 @@ class ControlClient:
     Answers are maps as clients/PROTOCOL.md lists them. Unlike `Client` it does not wait for a daemon that is not
     there: an operator wants to know at once. Errors: `Unreachable`, `TimedOut`, `NotPermitted`, `BadValue`,
     `UnknownApp`, ...
+
+    With `keys` the daemon is on another machine: `ControlClient("tcp://HOST:9478", keys=OperatorKeys.from_files(...))`;
+    then also `HandshakeFailed`.
     """
 
-    def __init__(self, endpoint: str | Path | None = None, *, timeout_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        endpoint: str | Path | None = None,
+        *,
+        timeout_s: float = 5.0,
+        keys: OperatorKeys | None = None,
+    ) -> None:
         self._timeout_s = checked_timeout_s(timeout_s)
-        self._endpoints = endpoints_of(endpoint)
-        self._transport = ZmqTransport(self._endpoints.control)
+        self._keys = keys
+        self._place = _place(endpoint, keys)
+        self._transport = ZmqTransport(self._place.control, keys=keys)
         self._lock = threading.Lock()
         self._last_id = 0
         self._closed = False
@@ -151,7 +174,7 @@ class ControlClient:
 
     def events(self, kinds: Sequence[str] = EVENT_KINDS, timeout_s: float | None = None) -> EventStream:
         """What happens from now on; see `EventStream`."""
-        return EventStream(self._endpoints.events, kinds, timeout_s, self._timeout_s)
+        return EventStream(self._place.events, kinds, timeout_s, self._timeout_s, self._keys)
 
     def close(self) -> None:
         """End the connection. May be called twice."""
@@ -190,14 +213,19 @@ class ControlClient:
         until_s = time.monotonic() + self._timeout_s
         while True:
             incoming = self._transport.receive(max(0.0, until_s - time.monotonic()))
+            denial = self._transport.denial() if incoming is Silence.DENIED else None
+            if denial is not None:
+                raise denial
             if incoming is Silence.LOST:
-                raise Unreachable(f"the daemon at {self._endpoints.control} went away; look at it, then ask again")
+                raise Unreachable(f"the daemon at {self._place.control} went away; look at it, then ask again")
             if incoming is Silence.ABSENT:
-                raise Unreachable(absence(self._endpoints.control))
+                raise Unreachable(absence(self._place.control))
             if incoming is Silence.CONNECTED:
                 continue
             if isinstance(incoming, Silence):
-                raise TimedOut(f"no answer from {self._endpoints.control} within {self._timeout_s:g} s")
+                if self._keys is not None and (fault := self._transport.fault()) is not None:
+                    raise Unreachable(f"no connection within {self._timeout_s:g} s: {fault}")
+                raise TimedOut(f"no answer from {self._place.control} within {self._timeout_s:g} s")
             try:
                 reply, _ = decode_reply(incoming)
             except WireError as error:

@@ -3,6 +3,7 @@
 SchedulerdClientError
   +-- TransportError               no answer could be had
   |     +-- Unreachable            no daemon behind the endpoint (also a ConnectionError)
+  |     +-- HandshakeFailed        over tcp: not the daemon whose key was given (also a ConnectionError)
   |     +-- TimedOut               a daemon, but no answer in time (also a TimeoutError)
   |     +-- ProtocolError          an answer that this version cannot read
   |     +-- Closed                 the client was closed
@@ -42,6 +43,10 @@ class TransportError(SchedulerdClientError):
 
 class Unreachable(TransportError, ConnectionError):
     """No daemon behind the endpoint; the message names it and says what to do."""
+
+
+class HandshakeFailed(TransportError, ConnectionError):
+    """Over tcp: what answers is not the daemon whose public key was given, or takes no keys at all."""
 
 
 class TimedOut(TransportError, TimeoutError):

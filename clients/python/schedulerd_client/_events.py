@@ -11,6 +11,7 @@ from typing import Self
 from schedulerd.wire.codec import Frame, WireError, decode_event
 from schedulerd.wire.messages import EVENT_KINDS, Event
 from schedulerd_client._errors import ProtocolError, TimedOut, Unreachable
+from schedulerd_client._remote import OperatorKeys
 from schedulerd_client._transport import Incoming, Silence, ZmqTransport
 from schedulerd_client._where import absence
 
@@ -26,14 +27,21 @@ class EventStream(Iterator[Event]):
     missed, and `ControlClient.plan` and `.apps` say how things stand now.
     """
 
-    def __init__(self, address: str, kinds: Sequence[str], timeout_s: float | None, connect_s: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        kinds: Sequence[str],
+        timeout_s: float | None,
+        connect_s: float,
+        keys: OperatorKeys | None = None,
+    ) -> None:
         unknown = set(kinds) - set(EVENT_KINDS)
         if unknown or not kinds:
             raise ValueError(f"kinds are {list(kinds)}; choose from {', '.join(EVENT_KINDS)}")
         self._address = address
         self._kinds = frozenset(kinds)
         self._timeout_s = math.inf if timeout_s is None else timeout_s
-        self._transport = ZmqTransport(address, topics=kinds)
+        self._transport = ZmqTransport(address, topics=kinds, keys=keys)
         self._transport.open()
         try:
             self._await_connection(connect_s)
@@ -77,6 +85,9 @@ class EventStream(Iterator[Event]):
 
     def _receive(self, timeout_s: float) -> Incoming:
         incoming = self._transport.receive(timeout_s)
+        denial = self._transport.denial() if incoming is Silence.DENIED else None
+        if denial is not None:
+            raise denial
         if incoming is Silence.ABSENT:
             raise Unreachable(absence(self._address))
         if incoming is Silence.LOST:

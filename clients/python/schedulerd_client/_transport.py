@@ -18,6 +18,8 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from schedulerd.wire.codec import Frame
+from schedulerd_client._errors import SchedulerdClientError
+from schedulerd_client._remote import DENIALS, Denied, OperatorKeys, secure
 from schedulerd_client._where import absence
 
 HEARTBEAT_MS = 1000
@@ -40,6 +42,8 @@ class Silence(Enum):
     """Nobody listens at the endpoint; trying goes on, and every attempt says so."""
     CONNECTED = auto()
     """The connection stands."""
+    DENIED = auto()
+    """A daemon on another machine did not let us in; `ZmqTransport.denial` says why. No more attempts are made."""
 
 
 Incoming = Sequence[Frame] | Silence
@@ -74,11 +78,13 @@ class Transport(Protocol):
 
 
 class ZmqTransport:
-    """A DEALER socket, or with `topics` a SUB socket, at `address`."""
+    """A DEALER socket, or with `topics` a SUB socket, at `address`; with `keys` over CURVE."""
 
-    def __init__(self, address: str, topics: Sequence[str] | None = None) -> None:
+    def __init__(self, address: str, topics: Sequence[str] | None = None, keys: OperatorKeys | None = None) -> None:
         self._address = address
         self._topics = topics
+        self._keys = keys
+        self._denied: Denied | None = None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._link: _Link | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,7 +94,8 @@ class ZmqTransport:
     def open(self) -> None:
         """Begin a new connection; whatever the one before had queued is gone."""
         self._drop()
-        self._link = _Link(self._context, self._address, self._topics)
+        self._denied = None
+        self._link = _Link(self._context, self._address, self._topics, self._keys)
         # Whoever waits on the connection before must look at this one.
         self._stirred.set()
 
@@ -114,6 +121,11 @@ class ZmqTransport:
                 return Silence.TIMED_OUT
             if len(ready) > 1 or ready[0][0] is link.monitor:
                 link.heed_monitor()
+                if link.denied is not None:
+                    # Else libzmq would try again and again.
+                    self._denied = link.denied
+                    self._drop()
+                    return Silence.DENIED
                 if link.news is not None:
                     news, link.news = link.news, None
                     return news
@@ -142,6 +154,10 @@ class ZmqTransport:
             if self._link.connected:
                 return None
         return absence(self._address)
+
+    def denial(self) -> SchedulerdClientError | None:
+        """What to raise after `Silence.DENIED`; None where we were let in, or have not been answered yet."""
+        return None if self._denied is None else self._denied.error(self._address)
 
     def close(self) -> None:
         """End the connection; right also when it has ended."""
@@ -175,7 +191,13 @@ class ZmqTransport:
 class _Link:
     """One connection: its socket, its monitor and what the monitor has said."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, topics: Sequence[str] | None) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        topics: Sequence[str] | None,
+        keys: OperatorKeys | None,
+    ) -> None:
         self.socket = context.socket(zmq.DEALER if topics is None else zmq.SUB)
         self.socket.linger = 0
         # Open requests are bounded by the daemon, which refuses what is too much; a full queue would block us.
@@ -184,9 +206,11 @@ class _Link:
         self.socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         self.socket.reconnect_ivl = RECONNECT_MS
         self.socket.reconnect_ivl_max = RECONNECT_MAX_MS
+        if keys is not None:
+            secure(self.socket, keys)
         for topic in topics or ():
             self.socket.subscribe(topic)
-        self.monitor = self.socket.get_monitor_socket(WATCHED)
+        self.monitor = self.socket.get_monitor_socket(WATCHED if keys is None else WATCHED | DENIALS)
         self.poller = zmq.Poller()
         self.poller.register(self.socket, zmq.POLLIN)
         self.poller.register(self.monitor, zmq.POLLIN)
@@ -195,6 +219,7 @@ class _Link:
         self.lost = False
         self.news: Silence | None = None
         """CONNECTED or ABSENT, to be told before the messages that follow it."""
+        self.denied: Denied | None = None
         self.socket.connect(address)
 
     def message(self) -> list[bytes] | None:
@@ -213,6 +238,8 @@ class _Link:
                     self.connected, self.news = True, Silence.CONNECTED
                 elif event == zmq.EVENT_DISCONNECTED:
                     self.connected, self.lost = False, True
+                elif event & DENIALS:
+                    self.denied = Denied(event)
                 elif not self.lost:
                     self.news = Silence.ABSENT
 

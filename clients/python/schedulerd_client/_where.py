@@ -20,13 +20,18 @@ def endpoints_of(endpoint: str | Path | None) -> Endpoints:
         return Endpoints.within(Path(address.removeprefix("ipc://")).parent)
     if "://" in address:
         raise ValueError(
-            f"endpoint {address!r}: only ipc:// is served; give the daemon's runtime directory or ipc address"
+            f"endpoint {address!r}: only ipc:// is served to apps; give the daemon's runtime directory or address"
         )
     return Endpoints.within(Path(address))
 
 
 def absence(address: str) -> str:
-    """Why there is no connection to an ipc address, with the remedy."""
+    """Why there is no connection to an address, with the remedy."""
+    if address.startswith("tcp://"):
+        return (
+            f"no daemon at {address}; it must run with [remote] listen, and a firewall let its port and the one after "
+            "it through"
+        )
     path = Path(address.removeprefix("ipc://"))
     try:
         forbidden = path.exists() and not os.access(path, os.W_OK)
