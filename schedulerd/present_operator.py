@@ -90,7 +90,7 @@ def _pinned(row: Answer) -> str:
 
 
 def _unmet(row: Answer) -> list[str]:
-    return [f"  a pin is ignored: {plain(sentence)}" for sentence in row.get("unmet_pins") or []]
+    return [f"  a pin is not followed now: {plain(sentence)}" for sentence in row.get("unmet_pins") or []]
 
 
 def drained(answer: Answer) -> str:

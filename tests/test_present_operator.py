@@ -101,7 +101,7 @@ def test_an_edited_priority_is_answered_as_a_budget_is() -> None:
 def test_what_is_pinned_is_told_with_what_of_it_does_not_run() -> None:
     lines = present_operator.pins({**PINNED, "unmet_pins": ["stem runs w50 now, not original\x1b"]}).splitlines()
     assert lines[0] == "cam1: pinned stem=original, plan 8 in 1.1 ms"
-    assert lines[-1] == "  a pin is ignored: stem runs w50 now, not original?"
+    assert lines[-1] == "  a pin is not followed now: stem runs w50 now, not original?"
     assert present_operator.pins({**PINNED, "pins": {}}).startswith("cam1: nothing pinned, plan 8")
 
 

@@ -45,7 +45,8 @@ class Urges:
     def now(self, apps: Sequence[LiveApp], plan: Plan, snapshot: Snapshot, limits: LimitsNow) -> list[Cause]:
         """Args: apps: live; plan: running; snapshot: of the board at this turn; limits: that follow from it."""
         texts = self._exits.look(apps, plan, self._clock.now_s())
-        return [*self._pressure(plan, snapshot, limits), *(Cause(text, urgent=False) for text in texts)]
+        due = list(self._occasions.due(self._clock.now_s())) if apps else []
+        return [*self._pressure(plan, snapshot, limits), *due, *(Cause(text, urgent=False) for text in texts)]
 
     def _pressure(self, plan: Plan, snapshot: Snapshot, limits: LimitsNow) -> list[Cause]:
         if not plan.apps:
@@ -55,4 +56,4 @@ class Urges:
         if pressed != self.pressed:
             self.pressed = pressed
             self._announcer.pressure(pressed, self._drift.board, snapshot, limits)
-        return [*(Cause(text, urgent=False) for text in causes), *self._occasions.due(self._clock.now_s())]
+        return [Cause(text, urgent=False) for text in causes]

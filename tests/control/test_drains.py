@@ -177,19 +177,22 @@ def test_a_resumed_app_without_anything_to_run_is_refused_with_the_reason(stage:
         admit_frame(app, FRAME)
 
 
-def test_a_resume_that_cannot_be_planned_is_still_drained_until_it_can(stage: Stage) -> None:
+def test_a_resume_that_is_put_off_leaves_the_app_drained_until_its_route_runs(stage: Stage) -> None:
+    """Told that it is unknown it would register anew, again and again."""
     app = stage.join()
-    stage.join("other")
     drained(stage)
-    stage.stuck = True
     stage.switcher.let_go("AB")
+    stage.stuck = True
     (answer,) = pose(stage, Resume(4, "cam"))
-    if isinstance(answer, Failure):
-        assert not admits(app), "it is told that it is drained, and must not register anew"
-        stage.freed.set()
-        stage.clock.advance(60.0)
-        stage.loop.turn([])
+    assert isinstance(answer, Failure)
+    assert "it is tried again" in answer.message
+    assert (app.route, admits(app)) == (None, False)
+    stage.stuck = False
     stage.freed.set()
+    for _ in range(3):
+        stage.clock.advance(6.0)
+        stage.loop.turn([])
+    assert app.route is not None
     assert admits(app)
 
 

@@ -21,8 +21,9 @@ from blockstore.exits import (
 )
 from schedulerd.control.exit_rates import BIN_S
 from schedulerd.serving.apps import LiveApp
+from schedulerd.serving.events import Faulted
 from schedulerd.serving.meter import Observation
-from schedulerd.wire.messages import Answer, Apps, Models, Registered, SetBudget, ShowPlan
+from schedulerd.wire.messages import Answer, Apps, Models, Pin, Registered, SetBudget, ShowPlan, Unpin
 from tests.control.stage import MB, MODEL, ROWS, Stage
 
 CURVE = Curve(ANY_UPSTREAM, (CurvePoint(0.0, 1.0, 0.7, 1.0), CurvePoint(0.8, 0.6, 0.9, 0.9)))
@@ -161,3 +162,34 @@ def test_plan_and_models_show_policies(stage: Stage) -> None:
 
 def route(app: LiveApp) -> str:
     return "" if app.route is None else "".join(app.route.route.digests)
+
+
+def held(stage: Stage) -> ExitPolicy:
+    (planned,) = stage.loop.plan.apps
+    return planned.route.policy
+
+
+def test_a_pinned_route_holds_its_exit_policy_whatever_budgets_and_frames_say(stage: Stage) -> None:
+    app = stage.join()
+    answer = stage.ask(Pin(3, "cam"))
+    assert answer.result["pins"] == {"first": "original", "second": "original"}
+    assert answer.result["pinned_exits"] == {"exit1": 0.8, "final": 0.0}
+    assert stage.ask(SetBudget(4, "cam", 6.0)).result["miss_ms"] > 0
+    assert held(stage) == EARLY, "the cap would meet the budget"
+    for _ in range(5):
+        frames(stage, app, 100, confident=10)
+        stage.loop.turn([])
+    assert held(stage) == EARLY
+    assert stage.ask(Unpin(5, "cam")).result["miss_ms"] == 0
+    stage.ask(Pin(6, "cam", {"first": "original", "second": "original"}))
+    assert held(stage) == CAPPED, "blocks alone leave the policy open"
+
+
+def test_a_pinned_exit_whose_head_is_gone_keeps_nobody_from_running(stage: Stage) -> None:
+    stage.join()
+    stage.ask(Pin(3, "cam"))
+    stage.loop.turn([Faulted("cam", ("H",), "boom", no_numbers=False)] * 3)
+    assert held(stage).steps == (("final", 0.0),)
+    (row,) = stage.ask(Apps(4)).result["apps"]
+    assert row["unmet_pins"] == ["the exit policy exit1>=0.8 final is not offered, final is used"]
+    assert "the pinned exit policy of cam is not offered: its pin is ignored" in stage.loop.plan.note

@@ -12,7 +12,7 @@ from schedulerd.config import LimitsConfig
 from schedulerd.plan import App
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.events import Joined, Left
-from schedulerd.wire.messages import SetBudget
+from schedulerd.wire.messages import Apps, Pin, SetBudget
 from tests.control.stage import FRAME, LOGITS, MB, ROWS, Stage, block
 from tests.control.tables import table_of
 
@@ -94,3 +94,39 @@ def test_an_app_leaves_a_blob_that_cannot_be_loaded_any_more_however_short_memor
     stage.ask(SetBudget(3, "door", 8.0))
     assert route(stage, "cam")[0] == "a"
     assert route(stage, "door") == "cd"
+
+
+def test_what_is_pinned_is_loaded_as_soon_as_there_is_memory_for_it() -> None:
+    """1 MB takes 4.8 MB for a moment. It is worth less than what runs, so that nothing but the pin speaks for it."""
+    memory = FreeMemory()
+    stage = stage_of(memory, [*ROWS, *OTHER_ROWS])
+    stage.join("cam")
+    memory.free_bytes = lambda: 2 * MB
+    answer = stage.ask(Pin(3, "cam", {"second": "small"}))
+    assert answer.result["unmet_pins"] == ["second runs original now, not small"]
+    assert "nothing changes yet" in answer.result["sentence"]
+    for _ in range(3):
+        stage.clock.advance(6.0)
+        stage.loop.turn([])
+        assert route(stage, "cam") == "AB"
+    memory.free_bytes = lambda: 50 * MB
+    stage.clock.advance(6.0)
+    stage.loop.turn([])
+    assert route(stage, "cam") == "Ab"
+    (row,) = stage.ask(Apps(4)).result["apps"]
+    assert row["unmet_pins"] == []
+
+
+def test_a_pin_whose_load_was_put_off_is_followed_though_nobody_asks_again() -> None:
+    stage = Stage()
+    stage.join("cam")
+    stage.stuck = True
+    assert "tried again" in stage.ask(Pin(3, "cam", {"second": "small"})).message
+    assert route(stage, "cam") == "AB"
+    stage.stuck = False
+    stage.freed.set()
+    for _ in range(5):
+        stage.clock.advance(6.0)
+        stage.loop.turn([])
+    assert route(stage, "cam") == "Ab"
+    stage.switcher.close()
