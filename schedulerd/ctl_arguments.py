@@ -40,7 +40,7 @@ def pin_of(text: str) -> tuple[str, str]:
     """A block and its variant: the variant's name may have a `=` of its own."""
     block, _, variant = text.partition("=")
     if not block or not variant:
-        raise ConfigError(f"{text!r} is not a block and a variant; write for example stem=original")
+        raise ConfigError(f"{text!r} is not a block and a variant; write for example 3=original")
     return block, variant
 
 

@@ -14,7 +14,8 @@ from schedulerd.optimizer.problem import OBJECTIVES
 from schedulerd.plan import MAX_PRIORITY, MIN_PRIORITY
 from schedulerd_client import EVENT_KINDS
 
-_TIMEOUT_HELP = f"seconds to wait for an answer ({SHORT_S:g}; edits, why, whatif and reload: {LONG_S:g})"
+_TIMEOUT_HELP = f"seconds to wait for an answer ({SHORT_S:g}; edits of apps, why, whatif, reload: {LONG_S:g})"
+_BLOCK_HELP = "a block by its name in `plan`, or by its number from 0"
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
@@ -56,10 +57,10 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     priority.add_argument("priority", type=int, metavar="N", help=f"{MIN_PRIORITY} (least) to {MAX_PRIORITY} (most)")
     pin = add("pin", ctl_commands.pin, "hold variants of an app's blocks, or the whole route that it runs now")
     pin.add_argument("app", metavar="APP")
-    pin.add_argument("blocks", nargs="*", type=checked(pin_of), metavar="BLOCK=VARIANT", help="as `plan` names them")
+    pin.add_argument("blocks", nargs="*", type=checked(pin_of), metavar="BLOCK=VARIANT", help=_BLOCK_HELP)
     unpin = add("unpin", ctl_commands.unpin, "leave to the optimizer again what was pinned")
     unpin.add_argument("app", metavar="APP")
-    unpin.add_argument("blocks", nargs="*", metavar="BLOCK", help="without any: everything that is pinned for the app")
+    unpin.add_argument("blocks", nargs="*", metavar="BLOCK", help=f"{_BLOCK_HELP}; without any all are free")
     drain = add("drain", ctl_commands.drain, "give an app no new work, and wait until nothing of it is in flight")
     drain.add_argument("app", nargs="?", metavar="APP", help="without it: every app, and whoever registers later")
     resume = add("resume", ctl_commands.resume, "let a drained app go on, and wait until its route runs")

@@ -618,7 +618,7 @@ def test_a_mistyped_app_is_answered_with_the_nearest_one(
         (["budget", "cam1", "nanms"], "must be finite and above 0"),
         (["limit", "memory", "lots"], "is not a number with a unit; write for example 80MB"),
         (["priority", "cam1", "high"], "invalid int value: 'high'"),
-        (["pin", "cam1", "stem"], "is not a block and a variant; write for example stem=original"),
+        (["pin", "cam1", "stem"], "is not a block and a variant; write for example 3=original"),
         (["pin", "cam1", "=original"], "is not a block and a variant"),
         (["pin", "cam1", "stem="], "is not a block and a variant"),
         (["objective", "max-acuracy"], 'did you mean "max-accuracy"?'),

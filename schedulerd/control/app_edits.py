@@ -5,9 +5,9 @@ It holds for the app's name, whenever an app registers under it, until it is dro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -80,7 +80,7 @@ class AppEdits:
         else:
             planned = self._planner.plan.app(request.app)
             if planned is None:
-                raise BadValue(f"{request.app!r} runs nothing at present; name blocks, as in stem=original")
+                raise BadValue(f"{request.app!r} runs nothing at present; name blocks, as in 0=original")
             more = pins.whole(planned.route, model)
         return pins.joined(self._keeper.overrides.app(request.app).pins, more, model)
 
@@ -94,9 +94,12 @@ class AppEdits:
                 f"nothing is pinned for {request.app!r}; something is for: {', '.join(pinned) or 'none'}"
                 f"{did_you_mean(request.app, pinned)}"
             )
-        left = pins.without(held, request.blocks, request.app) if request.blocks else NO_PINS
+        app, blocks = self._registry.find(request.app), request.blocks
+        if app is not None:
+            model = self._planner.catalogue.models[app.spec.model]
+            blocks = tuple(pins.named(block, model) for block in blocks)
+        left = pins.without(held, blocks, request.app) if blocks else NO_PINS
         self._keeper.set(self._keeper.overrides.with_app(request.app, pins=left))
-        app = self._registry.find(request.app)
         return Cause(f"{request.app} is free again" if app is None else self._follow(app), urgent=True)
 
     def _follow(self, app: LiveApp) -> str:
@@ -132,8 +135,16 @@ def _changes(before: App, now: App) -> Iterator[str]:
     held, known = dict(now.pins.variants), dict(before.pins.variants)
     changed = [f"{block}={variant}" for block, variant in held.items() if known.get(block) != variant]
     if changed:
-        yield f"{name} is pinned to {', '.join(changed)}"
+        yield f"{name} is pinned to {_few(changed)}"
     if freed := [block for block in known if block not in held]:
-        yield f"{name} is free again at {', '.join(freed)}"
+        yield f"{name} is free again at {_few(freed)}"
     if now.pins.exits != before.pins.exits:
         yield f"the exits of {name} are {'pinned' if now.pins.exits else 'free again'}"
+
+
+def _few(said: Sequence[str]) -> str:
+    """Names of blocks are long, and a cause is one line."""
+    return ", ".join(said) if len(said) <= _TOLD else f"{', '.join(said[:_TOLD])} and {len(said) - _TOLD} more"
+
+
+_TOLD: Final = 2

@@ -16,9 +16,17 @@ from schedulerd.kinds import did_you_mean
 from schedulerd.plan import Pins, Route
 
 
-def checked(pins: Mapping[str, str], model: Model) -> Pins:
-    """`pins`, block -> variant, as the model has them; `BadValue` names the nearest and what there is."""
+def named(block: str, model: Model) -> str:
+    """The name of a block that is given by its name, or by its number from 0; what is neither stays as it is."""
+    names = [one.name for one in model.blocks]
+    is_number = block not in names and block.isascii() and block.isdecimal() and int(block) < len(names)
+    return names[int(block)] if is_number else block
+
+
+def checked(wanted: Mapping[str, str], model: Model) -> Pins:
+    """Pins of `wanted`, block -> variant, as the model has them; `BadValue` names the nearest and what there is."""
     blocks = {block.name: [variant.name for variant in block.variants] for block in model.blocks}
+    pins = {named(block, model): variant for block, variant in wanted.items()}
     for block, variant in pins.items():
         if block not in blocks:
             raise BadValue(f"{model.name!r} has no block {block!r}{_instead(block, blocks)}")

@@ -154,7 +154,7 @@ def test_a_pin_may_cost_a_budget_and_says_so(stage: Stage) -> None:
 def test_one_block_is_freed_and_the_other_stays(stage: Stage) -> None:
     result(stage, Pin(3, "cam", {"first": "small", "second": "small"}))
     assert runs(stage) == SMALL
-    assert result(stage, Unpin(4, "cam", ("first",)))["pins"] == {"second": "small"}
+    assert result(stage, Unpin(4, "cam", ("0",)))["pins"] == {"second": "small"}
     assert runs(stage) == ("original", "small")
     assert "block 'fist' of 'cam' is not pinned" in refused(stage, Unpin(5, "cam", ("fist",)))
 

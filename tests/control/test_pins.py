@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from blockstore.exits import NO_EXITS, ExitPolicy
-from schedulerd.control.pins import by_block, checked, joined, unmet, whole, without
+from schedulerd.control.pins import by_block, checked, joined, named, unmet, whole, without
 from schedulerd.errors import BadValue
 from schedulerd.plan import NO_PINS, Pins, Route
 from tests.control.exiting import EXITING
@@ -21,10 +21,20 @@ def test_pins_come_in_the_order_of_the_blocks() -> None:
     assert checked({"second": "small", "first": "original"}, MODEL) == HELD
 
 
+def test_a_block_may_be_given_by_its_number() -> None:
+    assert checked({"1": "small"}, MODEL) == Pins((("second", "small"),))
+    assert named("0", MODEL) == "first"
+    for other in ("2", "-1", "second", "\u00b2", ""):
+        assert named(other, MODEL) == other
+    numbered = replace(MODEL, blocks=(MODEL.blocks[0], replace(MODEL.blocks[1], name="0")))
+    assert named("0", numbered) == "0", "a name comes first"
+
+
 @pytest.mark.parametrize(
     ("pins", "said"),
     [
         ({"frist": "small"}, "'m' has no block 'frist'; there are: first, second; did you mean \"first\"?"),
+        ({"2": "small"}, "'m' has no block '2'; there are: first, second$"),
         ({"nothing": "small"}, "'m' has no block 'nothing'; there are: first, second$"),
         ({"first": "smal"}, "block 'first' of 'm' has no variant 'smal'; there are: original, small; did you mean"),
     ],
