@@ -7,6 +7,7 @@ control loop takes the configuration in.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import structlog
@@ -97,7 +98,8 @@ def _secret_key(path: Path) -> str:
     try:
         return read_secret(path, guarded=path == credential())
     except KeyFileError as error:
-        raise ConfigError(f"[remote] secret_key: {error}") from error
+        handed = "; a service is handed it by the drop-in of `schedulerd install-units --profile remote`"
+        raise ConfigError(f"[remote] secret_key: {error}{'' if os.access(path, os.R_OK) else handed}") from error
 
 
 def _warn_of_nobody(operators: Operators) -> None:

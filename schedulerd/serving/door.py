@@ -248,8 +248,8 @@ def _listener(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=QUEUE)
     except OSError as error:
         raise ConfigError(
-            f"[remote] listen: cannot listen at {host} port {port}: {error.strerror}; the port that is given and the "
-            "one after it must be free, and the address this machine's"
+            f"[remote] listen: cannot listen at {host} port {port}: {error.strerror}; this port and the one after it "
+            "must be free, and the address this machine's"
         ) from error
     listener.setblocking(False)
     return listener

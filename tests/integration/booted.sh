@@ -58,5 +58,7 @@ cd "$R"
 mkdir -p outside
 pivot_root . outside
 umount -l /outside
+# As systemd-nspawn leaves it; without, a service does not see the credentials that are mounted for it.
+mount --make-rshared /
 exec env -i container=schedulerd-tests PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=tests.target --log-target=journal

@@ -121,6 +121,33 @@ def test_nobody_goes_without_an_answer_when_it_is_stopped_under_load(machine: Ma
     assert fared(load)["failures"] == []
 
 
+def test_an_operator_comes_by_tcp_and_the_service_alone_is_shown_its_secret(machine: Machine) -> None:
+    """As docs/remote.md says it."""
+    machine.done(SCHEDULERD, "keys", "new")
+    machine.done(SCHEDCTL, "keys", "new", "anna")
+    machine.done("cp", "/root/.config/schedulerd/keys/anna.public", "/etc/schedulerd/operators/")
+    machine.done("mkdir", "-p", "/root/.config/schedulerd/servers")
+    machine.done("cp", "/etc/schedulerd/remote.public", "/root/.config/schedulerd/servers/127.0.0.1.public")
+    machine.write("/etc/schedulerd/conf.d/remote.toml", '[remote]\nlisten = "0.0.0.0:9478"\ncontrol = ["anna"]\n')
+    machine.done(SCHEDULERD, "install-units", "--program", SCHEDULERD, "--profile", "remote")
+    machine.done("systemctl", "daemon-reload")
+    machine.done("systemctl", "restart", "schedulerd")
+    remote = (SCHEDCTL, "--connect", "127.0.0.1")
+    assert json.loads(machine.done(*remote, "status", "--json"))["ready"]
+    machine.done(*remote, "limit", "memory", "auto")
+    assert machine.done("stat", "--format=%U %a", "/etc/schedulerd/remote.secret").strip() == "root 600"
+    as_the_daemon = ("runuser", "-u", "schedulerd", "--", "cat")
+    assert machine.run(*as_the_daemon, "/etc/schedulerd/remote.secret").returncode != 0
+    machine.done("rm", "/etc/schedulerd/operators/anna.public")
+    machine.done("systemctl", "reload", "schedulerd")
+    refused = machine.run(*remote, "status")
+    assert (refused.returncode, "does not let this key in" in refused.stderr) == (1, True)
+    machine.done("rm", "/etc/schedulerd/conf.d/remote.toml")
+    machine.done(SCHEDULERD, "install-units", "--program", SCHEDULERD)
+    machine.done("systemctl", "daemon-reload")
+    machine.done("systemctl", "restart", "schedulerd")
+
+
 def test_the_service_is_taken_away_again(machine: Machine) -> None:
     machine.done(SCHEDULERD, "install-units", "--uninstall")
     machine.done("systemctl", "disable", "--now", "schedulerd")
