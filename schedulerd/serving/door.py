@@ -35,7 +35,8 @@ GONE_MS: Final = 20_000
 """After which time without an acknowledgement the kernel gives a connection up (TCP_USER_TIMEOUT, tcp(7))."""
 PORT_TRIES: Final = 20
 IDLE_S: Final = 60.0
-LAST_WORDS_S: Final = 0.5
+LAST_WORDS_S: Final = 2.0
+"""At most: the daemon's sockets are closed by then, and so each connection ends by itself."""
 
 
 class Limits(NamedTuple):
@@ -131,7 +132,7 @@ class Door:
         self._look_at_listeners(False)
         until_s = self._clock.now_s() + LAST_WORDS_S
         while self._connections and self._clock.now_s() < until_s:
-            self._turn(LAST_WORDS_S / 10)
+            self._turn(LAST_WORDS_S / 40)
 
     def _turn(self, wait_s: float) -> None:
         arrived = []

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from schedulerd.clock import SystemClock
+from schedulerd.clock import Clock, SystemClock
 from schedulerd.errors import ConfigError
 from schedulerd.serving.door import Door, Limits
-from tests.fakes import PATIENCE_S
+from tests.fakes import PATIENCE_S, FakeClock
 
 BYTES = bytes(range(256)) * 4096
 """More than a socket holds."""
@@ -23,14 +23,14 @@ BYTES = bytes(range(256)) * 4096
 class House:
     """Two AF_UNIX sockets behind a door; what is connected to the first is sent back to where it came from."""
 
-    def __init__(self, directory: Path, limits: Limits) -> None:
+    def __init__(self, directory: Path, limits: Limits, clock: Clock) -> None:
         self.paths = directory / "first", directory / "second"
         self.listeners = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) for _ in self.paths]
         for listener, path in zip(self.listeners, self.paths, strict=True):
             listener.bind(str(path))
             listener.listen(64)
             listener.settimeout(PATIENCE_S)
-        self.door = Door("127.0.0.1:0", SystemClock(), limits)
+        self.door = Door("127.0.0.1:0", clock, limits)
         self.door.open(*self.paths)
         self._sockets: list[socket.socket] = []
 
@@ -62,8 +62,12 @@ class House:
 
 
 @contextmanager
-def housed(directory: Path, limits: Limits = Limits(a_second=1000.0)) -> Iterator[House]:  # noqa: B008
-    house = House(directory, limits)
+def housed(
+    directory: Path,
+    limits: Limits = Limits(a_second=1000.0),  # noqa: B008
+    clock: Clock | None = None,
+) -> Iterator[House]:
+    house = House(directory, limits, clock or SystemClock())
     try:
         yield house
     finally:
@@ -117,6 +121,18 @@ def test_the_end_of_one_side_is_the_end_of_the_other_and_what_was_said_before_ar
         assert ended(inside)
 
 
+def test_what_was_said_before_the_daemon_ended_arrives(tmp_path: Path) -> None:
+    with housed(tmp_path) as house:
+        pairs = [house.meet() for _ in range(4)]
+        for _, inside in pairs:
+            inside.sendall(BYTES[:100_000])
+            inside.close()
+        house.door.close(PATIENCE_S)
+        for outside, _ in pairs:
+            assert all_of(outside, 100_000) == BYTES[:100_000]
+            assert ended(outside)
+
+
 def test_one_who_does_not_read_is_not_kept_for_ever_and_costs_others_nothing(tmp_path: Path) -> None:
     with housed(tmp_path) as house:
         deaf, inside = house.meet()
@@ -161,11 +177,23 @@ def test_who_comes_when_all_places_are_taken_waits_for_one(tmp_path: Path) -> No
 
 
 def test_a_crowd_comes_in_one_after_the_other(tmp_path: Path) -> None:
-    with housed(tmp_path, Limits(most=64, most_of_one=64, a_second=50.0, at_once=2)) as house:
-        crowd = [house.come() for _ in range(6)]
-        for _ in crowd:
-            house.answer().close()
-        assert all(ended(one) for one in crowd)
+    clock = FakeClock()
+    with housed(tmp_path, Limits(a_second=10.0, at_once=2), clock) as house:
+        first, inside = house.meet()
+        house.meet()
+        late = house.come()
+        for word in (b"still", b"there"):
+            # The door has come round since.
+            first.sendall(word)
+            assert all_of(inside, 5) == word
+        house.listeners[0].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            house.listeners[0].accept()
+        house.listeners[0].settimeout(PATIENCE_S)
+        clock.advance(0.1)
+        late.sendall(b"hello")
+        assert all_of(house.answer(), 5) == b"hello"
+        clock.advance(10.0)
 
 
 def test_hanging_up_ends_all_and_the_next_may_come(tmp_path: Path) -> None:
