@@ -1,8 +1,8 @@
 """`schedctl`: ask a running daemon how things are and why, move budgets and limits, listen to events.
 
-Exit codes: 0 done, 1 the daemon refused (the message says why), 2 wrong usage, 3 no daemon or no answer, 4 done in part
-(`reload`: the rest takes a restart; `drain`: requests are still in flight), 130 interrupted. With `--json` an answer is
-printed as it came over the wire (clients/PROTOCOL.md), an event as one line.
+Exit codes: 0 done, 1 the daemon refused (the message says why), 2 wrong usage or a key that cannot be used, 3 no daemon
+or no answer, 4 done in part (`reload`: the rest takes a restart; `drain`: requests are still in flight), 130
+interrupted. With `--json` an answer is printed as it came over the wire (clients/PROTOCOL.md), an event as one line.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schedulerd.wire.keys import PUBLIC, SECRET, KeyFileError, write_pair
-from schedulerd.wire.remote import Place
-from schedulerd_client import OperatorKeys, new_key_pair
+if TYPE_CHECKING:
+    from schedulerd.wire.remote import Place
+    from schedulerd_client import OperatorKeys
 
 CONNECT: Final = "SCHEDULERD_CONNECT"
 SERVER_KEY: Final = "SCHEDULERD_SERVER_KEY"
@@ -62,6 +62,10 @@ def target(args: argparse.Namespace, environment: Mapping[str, str]) -> Target |
     address = given or environment.get(CONNECT)
     if not address or hasattr(args, "runtime"):
         return None
+    # Here, because whoever asks a daemon on this machine is to have the answer before this has been imported.
+    from schedulerd.wire.remote import Place
+    from schedulerd_client import OperatorKeys
+
     place = Place.of(address)
     folder = home(environment)
     server_key = _given(args, "server_key", environment.get(SERVER_KEY)) or _known_server(folder, place)
@@ -71,6 +75,9 @@ def target(args: argparse.Namespace, environment: Mapping[str, str]) -> Target |
 
 def new_keys(args: argparse.Namespace) -> str:
     """Make a pair, and say what to do with it. `KeyFileError` where it cannot be made."""
+    from schedulerd.wire.keys import write_pair
+    from schedulerd_client import new_key_pair
+
     environment = os.environ
     folder = (args.folder or home(environment) / "keys").absolute()
     files = write_pair(folder, args.name, new_key_pair())
@@ -89,6 +96,8 @@ def _given(args: argparse.Namespace, option: str, variable: str | None) -> Path 
 
 
 def _known_server(folder: Path, place: Place) -> Path:
+    from schedulerd.wire.keys import PUBLIC, KeyFileError
+
     path = folder / "servers" / f"{place.host}{PUBLIC}"
     if not path.exists():
         raise KeyFileError(
@@ -99,6 +108,8 @@ def _known_server(folder: Path, place: Place) -> Path:
 
 
 def _only_key(folder: Path) -> Path:
+    from schedulerd.wire.keys import SECRET, KeyFileError
+
     found = sorted(folder.glob(f"*{SECRET}"))
     if not found:
         raise KeyFileError(f"there is no key of yours in {folder}; make one with `schedctl keys new NAME`")

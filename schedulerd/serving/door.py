@@ -246,7 +246,9 @@ def _pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
 def _listener(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=QUEUE)
+        # Whoever says [::] means all of this machine's addresses.
+        both = host == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server((host, port), family=family, backlog=QUEUE, dualstack_ipv6=both)
     except OSError as error:
         raise ConfigError(
             f"[remote] listen: cannot listen at {host} port {port}: {error.strerror}; this port and the one after it "

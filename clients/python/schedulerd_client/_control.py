@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from schedulerd.wire.codec import WireError, decode_reply, encode
 from schedulerd.wire.messages import (
@@ -40,17 +40,20 @@ from schedulerd.wire.remote import TCP, Place
 from schedulerd_client._client import checked_timeout_s
 from schedulerd_client._errors import Closed, ProtocolError, TimedOut, Unreachable, refusal
 from schedulerd_client._events import EventStream
-from schedulerd_client._remote import OperatorKeys, check_curve
 from schedulerd_client._transport import Silence, ZmqTransport
 from schedulerd_client._where import absence, endpoints_of
 
 _DRAIN_SHARE = 0.8
 """Of the time that an answer may take: what is left is for the plan without the drained app."""
+if TYPE_CHECKING:
+    from schedulerd_client._remote import OperatorKeys
 
 
 def _place(endpoint: str | Path | None, keys: OperatorKeys | None) -> Place:
     """Where to connect. ValueError where the address and the keys do not go together."""
     if keys is not None:
+        from schedulerd_client._remote import check_curve
+
         check_curve()
         return Place.of(str(endpoint))
     if str(endpoint).startswith(TCP):

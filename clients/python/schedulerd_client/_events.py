@@ -6,14 +6,16 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from schedulerd.wire.codec import Frame, WireError, decode_event
 from schedulerd.wire.messages import EVENT_KINDS, Event
 from schedulerd_client._errors import ProtocolError, TimedOut, Unreachable
-from schedulerd_client._remote import OperatorKeys
 from schedulerd_client._transport import Incoming, Silence, ZmqTransport
 from schedulerd_client._where import absence
+
+if TYPE_CHECKING:
+    from schedulerd_client._remote import OperatorKeys
 
 TURN_S = 60.0
 """Longest single wait of a stream that never ends by itself."""

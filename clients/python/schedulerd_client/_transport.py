@@ -12,15 +12,17 @@ import math
 import time
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from schedulerd.wire.codec import Frame
 from schedulerd_client._errors import SchedulerdClientError
-from schedulerd_client._remote import DENIALS, Denied, OperatorKeys, secure
 from schedulerd_client._where import absence
+
+if TYPE_CHECKING:
+    from schedulerd_client._remote import Denied, OperatorKeys
 
 HEARTBEAT_MS = 1000
 HEARTBEAT_TIMEOUT_MS = 3000
@@ -206,11 +208,17 @@ class _Link:
         self.socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         self.socket.reconnect_ivl = RECONNECT_MS
         self.socket.reconnect_ivl_max = RECONNECT_MAX_MS
+        self._denials = 0
+        """Events that say why we were not let in."""
         if keys is not None:
+            # Only here: an app, and an operator on this machine, need not wait for what they do not use.
+            from schedulerd_client._remote import DENIALS, secure
+
+            self._denials = DENIALS
             secure(self.socket, keys)
         for topic in topics or ():
             self.socket.subscribe(topic)
-        self.monitor = self.socket.get_monitor_socket(WATCHED if keys is None else WATCHED | DENIALS)
+        self.monitor = self.socket.get_monitor_socket(WATCHED | self._denials)
         self.poller = zmq.Poller()
         self.poller.register(self.socket, zmq.POLLIN)
         self.poller.register(self.monitor, zmq.POLLIN)
@@ -238,10 +246,15 @@ class _Link:
                     self.connected, self.news = True, Silence.CONNECTED
                 elif event == zmq.EVENT_DISCONNECTED:
                     self.connected, self.lost = False, True
-                elif event & DENIALS:
-                    self.denied = Denied(event)
+                elif event & self._denials:
+                    self._heed_denial(event)
                 elif not self.lost:
                     self.news = Silence.ABSENT
+
+    def _heed_denial(self, event: int) -> None:
+        from schedulerd_client._remote import Denied
+
+        self.denied = Denied(event)
 
     def close(self) -> None:
         """Both sockets, at once."""
