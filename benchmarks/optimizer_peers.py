@@ -9,8 +9,9 @@ from typing import Final
 
 from benchmarks.optimizer_gap import SAME, plan_loss
 from benchmarks.optimizer_program import Column, PlainProgram, by_block, column, loss_of, priced, route_of
+from schedulerd.optimizer.objectives import MIN_LATENCY
 from schedulerd.optimizer.predict import predict
-from schedulerd.optimizer.problem import MIN_LATENCY, AppOptions, Limits, Option, Problem
+from schedulerd.optimizer.problem import AppOptions, Limits, Option, Problem
 from schedulerd.plan import Plan, Route, relief
 
 TIME_LIMIT_S: Final = 10.0

@@ -18,8 +18,9 @@ from benchmarks.optimizer_gap import plan_loss
 from benchmarks.optimizer_peers import exhaustive, legodnn, value_of, whole_models, worse
 from benchmarks.optimizer_stores import RANGES, Pool, draw, pool_of
 from benchmarks.optimizer_timing import decide, default_solver, percentiles
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MIN_LATENCY
 from schedulerd.optimizer.predict import predict
-from schedulerd.optimizer.problem import MAX_ACCURACY, MIN_LATENCY, AppOptions, Problem
+from schedulerd.optimizer.problem import AppOptions, Problem
 from schedulerd.optimizer.recheck import violations
 from schedulerd.plan import Plan, Route
 

@@ -21,7 +21,8 @@ from blockstore.block import Model
 from blockstore.store import Store
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.demo.stock import demo_store
-from schedulerd.optimizer.problem import MAX_ACCURACY, MIN_LATENCY, AppOptions, Limits, Problem
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MIN_LATENCY
+from schedulerd.optimizer.problem import AppOptions, Limits, Problem
 from schedulerd.plan import App
 from schedulerd.serving.engines.onnx import OnnxEngine
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from blockstore.exits import FINAL
 from schedulerd.commands.tables import table
 from schedulerd.sizes import size_text
+from schedulerd.wire.messages import FINAL
 
 Answer = Mapping[str, Any]
 Column = tuple[str, Callable[[Answer], str]]

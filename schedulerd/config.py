@@ -36,7 +36,7 @@ from schedulerd.kinds import (
     Whole,
     always_in_control,
 )
-from schedulerd.optimizer.problem import MAX_ACCURACY, OBJECTIVES
+from schedulerd.optimizer.objectives import MAX_ACCURACY, OBJECTIVES
 from schedulerd.wire import endpoints
 from schedulerd.wire.messages import MAX_BUDGET_MS, MIN_BUDGET_MS
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from schedulerd.errors import ConfigError
-from schedulerd.kinds import Kind, did_you_mean
+from schedulerd.kinds import Kind
+from schedulerd.typed import did_you_mean
 
 FOLDER: Final = "conf.d"
 """Beside the configuration file."""

@@ -5,15 +5,34 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn
 
 from schedulerd.errors import ConfigError
-from schedulerd.kinds import did_you_mean, parse_duration_ms, parse_rate_hz, parse_size
+from schedulerd.typed import did_you_mean, parse_duration_ms, parse_rate_hz, parse_size
 from schedulerd.wire.messages import Addition
+
+_ANY_COLUMNS = 80
 
 
 class Parser(argparse.ArgumentParser):
-    """Names the nearest choice when a word is mistyped."""
+    """Names the nearest choice when a word is mistyped, and asks how wide the terminal is only when it prints help.
+
+    argparse makes a formatter of every argument, to see that it could, which would look up the terminal each time.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=partial(argparse.HelpFormatter, width=_ANY_COLUMNS), **settings)
+
+    def format_help(self) -> str:
+        """As the base class, as wide as the terminal."""
+        self.formatter_class = argparse.HelpFormatter
+        return super().format_help()
+
+    def format_usage(self) -> str:
+        """As the base class, as wide as the terminal."""
+        self.formatter_class = argparse.HelpFormatter
+        return super().format_usage()
 
     def error(self, message: str) -> NoReturn:
         """As the base class; what there is to choose from is in its message."""

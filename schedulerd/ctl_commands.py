@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from schedulerd import present, present_advice, present_operator
+from schedulerd import present, present_operator
 from schedulerd.ctl_control import Control
-from schedulerd.kinds import did_you_mean
+from schedulerd.typed import did_you_mean
 from schedulerd_client import EVENT_KINDS, Event, UnknownApp
 
 DONE, IN_PART = 0, 4
@@ -81,11 +81,15 @@ def limit(control: Control, args: argparse.Namespace) -> None:
 
 def why(control: Control, args: argparse.Namespace) -> None:
     """Why an app runs what it runs."""
+    from schedulerd import present_advice  # here, for the reason that `top` gives
+
     _show(args, _about([args.app], control, lambda: control.why(args.app)), present_advice.why)
 
 
 def whatif(control: Control, args: argparse.Namespace) -> None:
     """What edits would lead to."""
+    from schedulerd import present_advice
+
     budgets_ms = dict(args.budget)
     answer = _about(budgets_ms, control, lambda: control.whatif(budgets_ms, args.memory, args.add, args.objective))
     _show(args, answer, present_advice.whatif)

@@ -9,9 +9,9 @@ from schedulerd import __version__, ctl_commands, ctl_remote
 from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, count, pin_of, seconds, size
 from schedulerd.ctl_commands import ALL, LONG_S, SHORT_S
 from schedulerd.ctl_control import Alone, Command
-from schedulerd.kinds import parse_duration_ms, parse_size
-from schedulerd.optimizer.problem import OBJECTIVES
+from schedulerd.optimizer.objectives import OBJECTIVES
 from schedulerd.plan import MAX_PRIORITY, MIN_PRIORITY
+from schedulerd.typed import parse_duration_ms, parse_size
 from schedulerd_client import EVENT_KINDS
 
 _TIMEOUT_HELP = f"seconds to wait for an answer ({SHORT_S:g}; edits of apps, why, whatif, reload: {LONG_S:g})"

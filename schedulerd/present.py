@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
-from blockprofiles.record import MEASURED
-from blockstore.exits import FINAL
 from schedulerd import present_board, present_operator
 from schedulerd.cells import (
     MISSING,
@@ -28,7 +25,7 @@ from schedulerd.cells import (
     time_limit,
 )
 from schedulerd.commands.tables import count_text
-from schedulerd.wire.messages import DEFAULT_PERCENTILE
+from schedulerd.wire.messages import DEFAULT_PERCENTILE, FINAL
 
 
 def status(answer: Answer) -> str:
@@ -156,6 +153,8 @@ def event(kind: str, at: float, body: Answer) -> str:
         said = text(body, "sentence") + (f" (note: {text(body, 'note')})" if body.get("note") else "")
     else:
         said = " ".join(f"{plain(k)}={_value(k, body)}" for k in body)
+    from datetime import datetime  # only for events: `schedctl status` is to answer at once
+
     return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S.%f}  {plain(kind):<8}  {said}"
 
 
@@ -229,6 +228,8 @@ def _exits(row: Answer) -> str:
 
 def _block(block: Answer) -> str:
     """Predicted and measured time, and where the row behind the prediction comes from, if not from timing it here."""
+    from blockprofiles.record import MEASURED  # here for the same reason
+
     notes = [f"measured {number(block, 'measured_ms', 2)}"] if block.get("measured_ms") is not None else []
     if block.get("source", MEASURED) != MEASURED:
         notes.append(f"{text(block, 'source')} row, +-{share(block, 'uncertainty')}")

@@ -25,7 +25,7 @@ from schedulerd.config import (
 )
 from schedulerd.config_remote import RemoteConfig
 from schedulerd.errors import ConfigError
-from schedulerd.kinds import parse_duration_ms, parse_rate_hz, parse_size
+from schedulerd.typed import parse_duration_ms, parse_rate_hz, parse_size
 
 FULL = """
 [paths]

@@ -5,9 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from tests.clients.fakedaemon import FakeDaemon
+
 ROOT = Path(__file__).resolve().parent.parent
+SLOW = {
+    *("torch", "onnxruntime", "pulp", "highspy", "numpy", "rich", "structlog", "psutil", "prometheus_client"),
+    *("asyncio", "logging", "ssl", "email", "dataclasses", "inspect", "shutil", "zmq.asyncio", "zmq.auth"),
+    *("blockstore", "blockprofiles", "schedulerd.kinds", "schedulerd.plan", "schedulerd.wire.codec"),
+}
 
 
 def schedctl(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,10 +48,29 @@ def test_a_runtime_directory_that_no_socket_fits_in_is_wrong_usage() -> None:
     assert "choose a shorter directory" in ended.stderr
 
 
-def test_it_starts_without_the_heavy_packages() -> None:
-    check = (
-        "import sys, schedulerd.ctl; "
-        "assert not {'torch', 'onnxruntime', 'pulp', 'structlog', 'psutil'} & sys.modules.keys()"
+def test_status_is_asked_and_shown_without_what_takes_long_to_import(runtime: Path) -> None:
+    """What it loads decides how long an operator waits: a clock would say the same of a quiet machine only."""
+    ask = (
+        "import sys; from schedulerd.ctl import main; code = main(sys.argv[1:]); "
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
     )
     paths = os.pathsep.join([str(ROOT), str(ROOT / "clients" / "python")])
-    subprocess.run([sys.executable, "-c", check], env={**os.environ, "PYTHONPATH": paths}, check=True, timeout=30)
+    with FakeDaemon(runtime):
+        ended = subprocess.run(
+            [sys.executable, "-c", ask, "--runtime", str(runtime), "status"],
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+    assert ended.stdout.startswith("schedulerd")
+    loaded = set(ended.stderr.split())
+    assert {"zmq", "schedulerd_client._control"} <= loaded
+    assert loaded & SLOW == set()
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sd-") as directory:
+        yield Path(directory)

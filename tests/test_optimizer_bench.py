@@ -12,7 +12,8 @@ from benchmarks.optimizer_peers import exhaustive, legodnn, whole_models, worse
 from benchmarks.optimizer_program import COST_SCALE, PlainProgram, by_block
 from benchmarks.optimizer_quality import judged
 from benchmarks.optimizer_stores import MANNERS, RANGES, Pool, draw
-from schedulerd.optimizer.problem import MIN_LATENCY, AppOptions, Limits, Problem
+from schedulerd.optimizer.objectives import MIN_LATENCY
+from schedulerd.optimizer.problem import AppOptions, Limits, Problem
 from schedulerd.plan import Route
 from tests.optimizer.problems import ROOMY, app_options, option
 

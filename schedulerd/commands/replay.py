@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schedulerd.config import SolverConfig
-from schedulerd.optimizer.problem import OBJECTIVES
+from schedulerd.optimizer.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
     from schedulerd.clock import Clock

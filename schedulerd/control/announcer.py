@@ -18,7 +18,8 @@ from schedulerd.control.planner import Proposal
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.plan import AppPlan, Plan, RouteChange, difference
 from schedulerd.serving.apps import LiveApp
-from schedulerd.wire.codec import encode, encode_event
+from schedulerd.wire.codec import encode
+from schedulerd.wire.envelope import encode_event
 from schedulerd.wire.messages import Answer, Failure, Ping, Registered, TensorHeader
 
 PROBE_S: Final = 1.0

@@ -16,10 +16,10 @@ from schedulerd.control.keeper import Keeper
 from schedulerd.control.occasions import Cause
 from schedulerd.control.planner import Planner
 from schedulerd.errors import BadValue
-from schedulerd.kinds import did_you_mean
 from schedulerd.plan import NO_PINS, App, Pins
 from schedulerd.serving.admission import check_budget_ms, check_priority
 from schedulerd.serving.apps import LiveApp, Registry
+from schedulerd.typed import did_you_mean
 from schedulerd.wire.messages import Pin, SetBudget, SetPriority, Unpin
 
 log = structlog.get_logger(__name__)

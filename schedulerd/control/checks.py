@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from schedulerd.errors import BadValue
-from schedulerd.kinds import did_you_mean
-from schedulerd.optimizer.problem import OBJECTIVES
+from schedulerd.optimizer.objectives import OBJECTIVES
+from schedulerd.typed import did_you_mean
 
 
 def check_memory_bytes(memory_bytes: int) -> None:

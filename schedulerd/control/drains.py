@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from schedulerd.errors import BadValue, Overloaded
-from schedulerd.kinds import did_you_mean
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.events import Asked
+from schedulerd.typed import did_you_mean
 from schedulerd.wire.messages import MAX_DRAIN_S, Drain, Resume
 
 MOST_WAITING: Final = 64

@@ -12,7 +12,7 @@ from schedulerd.control.app_edits import AppEdit
 from schedulerd.control.overrides import Overrides
 from schedulerd.control.report import Now, pins_map
 from schedulerd.errors import BadValue
-from schedulerd.optimizer.problem import OBJECTIVES
+from schedulerd.optimizer.objectives import OBJECTIVES
 from schedulerd.serving.apps import LiveApp
 from schedulerd.wire.messages import (
     ControlRequest,

@@ -12,9 +12,9 @@ from schedulerd.control.keeper import Keeper
 from schedulerd.control.occasions import Cause
 from schedulerd.control.planner import Planner
 from schedulerd.errors import BadValue
-from schedulerd.kinds import did_you_mean
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.sizes import size_text
+from schedulerd.typed import did_you_mean
 from schedulerd.wire.messages import ControlRequest, DropOverrides, Objective, SetLimit
 
 

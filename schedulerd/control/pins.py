@@ -12,8 +12,8 @@ from dataclasses import replace
 from blockstore.block import Model
 from blockstore.exits import ExitPolicy
 from schedulerd.errors import BadValue
-from schedulerd.kinds import did_you_mean
 from schedulerd.plan import Pins, Route
+from schedulerd.typed import did_you_mean
 
 
 def named(block: str, model: Model) -> str:

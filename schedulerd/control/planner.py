@@ -26,8 +26,9 @@ from schedulerd.control.switcher import Switcher
 from schedulerd.errors import EngineFault, Refused, StoreFault
 from schedulerd.optimizer.damping import DampingSettings, Decision, keep_or_change
 from schedulerd.optimizer.memo import Memo
+from schedulerd.optimizer.objectives import MAX_ACCURACY
 from schedulerd.optimizer.predict import offers, predict
-from schedulerd.optimizer.problem import MAX_ACCURACY, AppOptions, Limits, Problem
+from schedulerd.optimizer.problem import AppOptions, Limits, Problem
 from schedulerd.optimizer.solve import solve
 from schedulerd.optimizer.solvers import Solver
 from schedulerd.plan import EMPTY_PLAN, Plan

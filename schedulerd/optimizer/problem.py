@@ -11,16 +11,9 @@ from typing import Final
 
 from blockstore.accuracy_model import AccuracyModel
 from blockstore.exits import ExitPolicy
+from schedulerd.optimizer.objectives import MAX_ACCURACY
 from schedulerd.plan import App, Route
 
-MAX_ACCURACY, MIN_LATENCY, MIN_ENERGY, MAX_FAIRNESS = "max-accuracy", "min-latency", "min-energy", "max-fairness"
-OBJECTIVES: Final = (MAX_ACCURACY, MIN_LATENCY, MIN_ENERGY, MAX_FAIRNESS)
-"""What is best among the plans that exceed the limits least.
-
-`max-accuracy`: the least weighted loss of accuracy, each app's as a share of its full one. `min-latency`: the least
-mean time of a frame as a share of its budget, weighted. `min-energy`: the least power. `max-fairness`: the largest loss
-of any app is as small as it can be, whatever its priority; then as `max-accuracy`.
-"""
 MAX_APPS: Final = 128
 """In one problem: every app may have to wait for every other, so work grows with their square."""
 
@@ -129,7 +122,7 @@ class Problem:
     apps: tuple[AppOptions, ...]
     limits: Limits
     objective: str = MAX_ACCURACY
-    """One of `OBJECTIVES`."""
+    """One of `objectives.OBJECTIVES`."""
     resident: frozenset[str] = frozenset()
     """Blobs that are in memory now, whoever runs them: those need not be loaded."""
     swap_cost: float = 0.0

@@ -15,7 +15,8 @@ from schedulerd.optimizer.candidates import Candidates
 from schedulerd.optimizer.choice import Choice, choose
 from schedulerd.optimizer.cost import TOLERANCE
 from schedulerd.optimizer.diving import Rounded
-from schedulerd.optimizer.problem import MAX_ACCURACY, MAX_FAIRNESS, Problem
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MAX_FAIRNESS
+from schedulerd.optimizer.problem import Problem
 from schedulerd.optimizer.program import VALUE_SCALE, Program
 from schedulerd.optimizer.relaxation import Relaxed
 from schedulerd.optimizer.search import better, shaken

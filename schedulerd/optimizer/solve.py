@@ -23,8 +23,9 @@ from schedulerd.optimizer.choice import Choice, choose, most_accurate
 from schedulerd.optimizer.diving import Rounded
 from schedulerd.optimizer.integral import Integral, integral
 from schedulerd.optimizer.memo import Memo
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MAX_FAIRNESS
 from schedulerd.optimizer.predict import plan_of
-from schedulerd.optimizer.problem import MAX_ACCURACY, MAX_FAIRNESS, AppOptions, Problem
+from schedulerd.optimizer.problem import AppOptions, Problem
 from schedulerd.optimizer.recheck import violations
 from schedulerd.optimizer.relaxation import guessed, relax, rounded
 from schedulerd.optimizer.search import search

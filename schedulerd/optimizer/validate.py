@@ -11,7 +11,8 @@ from typing import Final
 
 from blockstore.accuracy_model import KINDS, AccuracyModel
 from schedulerd.errors import InternalError
-from schedulerd.optimizer.problem import MAX_APPS, OBJECTIVES, AppOptions, Head, Limits, Option, PolicyOption, Problem
+from schedulerd.optimizer.objectives import OBJECTIVES
+from schedulerd.optimizer.problem import MAX_APPS, AppOptions, Head, Limits, Option, PolicyOption, Problem
 from schedulerd.plan import MAX_PERCENTILE, MAX_PRIORITY, MIN_PERCENTILE, MIN_PRIORITY, App
 
 _ROUNDING: Final = 1e-6

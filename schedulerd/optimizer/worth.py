@@ -14,7 +14,8 @@ import numpy as np
 
 from schedulerd.optimizer.accuracy import most_accurate_picks
 from schedulerd.optimizer.cost import RouteCost, Swapping, policies_of, route_cost, weight_of
-from schedulerd.optimizer.problem import MAX_FAIRNESS, MIN_ENERGY, MIN_LATENCY, AppOptions, Problem
+from schedulerd.optimizer.objectives import MAX_FAIRNESS, MIN_ENERGY, MIN_LATENCY
+from schedulerd.optimizer.problem import AppOptions, Problem
 from schedulerd.optimizer.routes import Routes
 from schedulerd.optimizer.tables import Floats
 

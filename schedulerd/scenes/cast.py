@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blockstore.exits import FINAL
-from schedulerd.kinds import did_you_mean
 from schedulerd.scenes.script import ClientScript, SceneFailed
+from schedulerd.typed import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)

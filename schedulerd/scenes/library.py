@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from schedulerd.kinds import did_you_mean
 from schedulerd.scenes.read import SceneError, load
 from schedulerd.scenes.script import Scene
+from schedulerd.typed import did_you_mean
 
 FOLDER = Path(__file__).with_name("library")
 

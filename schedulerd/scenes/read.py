@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from schedulerd import config
 from schedulerd.errors import ConfigError
-from schedulerd.kinds import Choice, Flag, Kind, Number, Size, Whole, did_you_mean
+from schedulerd.kinds import Choice, Flag, Kind, Number, Size, Whole
 from schedulerd.plan import LATE_POLICIES, MAX_PRIORITY, MIN_PRIORITY
 from schedulerd.scenes import script
 from schedulerd.scenes.script import Action, ClientScript, Cue, Phase, Scene
+from schedulerd.typed import did_you_mean
 
 LONGEST_S: Final = 86_400.0
 MAX_HOGS: Final = 256

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from blockstore.block import Model
 from schedulerd.errors import UnknownModel
@@ -30,7 +30,7 @@ class Defaults:
         if budget_ms is None:
             of_model_ms = self.budgets_ms.get(model, self.budget_ms)
             budget_ms = self.budgets_ms.get(request.model, of_model_ms)
-        return replace(request, model=model, budget_ms=budget_ms)
+        return request._replace(model=model, budget_ms=budget_ms)
 
     def admitted(self, request: Register, app_id: str, models: Mapping[str, Model]) -> App:
         """The app that a registration asks for, with what is configured in its place; raises as `admit_app` does."""

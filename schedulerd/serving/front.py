@@ -26,7 +26,8 @@ from schedulerd.serving.job import Job
 from schedulerd.serving.operators import only_asks
 from schedulerd.serving.prefix import Prefixes, StreamFrame
 from schedulerd.serving.queue import DeadlineQueue
-from schedulerd.wire.codec import WireError, array_of, decode_request, encode
+from schedulerd.wire.codec import array_of, decode_request, encode
+from schedulerd.wire.envelope import WireError
 from schedulerd.wire.messages import Code, Failure, Infer, Ping, Pong, Register, Request, Unregister, Unregistered
 
 log = structlog.get_logger(__name__)

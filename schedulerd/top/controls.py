@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from schedulerd.errors import ConfigError
-from schedulerd.kinds import parse_duration_ms
 from schedulerd.top.looks import Answer
+from schedulerd.typed import parse_duration_ms
 
 STEP: Final = 1.1
 """A key press makes a budget longer by this factor, or shorter."""

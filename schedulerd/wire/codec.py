@@ -1,15 +1,14 @@
 """Frames to messages and back.
 
 A message is one msgpack header frame, then one frame for each tensor that the header describes.
-Everything that comes in is checked here, against `schema` and the limits of `messages`; `WireError` is
-the only thing that bad frames raise. `infer` and `result` travel with every camera frame and are read
-and written by hand, without tables.
+Messages without tensors are for `envelope`, which reads and writes them by the tables of `schema`. `infer` and
+`result` travel with every camera frame and are read and written by hand, without tables. Everything that comes in is
+checked; `WireError` is the only thing that bad frames raise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +16,16 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
+from schedulerd.wire.envelope import (
+    Frame,
+    WireError,
+    message_of,
+    op_and_id,
+    packed,
+    plain_reply,
+    reply_header,
+    request_header,
+)
 from schedulerd.wire.headers import (
     Announced,
     infer_header,
@@ -28,67 +37,38 @@ from schedulerd.wire.headers import (
     result_of,
 )
 from schedulerd.wire.messages import (
-    DEFAULT_PERCENTILE,
     DTYPES,
-    MAX_ARRAY_LENGTH,
-    MAX_HEADER_BYTES,
-    MAX_MAP_LENGTH,
     MAX_RANK,
-    MAX_REPLY_HEADER_BYTES,
-    MAX_REPLY_LENGTH,
     MAX_REPLY_TENSORS,
-    MAX_STRING_BYTES,
     MAX_TENSOR_BYTES,
     MAX_TENSORS,
     PROTOCOL_VERSION,
-    Addition,
-    Camera,
     Code,
-    Event,
     Infer,
     Message,
     Ping,
-    Register,
     Reply,
     Request,
     Result,
     TensorHeader,
 )
 from schedulerd.wire.schema import (
-    REPLIES,
     REQUESTS,
     Check,
-    Schema,
     Unfit,
     check_key,
     exits,
     frame_number,
-    integer,
     name,
-    number,
     shown,
     tensor,
 )
 
 Array = npt.NDArray[Any]
-Frame = bytes | memoryview
 
 # Little-endian whatever the machine; looking a big-endian dtype up finds nothing.
 _NAMES = {np.dtype(name).newbyteorder("<"): name for name in DTYPES}
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
-_OPS = {schema.message: op for table in (REQUESTS, REPLIES) for op, schema in table.items()}
-_SILENT = (("exits", None), ("percentile", DEFAULT_PERCENTILE), ("camera", None))
-"""Keys of a registration that came later, with what they mean when they are absent."""
-_KEYS = {message: tuple(f.name for f in fields(message) if f.name != "id") for message in _OPS}
-
-
-class WireError(Exception):
-    """Frames that are no message, or one over a limit; `id` is the message's, 0 when it cannot be read."""
-
-    def __init__(self, code: Code, message: str, message_id: int = 0) -> None:
-        super().__init__(message)
-        self.code = code
-        self.id = message_id
 
 
 # Arrays.
@@ -135,13 +115,7 @@ def encode(message: Message, arrays: Sequence[Array] = ()) -> list[Frame]:
         return [result_header(message), *map(_frame, arrays)]
     if type(message) is Infer:
         return [_header_of_infer(message), *map(_frame, arrays)]
-    kind = type(message)
-    header = {"v": PROTOCOL_VERSION, "op": _OPS[kind], "id": message.id}
-    header.update((key, getattr(message, key)) for key in _KEYS[kind])
-    if kind is Register:
-        # A daemon from before there were such keys refuses them, so they travel only where they say something.
-        header = {key: value for key, value in header.items() if (key, value) not in _SILENT}
-    return [msgpack.packb(header, default=_plain)]
+    return [packed(message)]
 
 
 def _frame(array: Array) -> memoryview:
@@ -165,18 +139,6 @@ def _header_of_infer(message: Infer) -> bytes:
     return packed
 
 
-def _plain(value: object) -> Any:
-    """What msgpack does not know how to write."""
-    if type(value) is TensorHeader:
-        return {"dtype": value.dtype, "shape": value.shape}
-    if type(value) is Addition:
-        return {"model": value.model, "budget_ms": value.budget_ms, "rate_hz": value.rate_hz}
-    if type(value) is Camera:
-        said = ((f.name, getattr(value, f.name)) for f in fields(value))
-        return {key: part for key, part in said if part is not None and part is not False}
-    raise TypeError(f"{type(value).__name__} {shown(value)} has no form on the wire")
-
-
 # Messages in.
 
 
@@ -185,8 +147,8 @@ def decode_request(frames: Sequence[Frame]) -> tuple[Request, list[memoryview]]:
     known = read_infer(frames[0]) if frames and type(frames[0]) is bytes else None
     if known is not None:
         return Infer(known[0], known[1].tensors), buffers_of(known[1], known[0], frames)
-    header = _request_header(frames)
-    op, message_id = _envelope(header)
+    header = request_header(frames)
+    op, message_id = op_and_id(header)
     if message_id == 0:
         raise WireError(Code.BAD_MESSAGE, "id is 0, which is the daemon's own; a client counts from 1")
     if op == "infer":
@@ -199,7 +161,7 @@ def decode_request(frames: Sequence[Frame]) -> tuple[Request, list[memoryview]]:
     unknown = schema.unknown(header)
     if unknown:
         raise WireError(Code.BAD_MESSAGE, f"{op} has no key {shown(unknown[0])}; leave it out", message_id)
-    return _read(schema, header, message_id, frames), []
+    return message_of(schema, header, message_id, frames), []
 
 
 def decode_reply(frames: Sequence[Frame]) -> tuple[Reply | Ping, list[memoryview]]:
@@ -207,75 +169,11 @@ def decode_reply(frames: Sequence[Frame]) -> tuple[Reply | Ping, list[memoryview
     known = read_result(frames[0]) if frames and type(frames[0]) is bytes else None
     if known is not None:
         return known.result(), buffers_of(known.announced, known.id, frames)
-    header = _reply_header(frames)
-    op, message_id = _envelope(header)
+    header = reply_header(frames)
+    op, message_id = op_and_id(header)
     if op == "result":
         return _result(header, message_id, frames)
-    schema = REPLIES.get(op)
-    if schema is None:
-        raise WireError(Code.UNKNOWN_OP, f"op is {shown(op)}, which this client does not know", message_id)
-    return _read(schema, header, message_id, frames), []
-
-
-def _request_header(frames: Sequence[Frame]) -> Any:
-    return _unpack(frames, MAX_HEADER_BYTES, MAX_MAP_LENGTH, MAX_ARRAY_LENGTH, MAX_STRING_BYTES)
-
-
-def _reply_header(frames: Sequence[Frame]) -> Any:
-    return _unpack(frames, MAX_REPLY_HEADER_BYTES, MAX_REPLY_LENGTH, MAX_REPLY_LENGTH, MAX_REPLY_LENGTH)
-
-
-def _unpack(frames: Sequence[Frame], header_bytes: int, entries: int, items: int, string_bytes: int) -> Any:
-    if not frames:
-        raise WireError(Code.BAD_MESSAGE, "no frames; a message begins with a header frame")
-    header = frames[0]
-    if len(header) > header_bytes:
-        raise WireError(Code.TOO_LARGE, f"header has {len(header)} bytes; the limit is {header_bytes}")
-    try:
-        return msgpack.unpackb(
-            header,
-            max_map_len=entries,
-            max_array_len=items,
-            max_str_len=string_bytes,
-            max_bin_len=0,
-            max_ext_len=0,
-            ext_hook=_refuse_ext,
-        )
-    except ValueError as error:
-        raise WireError(Code.BAD_MESSAGE, f"header is not msgpack within the limits: {shown(str(error))}") from None
-
-
-def _refuse_ext(kind: int, _: bytes) -> Any:
-    raise ValueError(f"ext type {kind} may not travel")
-
-
-def _envelope(header: Any) -> tuple[str, int]:
-    """`op` and `id` of a header. The id is read first, so that every later refusal can carry it."""
-    if type(header) is not dict:
-        raise WireError(Code.BAD_MESSAGE, f"header is {shown(header)}; it must be a map")
-    message_id = header.get("id")
-    if type(message_id) is not int or message_id < 0:
-        raise WireError(Code.BAD_MESSAGE, f"id is {shown(message_id)}; it must be an integer from 1 to 2^64-1")
-    version = header.get("v")
-    if type(version) is not int or version != PROTOCOL_VERSION:
-        raise WireError(
-            Code.UNSUPPORTED_VERSION,
-            f"v is {shown(version)}; this side speaks {PROTOCOL_VERSION}",
-            message_id,
-        )
-    op = header.get("op")
-    if type(op) is not str:
-        raise WireError(Code.BAD_MESSAGE, f"op is {shown(op)}; it must be a string", message_id)
-    return op, message_id
-
-
-def _read(schema: Schema, header: Mapping[str, Any], message_id: int, frames: Sequence[Frame]) -> Any:
-    if len(frames) > 1:
-        raise WireError(Code.BAD_MESSAGE, f"{len(frames) - 1} frames follow a header that announces none", message_id)
-    try:
-        return schema.read(header, message_id)
-    except Unfit as unfit:
-        raise WireError(unfit.code, str(unfit), message_id) from None
+    return plain_reply(header, op, message_id, frames), []
 
 
 def _infer(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Infer, list[memoryview]]:
@@ -358,30 +256,3 @@ def buffers_of(announced: Announced, message_id: int, frames: Sequence[Frame]) -
                 message_id,
             )
     return buffers
-
-
-# Events.
-
-
-def encode_event(kind: str, body: Mapping[str, Any], *, seq: int, at: float) -> list[Frame]:
-    """The frames of an event: its topic, then the event itself. `at` is in Unix seconds."""
-    event = {"v": PROTOCOL_VERSION, "kind": kind, "seq": seq, "at": at, "body": body}
-    return [kind.encode(), msgpack.packb(event)]
-
-
-def decode_event(frames: Sequence[Frame]) -> Event:
-    """An event as it came. Raises `WireError`."""
-    if len(frames) != 2:
-        raise WireError(Code.BAD_MESSAGE, f"{len(frames)} frames; an event has a topic and a body")
-    header = _reply_header(frames[1:])
-    if type(header) is not dict or header.get("v") != PROTOCOL_VERSION:
-        raise WireError(Code.UNSUPPORTED_VERSION, f"event {shown(header)} is not of version {PROTOCOL_VERSION}")
-    try:
-        kind, body = header["kind"], header["body"]
-        if type(kind) is not str or type(body) is not dict:
-            raise WireError(Code.BAD_MESSAGE, f"kind {shown(kind)} or body {shown(body)} has the wrong type")
-        return Event(kind, integer(header["seq"]), number(header["at"]), body)
-    except KeyError as missing:
-        raise WireError(Code.BAD_MESSAGE, f"key {missing} of the event is missing") from None
-    except Unfit as unfit:
-        raise WireError(unfit.code, f"a value of the event {unfit}") from None

@@ -7,8 +7,8 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 SYSTEM_DIRECTORY = Path("/run/schedulerd")
 MAX_PATH_BYTES = 107
@@ -19,8 +19,7 @@ class EndpointError(ValueError):
     """A directory that cannot hold the sockets, with the remedy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
+class Endpoints(NamedTuple):
     """ZeroMQ addresses of three sockets, and the path of the local one."""
 
     infer: str

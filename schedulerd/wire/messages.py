@@ -3,13 +3,16 @@
 clients/PROTOCOL.md is the same text for authors in other languages. `codec` turns these values into
 frames and back; what each key may hold is in `schema`. Whether a value makes sense (a budget above zero,
 a known model) is for the daemon's admission to say; here are only types.
+
+Named tuples, because a frozen dataclass takes eight times as long to define, which is what `schedctl status` would
+spend a third of its time on, and four times as long to make, which is what a frame would. Two messages of different
+kinds may be equal, so what kind one is, its type says.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -80,8 +83,7 @@ class Code(StrEnum):
     INTERNAL = "internal"
 
 
-@dataclass(frozen=True, slots=True)
-class TensorHeader:
+class TensorHeader(NamedTuple):
     """Dtype and shape of one tensor frame."""
 
     dtype: str
@@ -99,8 +101,7 @@ class TensorHeader:
 # Requests on infer.sock.
 
 
-@dataclass(frozen=True, slots=True)
-class Camera:
+class Camera(NamedTuple):
     """Frames as a camera gives them, uint8 `[height, width, 3]`, of which the daemon makes the model's input."""
 
     height: int
@@ -118,8 +119,7 @@ class Camera:
         return TensorHeader("uint8", (self.height, self.width, 3))
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """Make this connection an app."""
 
     id: int
@@ -142,10 +142,7 @@ class Register:
 
 
 class Infer(NamedTuple):
-    """Run this connection's model on one frame, `[*input]` or `[1, *input]`.
-
-    A tuple, because one is made of every frame: a frozen dataclass of as many fields takes four times as long.
-    """
+    """Run this connection's model on one frame, `[*input]` or `[1, *input]`."""
 
     id: int
     tensors: tuple[TensorHeader, ...]
@@ -158,15 +155,13 @@ class Infer(NamedTuple):
     """Its number in that stream; None exactly where `stream` is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unregister:
+class Unregister(NamedTuple):
     """Give up this connection's app; right also where there is none."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(NamedTuple):
     """Are you there? From the daemon it has id 0 and wants no answer: it finds clients that are gone."""
 
     id: int
@@ -175,36 +170,31 @@ class Ping:
 # Requests on control.sock.
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """How the daemon and its board are."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Apps:
+class Apps(NamedTuple):
     """Every app with its route, prediction and measured times."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class ShowPlan:
+class ShowPlan(NamedTuple):
     """The plan in force and why it is so (op `plan`)."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Models:
+class Models(NamedTuple):
     """What the store holds."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetBudget:
+class SetBudget(NamedTuple):
     """Change one app's budget."""
 
     id: int
@@ -212,8 +202,7 @@ class SetBudget:
     budget_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class SetPriority:
+class SetPriority(NamedTuple):
     """Change one app's priority."""
 
     id: int
@@ -221,18 +210,16 @@ class SetPriority:
     priority: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(NamedTuple):
     """Hold what an app runs, whatever would be better."""
 
     id: int
     app: str
-    blocks: Mapping[str, str] = field(default_factory=dict)
+    blocks: Mapping[str, str] = {}
     """Block -> variant; empty: the whole route that it runs now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unpin:
+class Unpin(NamedTuple):
     """Leave to the optimizer again what was pinned."""
 
     id: int
@@ -245,8 +232,7 @@ DRAIN_S, MAX_DRAIN_S = 4.0, 60.0
 """How long `Drain` waits for requests in flight where it does not say, and at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(NamedTuple):
     """Give an app no new work, and answer when nothing of it is in flight."""
 
     id: int
@@ -256,8 +242,7 @@ class Drain:
     """Answered then at the latest, with what is still in flight."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(NamedTuple):
     """Let a drained app go on, and answer when its route runs."""
 
     id: int
@@ -265,8 +250,7 @@ class Resume:
     """None: all."""
 
 
-@dataclass(frozen=True, slots=True)
-class SetLimit:
+class SetLimit(NamedTuple):
     """Change what all apps together may use."""
 
     id: int
@@ -276,16 +260,14 @@ class SetLimit:
     """None goes back to the configuration."""
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
+class Why(NamedTuple):
     """Why an app runs what it runs, and what more of a limit would buy."""
 
     id: int
     app: str
 
 
-@dataclass(frozen=True, slots=True)
-class Addition:
+class Addition(NamedTuple):
     """An app that `WhatIf` imagines: a client of these wishes, with everything else as `Register` has it."""
 
     model: str
@@ -293,12 +275,11 @@ class Addition:
     rate_hz: float
 
 
-@dataclass(frozen=True, slots=True)
-class WhatIf:
+class WhatIf(NamedTuple):
     """The plan that would follow from these edits, beside the present one; nothing is changed."""
 
     id: int
-    budgets_ms: Mapping[str, float] = field(default_factory=dict)
+    budgets_ms: Mapping[str, float] = {}
     """By app."""
     memory_bytes: int | None = None
     """None leaves the limit as it is."""
@@ -308,8 +289,7 @@ class WhatIf:
     """None leaves it as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Objective:
+class Objective(NamedTuple):
     """Change what is best among the plans that keep the limits, or ask for it."""
 
     id: int
@@ -317,22 +297,19 @@ class Objective:
     """None only asks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reload:
+class Reload(NamedTuple):
     """Read the configuration again, and apply what can change without a restart."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class ShowOverrides:
+class ShowOverrides(NamedTuple):
     """What operators have set over what apps and the configuration ask for (op `overrides`)."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class DropOverrides:
+class DropOverrides(NamedTuple):
     """Go back to what an app, or the configuration, asks for."""
 
     id: int
@@ -367,8 +344,7 @@ Request = InferRequest | ControlRequest
 # Replies.
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(NamedTuple):
     """The app is planned for and its first route is warm."""
 
     id: int
@@ -391,9 +367,9 @@ class Registered:
     plan: int
     outputs: tuple[TensorHeader, ...] = ()
     """Of a network with several outputs: the tensors that come back in place of `output`, which holds them all."""
-    policy: Mapping[str, float] = field(default_factory=dict)
+    policy: Mapping[str, float] = {}
     """Exits that are enabled -> confidence from which a frame leaves there; 0 for the last."""
-    exit_shares: Mapping[str, float] = field(default_factory=dict)
+    exit_shares: Mapping[str, float] = {}
     """Share of the frames that is expected to leave at each of these."""
     exits: tuple[str, ...] = ()
     """Every exit of the model, by rising depth, without `final`."""
@@ -407,7 +383,7 @@ LEFT = ("end", "confident", "deadline", "asked")
 
 
 class Result(NamedTuple):
-    """The outputs for one frame, `[1, *output]`, and what they cost. A tuple for the reason that `Infer` is one."""
+    """The outputs for one frame, `[1, *output]`, and what they cost."""
 
     id: int
     tensors: tuple[TensorHeader, ...]
@@ -433,30 +409,26 @@ class Result(NamedTuple):
     """Whose outputs `tensors` are, where exits were asked for: for each of them as many tensors, in order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unregistered:
+class Unregistered(NamedTuple):
     """The connection has no app any more."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(NamedTuple):
     """Answer to a ping."""
 
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """Answer to a request on control.sock; PROTOCOL.md lists the keys of each."""
 
     id: int
     result: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """The request was refused; id 0 when the request's own could not be read."""
 
     id: int
@@ -490,8 +462,7 @@ EVENT_KINDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened, told to everybody who listens."""
 
     kind: str

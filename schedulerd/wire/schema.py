@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from schedulerd.wire.messages import (
     DTYPES,
@@ -61,13 +60,12 @@ class Unfit(Exception):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(NamedTuple):
     """The keys of one message besides `v`, `op` and `id`; an absent optional key takes its default."""
 
     message: type[Any]
-    required: Mapping[str, Check] = field(default_factory=dict)
-    optional: Mapping[str, Check] = field(default_factory=dict)
+    required: Mapping[str, Check] = {}
+    optional: Mapping[str, Check] = {}
 
     def read(self, header: Mapping[str, Any], message_id: int) -> Any:
         """The message that a header describes; raises `Unfit` naming the key. Unknown keys are left alone."""

@@ -19,8 +19,9 @@ from typing import Any, Self
 import numpy as np
 import zmq
 
-from schedulerd.wire.codec import Frame, WireError, array_of, decode_request, encode, encode_event, header_of
+from schedulerd.wire.codec import array_of, decode_request, encode, header_of
 from schedulerd.wire.endpoints import Endpoints
+from schedulerd.wire.envelope import Frame, WireError, encode_event
 from schedulerd.wire.messages import (
     Answer,
     Code,

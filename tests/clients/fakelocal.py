@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from schedulerd.wire import memfd
-from schedulerd.wire.codec import Frame
+from schedulerd.wire.envelope import Frame
 from schedulerd.wire.local import (
     ATTACHED,
     MAX_PACKET_BYTES,

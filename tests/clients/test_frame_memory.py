@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schedulerd.wire.codec import Array, Frame, encode, header_of
+from schedulerd.wire.codec import Array, encode, header_of
+from schedulerd.wire.envelope import Frame
 from schedulerd.wire.local import ALIGNMENT, ATTACHED, MAX_INLINE_BYTES, MAX_RINGS
 from schedulerd.wire.messages import Code, Failure, Infer, Ping, Unregistered
 from schedulerd_client import AsyncClient, Client, MockTransport, NotRegistered, Refusal, TensorHeader, TransportError

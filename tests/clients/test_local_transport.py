@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from schedulerd.wire import memfd
-from schedulerd.wire.codec import Frame, encode
+from schedulerd.wire.codec import encode
+from schedulerd.wire.envelope import Frame
 from schedulerd.wire.local import ATTACHED, MAX_PACKET_BYTES, Kind, Place, pack, pack_inline
 from schedulerd.wire.messages import Code, Failure, Ping, Pong
 from schedulerd_client import Overloaded, TransportError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -146,7 +145,7 @@ def test_on_a_new_connection_it_registers_first_and_then_asks_everything_again()
 
 def test_on_a_new_connection_the_exit_policy_is_what_it_was_and_open_frames_ask_for_the_same_exits() -> None:
     session = Session()
-    request_id, _ = session.register(replace(WANTED, late="exit", exits={"exit1": 0.5, "final": 0.0}), NOW_S)
+    request_id, _ = session.register(WANTED._replace(late="exit", exits={"exit1": 0.5, "final": 0.0}), NOW_S)
     received(session, registered(request_id))
     session.infer(FRAME, NOW_S, ("exit1",))
     (again,) = requests_in(session.connected_anew())
@@ -161,7 +160,7 @@ def test_a_registration_says_which_exits_there_are_and_which_are_used() -> None:
     session = Session()
     request_id, _ = session.register(WANTED, NOW_S)
     policy, shares = {"exit1": 0.5, "final": 0.0}, {"exit1": 0.75, "final": 0.25}
-    reply = replace(registered(request_id), policy=policy, exit_shares=shares, exits=("exit1", "exit2"))
+    reply = registered(request_id)._replace(policy=policy, exit_shares=shares, exits=("exit1", "exit2"))
     ((_, registration),) = received(session, reply).done
     assert isinstance(registration, Registration)
     assert (registration.policy, registration.exit_shares) == (policy, shares)
@@ -183,7 +182,7 @@ def test_registering_while_our_own_registration_is_out_is_refused_by_the_daemon_
     session = joined()
     (again,) = requests_in(session.connected_anew())
     infer_id, _ = session.infer(FRAME, NOW_S)
-    second_id, step = session.register(replace(WANTED, app="second"), NOW_S)
+    second_id, step = session.register(WANTED._replace(app="second"), NOW_S)
     assert [request.id for request in requests_in(step)] == [second_id]
     assert received(session, registered(again.id)) == NOTHING
     step = received(session, Failure(second_id, Code.ALREADY_REGISTERED, "once is enough"))
@@ -209,7 +208,7 @@ def test_a_frame_that_waited_and_was_sent_is_not_sent_again_on_the_same_connecti
 
 def test_on_a_new_connection_our_own_registration_comes_before_a_second_one_of_the_user() -> None:
     session = joined()
-    second_id, _ = session.register(replace(WANTED, app="second"), NOW_S)
+    second_id, _ = session.register(WANTED._replace(app="second"), NOW_S)
     first, second = requests_in(session.connected_anew())
     assert isinstance(first, Register)
     assert (first.app, second.id) == ("made", second_id)
@@ -454,7 +453,7 @@ def test_half_a_streams_frame_is_refused(half: dict[str, Any]) -> None:
 def test_what_no_socket_takes_is_refused_and_leaves_nothing_behind() -> None:
     session = Session()
     with pytest.raises(BadMessage, match="the limit is 65536") as caught:
-        session.register(replace(WANTED, model="x" * MAX_HEADER_BYTES), NOW_S)
+        session.register(WANTED._replace(model="x" * MAX_HEADER_BYTES), NOW_S)
     assert caught.value.code is Code.TOO_LARGE
     with pytest.raises(BadMessage):
         session.infer(FRAME, NOW_S, ("x" * MAX_HEADER_BYTES,))
@@ -465,7 +464,7 @@ def test_what_no_socket_takes_is_refused_and_leaves_nothing_behind() -> None:
 def test_the_registration_says_how_many_requests_may_be_open() -> None:
     session = Session()
     request_id, _ = session.register(WANTED, NOW_S)
-    received(session, replace(registered(request_id), credit=5))
+    received(session, registered(request_id)._replace(credit=5))
     assert session.registration is not None
     assert session.registration.credit == 5
 

@@ -36,7 +36,8 @@ from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.defaults import Defaults
 from schedulerd.serving.events import Asked, Joined
 from schedulerd.serving.meter import Observation
-from schedulerd.wire.codec import decode_event, decode_reply
+from schedulerd.wire.codec import decode_reply
+from schedulerd.wire.envelope import decode_event
 from schedulerd.wire.messages import ControlRequest
 from tests.control.tables import table_of
 from tests.fakes import FakeClock

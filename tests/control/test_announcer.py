@@ -9,7 +9,8 @@ from schedulerd.control.announcer import PROBE_S, Announcer, Outlets
 from schedulerd.control.plan_report import Decision
 from schedulerd.plan import EMPTY_PLAN
 from schedulerd.serving.meter import Observation
-from schedulerd.wire.codec import decode_event, decode_reply
+from schedulerd.wire.codec import decode_reply
+from schedulerd.wire.envelope import decode_event
 from schedulerd.wire.messages import Ping
 from tests.fakes import FakeClock
 from tests.serving.parts import live_app

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from schedulerd.optimizer.problem import MAX_ACCURACY, MIN_LATENCY
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MIN_LATENCY
 from schedulerd.wire.messages import Answer, Code, Failure, Objective, SetLimit, ShowPlan
 from tests.control.stage import MB, Stage
 

@@ -11,7 +11,7 @@ from schedulerd.control.aside import AtOnce
 from schedulerd.control.keeper import WAITING, Keeper
 from schedulerd.control.overrides import OverridesFile
 from schedulerd.control.reloads import Reread
-from schedulerd.optimizer.problem import MAX_ACCURACY, MIN_LATENCY
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MIN_LATENCY
 from schedulerd.serving.events import Asked, Left
 from schedulerd.wire.messages import (
     Answer,

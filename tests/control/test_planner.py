@@ -16,7 +16,8 @@ from schedulerd.control.policies import Observed
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Switcher
 from schedulerd.optimizer.damping import DampingSettings
-from schedulerd.optimizer.problem import MAX_ACCURACY, MAX_APPS, MIN_LATENCY, Limits, Problem
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MIN_LATENCY
+from schedulerd.optimizer.problem import MAX_APPS, Limits, Problem
 from schedulerd.plan import App, Plan, difference
 from schedulerd.serving.apps import LiveApp, Registry
 from tests.control.stage import MB, MODEL, ROWS, FickleSolver

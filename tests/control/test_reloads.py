@@ -11,7 +11,7 @@ from schedulerd.config import Config, parse
 from schedulerd.control.board_watch import BoardWatch
 from schedulerd.control.reloads import Reread, answerable
 from schedulerd.errors import ConfigError
-from schedulerd.optimizer.problem import MIN_LATENCY
+from schedulerd.optimizer.objectives import MIN_LATENCY
 from schedulerd.serving.events import Asked
 from schedulerd.wire.messages import Answer, Code, Failure, Objective, Reload, ShowPlan, Status
 from tests.control.stage import LIMITS, MB, Stage

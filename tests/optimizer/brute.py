@@ -12,16 +12,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from statistics import NormalDist
 
-from schedulerd.optimizer.problem import (
-    MAX_FAIRNESS,
-    MIN_ENERGY,
-    MIN_LATENCY,
-    AppOptions,
-    Head,
-    Option,
-    PolicyOption,
-    Problem,
-)
+from schedulerd.optimizer.objectives import MAX_FAIRNESS, MIN_ENERGY, MIN_LATENCY
+from schedulerd.optimizer.problem import AppOptions, Head, Option, PolicyOption, Problem
 from schedulerd.plan import Plan, Route
 
 

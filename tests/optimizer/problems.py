@@ -9,7 +9,8 @@ from typing import Any
 
 from blockstore.accuracy_model import KINDS, LINEAR, LOGISTIC, WEIBULL, AccuracyModel
 from blockstore.exits import FINAL, NO_EXITS, ExitPolicy
-from schedulerd.optimizer.problem import MAX_ACCURACY, AppOptions, Head, Limits, Option, PolicyOption, Problem
+from schedulerd.optimizer.objectives import MAX_ACCURACY
+from schedulerd.optimizer.problem import AppOptions, Head, Limits, Option, PolicyOption, Problem
 from schedulerd.plan import App, Route
 
 ROOMY = Limits(memory_bytes=10**12, utilisation_cap=1e6, lanes=1, overhead_ms=0.3)

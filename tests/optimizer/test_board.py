@@ -11,7 +11,8 @@ import pytest
 from schedulerd.optimizer.board import Board, Selection, board_of
 from schedulerd.optimizer.choice import Choice, choose
 from schedulerd.optimizer.cost import TOLERANCE, Swapping
-from schedulerd.optimizer.problem import MAX_FAIRNESS, OBJECTIVES, Problem
+from schedulerd.optimizer.objectives import MAX_FAIRNESS, OBJECTIVES
+from schedulerd.optimizer.problem import Problem
 from schedulerd.optimizer.routes import every_route
 from schedulerd.optimizer.tables import shared_digests, swapped, table_of
 from schedulerd.optimizer.worth import worths

@@ -8,8 +8,9 @@ import pytest
 
 from schedulerd.optimizer.choice import choose
 from schedulerd.optimizer.damping import DampingSettings, Decision, keep_or_change
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MAX_FAIRNESS, MIN_ENERGY, MIN_LATENCY
 from schedulerd.optimizer.predict import plan_of
-from schedulerd.optimizer.problem import MAX_ACCURACY, MAX_FAIRNESS, MIN_ENERGY, MIN_LATENCY, Problem
+from schedulerd.optimizer.problem import Problem
 from schedulerd.plan import Excess, Plan, relief
 from tests.optimizer.problems import ROOMY, app_options, option
 

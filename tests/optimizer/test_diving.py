@@ -11,7 +11,8 @@ from benchmarks.optimizer_instances import instance
 from schedulerd.optimizer.board import Selection, board_of
 from schedulerd.optimizer.diving import Rounded
 from schedulerd.optimizer.memo import Memo
-from schedulerd.optimizer.problem import OBJECTIVES, Problem
+from schedulerd.optimizer.objectives import OBJECTIVES
+from schedulerd.optimizer.problem import Problem
 from schedulerd.optimizer.relaxation import Relaxed, relax, rounded
 from schedulerd.optimizer.routes import routes_of
 from schedulerd.optimizer.tables import Table

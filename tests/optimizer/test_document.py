@@ -22,8 +22,9 @@ from schedulerd.optimizer.document import (
     problem_document,
     problem_from,
 )
+from schedulerd.optimizer.objectives import MIN_ENERGY
 from schedulerd.optimizer.predict import plan_of
-from schedulerd.optimizer.problem import MIN_ENERGY, AppOptions, Limits, Problem
+from schedulerd.optimizer.problem import AppOptions, Limits, Problem
 from schedulerd.optimizer.validate import BadProblem
 from schedulerd.plan import EMPTY_PLAN, AppPlan, Excess, Pins, Plan, Route
 from tests.optimizer.problems import random_problem, two_apps, with_arenas, with_policies

@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks.optimizer_instances import instance
 from schedulerd.optimizer.memo import Memo
-from schedulerd.optimizer.problem import OBJECTIVES, AppOptions, Problem
+from schedulerd.optimizer.objectives import OBJECTIVES
+from schedulerd.optimizer.problem import AppOptions, Problem
 from schedulerd.optimizer.recheck import violations
 from schedulerd.optimizer.solve import solve
 from schedulerd.optimizer.solvers import Highs

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from schedulerd.optimizer.board import Board, Selection
-from schedulerd.optimizer.problem import MAX_FAIRNESS, OBJECTIVES
+from schedulerd.optimizer.objectives import MAX_FAIRNESS, OBJECTIVES
 from schedulerd.optimizer.program import VALUE_SCALE, Program
 from schedulerd.optimizer.search import best_row
 from schedulerd.optimizer.solvers import Cbc, Highs, Solver

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from schedulerd.optimizer.problem import MIN_ENERGY, OBJECTIVES, AppOptions, Problem
+from schedulerd.optimizer.objectives import MIN_ENERGY, OBJECTIVES
+from schedulerd.optimizer.problem import AppOptions, Problem
 from schedulerd.optimizer.recheck import violations
 from schedulerd.optimizer.solve import solve
 from schedulerd.optimizer.solvers import Highs

@@ -13,8 +13,9 @@ from blockstore.accuracy_model import KINDS, AccuracyModel
 from blockstore.exits import NO_EXITS
 from schedulerd.optimizer.choice import choose
 from schedulerd.optimizer.cost import power_of
+from schedulerd.optimizer.objectives import MIN_ENERGY
 from schedulerd.optimizer.predict import plan_of
-from schedulerd.optimizer.problem import MIN_ENERGY, AppOptions, Problem
+from schedulerd.optimizer.problem import AppOptions, Problem
 from schedulerd.optimizer.recheck import violations
 from schedulerd.plan import Plan
 from tests.optimizer.problems import (

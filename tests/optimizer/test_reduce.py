@@ -9,7 +9,8 @@ import pytest
 
 from blockstore.accuracy_model import LINEAR, AccuracyModel
 from schedulerd.optimizer.cost import Swapping
-from schedulerd.optimizer.problem import OBJECTIVES, AppOptions, Option, Problem
+from schedulerd.optimizer.objectives import OBJECTIVES
+from schedulerd.optimizer.problem import AppOptions, Option, Problem
 from schedulerd.optimizer.reduce import Kept, undominated, with_running
 from schedulerd.optimizer.tables import shared_digests, table_of
 from schedulerd.optimizer.variations import pinned

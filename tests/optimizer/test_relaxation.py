@@ -13,7 +13,8 @@ from blockstore.accuracy_model import KINDS, LOGISTIC
 from schedulerd.optimizer.choice import choose
 from schedulerd.optimizer.curve import tangents
 from schedulerd.optimizer.memo import Memo
-from schedulerd.optimizer.problem import MAX_FAIRNESS, OBJECTIVES, Problem
+from schedulerd.optimizer.objectives import MAX_FAIRNESS, OBJECTIVES
+from schedulerd.optimizer.problem import Problem
 from schedulerd.optimizer.relaxation import Relaxed, guessed, relax, rounded
 from schedulerd.optimizer.routes import every_route
 from schedulerd.optimizer.tables import table_of

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from schedulerd.optimizer.board import Board, Selection
-from schedulerd.optimizer.problem import OBJECTIVES, Problem
+from schedulerd.optimizer.objectives import OBJECTIVES
+from schedulerd.optimizer.problem import Problem
 from schedulerd.optimizer.search import best_row, better, improved, repaired, search, shaken
 from schedulerd.optimizer.tables import Floats
 from tests.optimizer.problems import (

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from blockstore.accuracy_model import LINEAR, LOGISTIC, WEIBULL, AccuracyModel
-from schedulerd.optimizer.problem import MAX_APPS, OBJECTIVES, AppOptions, Problem
+from schedulerd.optimizer.objectives import OBJECTIVES
+from schedulerd.optimizer.problem import MAX_APPS, AppOptions, Problem
 from schedulerd.optimizer.solve import solve
 from schedulerd.optimizer.solvers import Highs
 from schedulerd.optimizer.validate import BadProblem, check

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from schedulerd.optimizer.choice import choose
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MAX_FAIRNESS, MIN_ENERGY, MIN_LATENCY
 from schedulerd.optimizer.predict import plan_of
-from schedulerd.optimizer.problem import MAX_ACCURACY, MAX_FAIRNESS, MIN_ENERGY, MIN_LATENCY, Problem
+from schedulerd.optimizer.problem import Problem
 from schedulerd.optimizer.verdict import Judged, Verdict, judged, objective_values, verdict
 from schedulerd.plan import Plan
 from tests.optimizer.problems import two_apps, with_budgets

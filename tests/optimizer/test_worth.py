@@ -7,15 +7,8 @@ from dataclasses import replace
 import pytest
 
 from schedulerd.optimizer.cost import Swapping, policies_of, route_cost
-from schedulerd.optimizer.problem import (
-    MAX_ACCURACY,
-    MAX_FAIRNESS,
-    MIN_ENERGY,
-    MIN_LATENCY,
-    OBJECTIVES,
-    AppOptions,
-    Problem,
-)
+from schedulerd.optimizer.objectives import MAX_ACCURACY, MAX_FAIRNESS, MIN_ENERGY, MIN_LATENCY, OBJECTIVES
+from schedulerd.optimizer.problem import AppOptions, Problem
 from schedulerd.optimizer.routes import every_route
 from schedulerd.optimizer.tables import table_of
 from schedulerd.optimizer.worth import TIE_BREAK, is_fair, worths

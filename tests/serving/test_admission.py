@@ -24,11 +24,11 @@ _EXITS = tuple(
     Exit(f"exit{n + 1}", n, (n,), "branchynet", "entropy", 1.0, (), 1, 1, CurveSet((CURVE,))) for n in range(2)
 )
 WITH_EXITS = {"exiting": Model("exiting", FRAME, LOGITS, 0.95, 100, _BLOCKS, exits=_EXITS)}
-EXITING = replace(REQUEST, model="exiting")
+EXITING = REQUEST._replace(model="exiting")
 
 
 def test_a_sensible_registration_becomes_an_app() -> None:
-    wishes = replace(REQUEST, priority=7, accuracy_floor=0.9, late="drop", percentile=99.0)
+    wishes = REQUEST._replace(priority=7, accuracy_floor=0.9, late="drop", percentile=99.0)
     app = admit_app(wishes, "cam", {"digits": MODEL})
     assert (app.app_id, app.priority, app.accuracy_floor, app.late) == ("cam", 7, 0.9, "drop")
     assert app.percentile == 99.0
@@ -58,18 +58,18 @@ def test_a_sensible_registration_becomes_an_app() -> None:
 )
 def test_a_senseless_value_is_refused_by_name(change: dict[str, object], names: str) -> None:
     with pytest.raises(BadValue, match=names):
-        admit_app(replace(REQUEST, **change), "cam", {"digits": MODEL})  # type: ignore[arg-type]  # table of cases
+        admit_app(REQUEST._replace(**change), "cam", {"digits": MODEL})  # type: ignore[arg-type]  # table of cases
 
 
 def test_a_policy_of_the_clients_own_becomes_the_apps() -> None:
     """By rising depth, whatever the order on the wire."""
-    app = admit_app(replace(EXITING, exits={"final": 0.0, "exit1": 0.8}, late="exit"), "cam", WITH_EXITS)
+    app = admit_app(EXITING._replace(exits={"final": 0.0, "exit1": 0.8}, late="exit"), "cam", WITH_EXITS)
     assert app.exits is not None
     assert (app.exits.steps, app.late) == ((("exit1", 0.8), ("final", 0.0)), "exit")
 
 
 def test_a_policy_may_cap_the_depth() -> None:
-    app = admit_app(replace(EXITING, exits={"exit2": 0.0}), "cam", WITH_EXITS)
+    app = admit_app(EXITING._replace(exits={"exit2": 0.0}), "cam", WITH_EXITS)
     assert app.exits is not None
     assert app.exits.last == "exit2"
 
@@ -87,7 +87,7 @@ def test_a_policy_may_cap_the_depth() -> None:
 )
 def test_a_senseless_policy_is_refused_by_name(exits: dict[str, float], names: str) -> None:
     with pytest.raises(BadValue, match=names):
-        admit_app(replace(EXITING, exits=exits), "cam", WITH_EXITS)
+        admit_app(EXITING._replace(exits=exits), "cam", WITH_EXITS)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_senseless_policy_is_refused_by_name(exits: dict[str, float], names: s
 )
 def test_a_model_without_exits_takes_neither_policy_nor_late_exit(change: dict[str, object], names: str) -> None:
     with pytest.raises(BadValue, match=names):
-        admit_app(replace(REQUEST, **change), "cam", {"digits": MODEL})  # type: ignore[arg-type]  # table of cases
+        admit_app(REQUEST._replace(**change), "cam", {"digits": MODEL})  # type: ignore[arg-type]  # table of cases
 
 
 def test_a_frame_of_a_drained_app_is_refused_with_what_to_wait_for() -> None:
@@ -143,7 +143,7 @@ def test_more_tensors_than_a_reply_carries_are_refused() -> None:
 
 def test_an_unknown_model_is_answered_with_the_nearest_and_the_list() -> None:
     with pytest.raises(UnknownModel, match=r"did you mean 'digits'\? the daemon has digits since it was started"):
-        admit_app(replace(REQUEST, model="digit"), "cam", {"digits": MODEL})
+        admit_app(REQUEST._replace(model="digit"), "cam", {"digits": MODEL})
 
 
 def test_an_empty_store_says_how_to_fill_it() -> None:

@@ -285,7 +285,7 @@ def test_the_model_runs_on_what_is_made_of_the_frame(clients: list[Client], boar
     ("model", "camera", "said"),
     [
         (MODELS["m"], CAMERA, "takes uint8[2x2x1]"),
-        (MODEL, replace(CAMERA, std=(0.0, 1.0, 1.0)), "std of the camera for 'm' is 0, 1, 1"),
+        (MODEL, CAMERA._replace(std=(0.0, 1.0, 1.0)), "std of the camera for 'm' is 0, 1, 1"),
         (replace(MODEL, input=TensorSpec("uint8", (8, 8, 3))), CAMERA, "without mean and std"),
     ],
     ids=["grey model", "std 0", "scale for bytes"],

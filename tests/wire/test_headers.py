@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedulerd.wire import headers
-from schedulerd.wire.codec import WireError, decode_reply, decode_request, encode
+from schedulerd.wire.codec import decode_reply, decode_request, encode
+from schedulerd.wire.envelope import WireError
 from schedulerd.wire.headers import id_of, infer_header, read_infer, read_result, result_header
 from schedulerd.wire.messages import DTYPES, MAX_TENSOR_BYTES, Infer, Result, TensorHeader
 

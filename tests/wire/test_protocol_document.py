@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -48,9 +47,7 @@ def test_no_section_describes_a_message_that_there_is_not() -> None:
 
 
 def test_every_key_of_a_camera_is_named() -> None:
-    assert [
-        f"`{field.name}`" for field in fields(messages.Camera) if f"`{field.name}`" not in SECTIONS["register"]
-    ] == []
+    assert [f"`{key}`" for key in messages.Camera._fields if f"`{key}`" not in SECTIONS["register"]] == []
 
 
 def test_every_key_of_an_answer_or_an_event_is_named() -> None:

@@ -18,11 +18,12 @@ from schedulerd.wire.codec import Array
 from schedulerd.wire.messages import DEFAULT_PERCENTILE, Camera, Register
 from schedulerd_client._buffer import frame_buffer
 from schedulerd_client._choice import transport_to
-from schedulerd_client._client import GOODBYE_S, checked_timeout_s, expect
+from schedulerd_client._client import GOODBYE_S, expect
 from schedulerd_client._credit import Credit
 from schedulerd_client._errors import Closed, SchedulerdClientError, TimedOut, Unreachable
 from schedulerd_client._many import Answer, Frames, answers
 from schedulerd_client._session import Outcome, Session, Step
+from schedulerd_client._timeouts import checked_timeout_s
 from schedulerd_client._transport import Silence, Transport
 from schedulerd_client._values import Registration, Reply
 

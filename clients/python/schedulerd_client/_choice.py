@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from schedulerd.wire.codec import Frame
 from schedulerd.wire.endpoints import Endpoints
+from schedulerd.wire.envelope import Frame
 from schedulerd_client._local import LocalTransport
 from schedulerd_client._transport import Incoming, Silence, Transport, ZmqTransport
 from schedulerd_client._where import endpoints_of

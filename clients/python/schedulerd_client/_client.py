@@ -20,6 +20,7 @@ from schedulerd_client._buffer import frame_buffer
 from schedulerd_client._choice import transport_to
 from schedulerd_client._errors import Closed, SchedulerdClientError
 from schedulerd_client._session import NOTHING, Outcome, Session, Step
+from schedulerd_client._timeouts import checked_timeout_s
 from schedulerd_client._transport import Silence, Transport
 from schedulerd_client._values import Registration, Reply
 
@@ -232,10 +233,3 @@ def expect(outcome: Outcome, kind: type[Wanted]) -> Wanted:
         raise outcome
     assert isinstance(outcome, kind), "the session matches answers to requests"
     return outcome
-
-
-def checked_timeout_s(timeout_s: float) -> float:
-    """ValueError unless above 0 and finite: nothing waits for ever."""
-    if not 0.0 < timeout_s < math.inf:
-        raise ValueError(f"timeout_s is {timeout_s}; it must be above 0 and finite")
-    return timeout_s

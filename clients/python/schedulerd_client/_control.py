@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from schedulerd.wire.codec import WireError, decode_reply, encode
+from schedulerd.wire.envelope import WireError, decode_plain_reply, packed
 from schedulerd.wire.messages import (
     EVENT_KINDS,
     MAX_DRAIN_S,
@@ -37,9 +37,9 @@ from schedulerd.wire.messages import (
     Why,
 )
 from schedulerd.wire.remote import TCP, Place
-from schedulerd_client._client import checked_timeout_s
 from schedulerd_client._errors import Closed, ProtocolError, TimedOut, Unreachable, refusal
 from schedulerd_client._events import EventStream
+from schedulerd_client._timeouts import checked_timeout_s
 from schedulerd_client._transport import Silence, ZmqTransport
 from schedulerd_client._where import absence, endpoints_of
 
@@ -204,7 +204,7 @@ class ControlClient:
                 # A new attempt, so that what it says is about now.
                 self._transport.open()
             self._last_id += 1
-            self._transport.send(encode(request(self._last_id)))
+            self._transport.send([packed(request(self._last_id))])
             try:
                 return self._answer(self._last_id)
             except (Unreachable, TimedOut):
@@ -230,7 +230,7 @@ class ControlClient:
                     raise Unreachable(f"no connection within {self._timeout_s:g} s: {fault}")
                 raise TimedOut(f"no answer from {self._place.control} within {self._timeout_s:g} s")
             try:
-                reply, _ = decode_reply(incoming)
+                reply = decode_plain_reply(incoming)
             except WireError as error:
                 raise ProtocolError(f"unreadable answer: {error}; SDK and daemon must match") from None
             if reply.id != request_id:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from schedulerd.wire.codec import Frame, WireError, decode_event
+from schedulerd.wire.envelope import Frame, WireError, decode_event
 from schedulerd.wire.messages import EVENT_KINDS, Event
 from schedulerd_client._errors import ProtocolError, TimedOut, Unreachable
 from schedulerd_client._transport import Incoming, Silence, ZmqTransport

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from schedulerd.wire import memfd
-from schedulerd.wire.codec import Frame
+from schedulerd.wire.envelope import Frame
 from schedulerd.wire.headers import id_of
 from schedulerd.wire.local import (
     ALIGNMENT,

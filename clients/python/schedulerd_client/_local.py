@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from schedulerd.wire.codec import Frame
+from schedulerd.wire.envelope import Frame
 from schedulerd.wire.local import MAX_PACKET_BYTES
 from schedulerd_client._errors import Overloaded
 from schedulerd_client._link import MAX_KEPT, Link

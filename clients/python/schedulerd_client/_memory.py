@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from schedulerd.wire import memfd
-from schedulerd.wire.codec import Frame
+from schedulerd.wire.envelope import Frame
 from schedulerd.wire.local import MAX_RING_BYTES, MAX_RINGS, Place
 
 SLOTS: Final = 8

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from schedulerd.wire.codec import Array, Frame, array_of, decode_request, encode, header_of
+from schedulerd.wire.codec import Array, array_of, decode_request, encode, header_of
+from schedulerd.wire.envelope import Frame
 from schedulerd.wire.messages import (
     FINAL,
     MAX_BUDGET_MS,

@@ -9,10 +9,11 @@ effect. Requests are matched by id alone, and no id is used twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from schedulerd.wire.codec import Array, Frame, WireError, array_of, buffers_of, decode_reply, encode, header_of
+from schedulerd.wire.codec import Array, array_of, buffers_of, decode_reply, encode, header_of
+from schedulerd.wire.envelope import Frame, WireError
 from schedulerd.wire.headers import Answer, parts_of, read_result
 from schedulerd.wire.messages import (
     MAX_HEADER_BYTES,
@@ -87,7 +88,7 @@ class Session:
 
     def register(self, request: Register, now_s: float) -> tuple[int, Step]:
         """Register; `request.id` is replaced by the next one. Raises `BadMessage` for one that cannot travel."""
-        joining = replace(request, id=self._next_id())
+        joining = request._replace(id=self._next_id())
         frames = encode(joining)
         _check_header(frames)
         self._open[joining.id] = _Open(frames, now_s, sent=True)
@@ -184,7 +185,7 @@ class Session:
         if self._wanted is None:
             return {}
         self._rejoin_id = self._next_id()
-        return {self._rejoin_id: replace(self._wanted, id=self._rejoin_id)}
+        return {self._rejoin_id: self._wanted._replace(id=self._rejoin_id)}
 
     def _submit(self, request_id: int, frames: Sequence[Frame], now_s: float) -> Step:
         sent = not self._joining
@@ -234,7 +235,7 @@ class Session:
         joining = self._joining.pop(reply.id, None)
         if joining is None:
             return NOTHING
-        self._wanted = replace(joining, app=reply.app)
+        self._wanted = joining._replace(app=reply.app)
         self.registration = Registration(
             app=reply.app,
             model=reply.model,

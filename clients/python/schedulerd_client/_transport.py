@@ -6,22 +6,23 @@ connection that ended is never used again: `open` throws the socket away with ev
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
+import struct
 import time
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
-from schedulerd.wire.codec import Frame
+from schedulerd.wire.envelope import Frame
 from schedulerd_client._errors import SchedulerdClientError
 from schedulerd_client._where import absence
 
 if TYPE_CHECKING:
+    import asyncio  # only where there is an event loop: an operator's tool, which has none, starts sooner without
+
     from schedulerd_client._remote import Denied, OperatorKeys
 
 HEARTBEAT_MS = 1000
@@ -31,6 +32,8 @@ RECONNECT_MS = 20
 RECONNECT_MAX_MS = 100
 COPY_BYTES = 512 * 1024
 """Below this, copying a frame costs less than tracking it (measured: at 150 kB it does, at 1 MB it does not)."""
+_MONITORED: Final = struct.Struct("=Hi")
+"""The first frame of a monitor's message: an event and its value (zmq_socket_monitor(3))."""
 WATCHED = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 
 
@@ -90,8 +93,8 @@ class ZmqTransport:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._link: _Link | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stirred = asyncio.Event()
-        """Something may have happened on the sockets since the last look."""
+        self._stirred: asyncio.Event | None = None
+        """Something may have happened on the sockets since the last look; None while nobody waits in an event loop."""
 
     def open(self) -> None:
         """Begin a new connection; whatever the one before had queued is gone."""
@@ -99,7 +102,7 @@ class ZmqTransport:
         self._denied = None
         self._link = _Link(self._context, self._address, self._topics, self._keys)
         # Whoever waits on the connection before must look at this one.
-        self._stirred.set()
+        self._stir()
 
     def send(self, frames: Sequence[Frame]) -> None:
         """Queue a message; allowed before the connection stands."""
@@ -109,7 +112,7 @@ class ZmqTransport:
             socket.send(frame, zmq.SNDMORE | zmq.NOBLOCK)
         socket.send(last, zmq.NOBLOCK, copy=len(last) < COPY_BYTES)
         # Sending reads the socket's signals, so a message that came in just now may make its descriptor silent.
-        self._stirred.set()
+        self._stir()
 
     def receive(self, timeout_s: float) -> Incoming:
         """The next message, or what came instead."""
@@ -137,9 +140,13 @@ class ZmqTransport:
 
     async def receive_async(self, timeout_s: float) -> Incoming:
         """As `receive`, while the event loop goes on."""
+        import asyncio
+
         until_s = time.monotonic() + timeout_s
+        if self._stirred is None:
+            self._stirred = asyncio.Event()
         while True:
-            self._watch(self._opened())
+            self._watch(self._opened(), asyncio.get_running_loop(), self._stirred)
             self._stirred.clear()
             incoming = self.receive(0.0)
             wait_s = until_s - time.monotonic()
@@ -171,13 +178,17 @@ class ZmqTransport:
             raise zmq.ZMQError(zmq.ENOTSOCK, "open() comes first")
         return self._link
 
-    def _watch(self, link: _Link) -> None:
+    def _stir(self) -> None:
+        if self._stirred is not None:
+            self._stirred.set()
+
+    def _watch(self, link: _Link, loop: asyncio.AbstractEventLoop, stirred: asyncio.Event) -> None:
         """Have the event loop tell us when either socket stirs (zmq_getsockopt(3), ZMQ_FD: edge-triggered)."""
         if self._loop is not None:
             return
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         for descriptor in link.descriptors:
-            self._loop.add_reader(descriptor, self._stirred.set)
+            loop.add_reader(descriptor, stirred.set)
 
     def _drop(self) -> None:
         link, self._link = self._link, None
@@ -241,7 +252,7 @@ class _Link:
         """Take in what the monitor has to say."""
         with contextlib.suppress(zmq.Again):
             while True:
-                event = parse_monitor_message(self.monitor.recv_multipart(zmq.NOBLOCK))["event"]
+                event, _ = _MONITORED.unpack(self.monitor.recv_multipart(zmq.NOBLOCK)[0])
                 if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                     self.connected, self.news = True, Silence.CONNECTED
                 elif event == zmq.EVENT_DISCONNECTED:
