@@ -36,6 +36,7 @@ from schedulerd.kinds import (
     Whole,
     always_in_control,
 )
+from schedulerd.log_levels import AUTO, LOG_LAYOUTS, LOG_LEVELS
 from schedulerd.optimizer.objectives import MAX_ACCURACY, OBJECTIVES
 from schedulerd.wire import endpoints
 from schedulerd.wire.messages import MAX_BUDGET_MS, MIN_BUDGET_MS
@@ -417,21 +418,39 @@ class ProfileConfig:
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """What is written to standard error."""
+    """What is written to standard error, or to the journal."""
 
     level: str = field(
         default="info",
         metadata=_about(
-            Choice(("debug", "info", "warning", "error")),
-            "Least severity that is written.",
+            Choice(LOG_LEVELS),
+            "Least severity that is written; `schedctl log-level` changes it for the time being.",
             live=True,
         ),
     )
     format: str = field(
-        default="auto",
+        default=AUTO,
         metadata=_about(
-            Choice(("auto", "json", "console")),
-            "JSON lines or words; `auto` is words on a terminal.",
+            Choice(LOG_LAYOUTS),
+            "Entries of systemd's journal with a field for every key, JSON lines, or words; `auto` is words on a "
+            "terminal, and the journal where systemd has connected it. Without a journal its entries are JSON lines.",
+            live=True,
+        ),
+    )
+    burst: int = field(
+        default=20,
+        metadata=_about(
+            Whole(1, 10_000),
+            "Lines of one event that are written however fast they come.",
+            live=True,
+        ),
+    )
+    lines_per_s: float | None = field(
+        default=1.0,
+        metadata=_about(
+            Number(0.01, 1000.0, "off"),
+            "And lines a second from then on; another line says how many were left out. Errors have ten times as much, "
+            'and what is decided is always written. "off" leaves nothing out.',
             live=True,
         ),
     )
@@ -599,6 +618,8 @@ class ServiceManager:
     """Address for `notify.Notifier`: sd_notify(3)'s NOTIFY_SOCKET."""
     watchdog_s: float | None = None
     """Silence after which systemd ends this process: sd_watchdog_enabled(3)'s WATCHDOG_USEC."""
+    journal_stream: str | None = None
+    """Device and inode of what it connected to the journal: systemd.exec(5)'s JOURNAL_STREAM."""
 
 
 def service_manager() -> ServiceManager:
@@ -606,4 +627,5 @@ def service_manager() -> ServiceManager:
     usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
     meant_for_us = pid in ("", str(os.getpid()))
     watchdog_s = int(usec) / 1e6 if usec.isdecimal() and int(usec) > 0 and meant_for_us else None
-    return ServiceManager(os.environ.get("NOTIFY_SOCKET") or None, watchdog_s)
+    journal_stream = os.environ.get("JOURNAL_STREAM") or None
+    return ServiceManager(os.environ.get("NOTIFY_SOCKET") or None, watchdog_s, journal_stream)

@@ -100,6 +100,11 @@ def objective(control: Control, args: argparse.Namespace) -> None:
     _show(args, control.objective(args.name), present.objective if args.name else present.objectives)
 
 
+def log_level(control: Control, args: argparse.Namespace) -> None:
+    """Which events are logged."""
+    _show(args, control.log_level(args.level), present_operator.log_level)
+
+
 def reload(control: Control, args: argparse.Namespace) -> int:
     """Have the configuration read again."""
     answer = control.reload()

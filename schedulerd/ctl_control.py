@@ -80,6 +80,10 @@ class Control(AbstractContextManager[Any], Protocol):
         """Change the objective; None asks for it."""
         ...
 
+    def log_level(self, level: str | None) -> Mapping[str, Any]:
+        """Change which events the daemon logs; None asks for it."""
+        ...
+
     def reload(self) -> Mapping[str, Any]:
         """Have the configuration read again."""
         ...

@@ -9,6 +9,7 @@ from schedulerd import __version__, ctl_commands, ctl_remote
 from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, count, pin_of, seconds, size
 from schedulerd.ctl_commands import ALL, LONG_S, SHORT_S
 from schedulerd.ctl_control import Alone, Command
+from schedulerd.log_levels import LOG_LEVELS
 from schedulerd.optimizer.objectives import OBJECTIVES
 from schedulerd.plan import MAX_PRIORITY, MIN_PRIORITY
 from schedulerd.typed import parse_duration_ms, parse_size
@@ -83,6 +84,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         "objective", ctl_commands.objective, "what is best among the plans that keep the limits; with NAME change it"
     )
     objective.add_argument("name", nargs="?", choices=OBJECTIVES, metavar="NAME", help=", ".join(OBJECTIVES))
+    level = add(
+        "log-level",
+        ctl_commands.log_level,
+        "which events the daemon logs, until it ends or reloads; with LEVEL change it",
+    )
+    level.add_argument("level", nargs="?", choices=LOG_LEVELS, metavar="LEVEL", help=", ".join(LOG_LEVELS))
     top = add("top", ctl_commands.top, "a live view, with keys to move budgets; in a pipe a page for every look")
     top.add_argument("--interval", type=seconds, default=0.5, metavar="S", help="seconds between two looks (0.5)")
     top.add_argument("--looks", type=count, metavar="N", help="leave after so many; else it goes on until q")

@@ -113,6 +113,7 @@ class Daemon:
         manager = service_manager()
         self._notifier = Notifier(manager.notify_socket)
         self._watchdog_s = manager.watchdog_s
+        self._journal_stream = manager.journal_stream
         self._metrics: MetricsEndpoint | None = None
         self._remote: RemoteAccess | None = None
 
@@ -392,7 +393,10 @@ class Daemon:
         if after.solver.record_bytes != before.solver.record_bytes:
             self._loop.record_with(self._recorder(after))
         if after.log != before.log:
-            logs.configure(after.log.level, after.log.format)
+            logs.follow(after.log, self._journal_stream)
+        else:
+            # An operator's level held until now.
+            logs.set_level(after.log.level)
 
 
 class _EndedEarly(Exception):

@@ -35,6 +35,11 @@ def _change(row: Answer) -> str:
     return f"[{text(row, 'section')}] {text(row, 'key')}: {text(row, 'before')} -> {text(row, 'after')}"
 
 
+def log_level(answer: Answer) -> str:
+    """The level in force, and what else there is."""
+    return f"log level {text(answer, 'level')}; there are {listed(answer.get('choices'))}"
+
+
 def overrides(answer: Answer) -> str:
     """What is set for all apps, a line for each app, and whether it outlives the daemon."""
     apps, lines = answer.get("apps") or [], []

@@ -73,6 +73,8 @@ silence_s = 5
 [log]
 level = "debug"
 format = "json"
+burst = 5
+lines_per_s = 0.5
 [metrics]
 listen = "[::]:9477"
 [access]
@@ -119,6 +121,7 @@ def test_every_key_reaches_its_field() -> None:
     )
     assert (config.profile.seconds, config.profile.background, config.profile.silence_s) == (3, False, 5)
     assert (config.log.level, config.log.format) == ("debug", "json")
+    assert (config.log.burst, config.log.lines_per_s) == (5, 0.5)
     assert config.metrics.listen == "[::]:9477"
     assert config.access.control_uids == {0, 4242, os.geteuid()}
     assert config.remote == RemoteConfig(
@@ -414,8 +417,15 @@ def test_what_the_service_manager_said(
     watchdog_s: float | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert service_manager() == ServiceManager(notify_socket, watchdog_s)
+
+
+def test_which_stream_is_the_journals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "9:12345")
+    assert service_manager().journal_stream == "9:12345"
+    monkeypatch.setenv("JOURNAL_STREAM", "")
+    assert service_manager().journal_stream is None

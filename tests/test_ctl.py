@@ -154,6 +154,9 @@ EVENTS = [
 ]
 
 
+LOG_LEVEL = {"level": "info", "choices": ["debug", "info"]}
+
+
 class _FakeEvents:
     """Events that have happened already; ends with them."""
 
@@ -245,6 +248,9 @@ class _FakeControl:
     def drop_overrides(self, app: str | None) -> Mapping[str, Any]:
         return self._answer(DROPPED, "drop", app)
 
+    def log_level(self, level: str | None) -> Mapping[str, Any]:
+        return self._answer(LOG_LEVEL, "log_level", level)
+
     def reload(self) -> Mapping[str, Any]:
         return self._answer(RELOAD, "reload")
 
@@ -310,6 +316,8 @@ def typed(value: object) -> str:
         (["drain", "cam1"], ("drain", "cam1"), DRAINED),
         (["resume"], ("resume", None), RESUMED),
         (["resume", "cam1"], ("resume", "cam1"), RESUMED),
+        (["log-level"], ("log_level", None), LOG_LEVEL),
+        (["log-level", "debug"], ("log_level", "debug"), LOG_LEVEL),
         (["reload"], ("reload",), RELOAD),
         (["overrides"], ("overrides",), OVERRIDES),
         (["overrides", "drop"], ("drop", None), DROPPED),
@@ -503,6 +511,11 @@ def test_another_objective_is_answered_with_what_it_led_to(capsys: pytest.Captur
     )
 
 
+def test_the_level_in_force_is_told_with_what_else_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(_FakeControl(), "log-level") == 0
+    assert capsys.readouterr().out == "log level info; there are debug, info\n"
+
+
 def test_the_objective_in_force_is_told_with_what_else_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(_FakeControl(), "objective") == 0
     assert capsys.readouterr().out == "objective min-latency; there are max-accuracy, min-latency\n"
@@ -622,6 +635,7 @@ def test_a_mistyped_app_is_answered_with_the_nearest_one(
         (["pin", "cam1", "=original"], "is not a block and a variant"),
         (["pin", "cam1", "stem="], "is not a block and a variant"),
         (["objective", "max-acuracy"], 'did you mean "max-accuracy"?'),
+        (["log-level", "wraning"], 'did you mean "warning"?'),
         (["whatif", "--objective", "speed"], "choose from 'max-accuracy'"),
         (["whatif", "--budget", "20ms"], "is not an app and a budget; write for example cam1=20ms"),
         (["whatif", "--budget", "cam1=20"], "needs one of the units us, ms, s; write for example 25ms"),

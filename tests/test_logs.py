@@ -1,16 +1,23 @@
-"""Logs: JSON for machines, words at a terminal, and a stream that breaks."""
+"""Logs: fields for a journal, JSON for other machines, words at a terminal, and a stream that breaks."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import structlog
 
 from schedulerd import logs
+from schedulerd.config import LogConfig
+from schedulerd.journal import Journal
+from schedulerd.log_limits import Rate
+from tests.test_journal import Listener
 
 
 class _Terminal(io.StringIO):
@@ -138,3 +145,141 @@ def test_lines_of_many_threads_do_not_mix() -> None:
     assert sorted((line["thread"], line["i"]) for line in lines(stream)) == [
         (n, i) for n in range(4) for i in range(50)
     ]
+
+
+def test_a_traceback_holds_no_values_of_variables() -> None:
+    """They may be a camera's frame, or a key."""
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    held = "what the function had in hand"
+    try:
+        raise ValueError(len(held))
+    except ValueError:
+        structlog.get_logger().exception("control_fault")
+    assert "control_fault" in stream.getvalue()
+    assert held not in stream.getvalue()
+
+
+@pytest.fixture
+def nobody(tmp_path: Path) -> Iterator[Journal]:
+    """A journal where nobody listens."""
+    made = Journal(tmp_path / "nobody")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("layout", ["json", "console", "journal"])
+def test_secrets_are_not_written(layout: str, nobody: Journal) -> None:
+    stream = io.StringIO()
+    logs.configure("info", layout, stream, journal=nobody)
+    structlog.get_logger().info("curve", secret_key="abc123", peers=[{"token": "abc123"}])  # noqa: S106
+    assert "curve" in stream.getvalue()
+    assert "abc123" not in stream.getvalue()
+
+
+# The journal.
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[Listener]:
+    made = Listener(tmp_path / "socket")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def journal(listener: Listener) -> Iterator[Journal]:
+    made = Journal(listener.path)
+    yield made
+    made.close()
+
+
+def test_a_journal_gets_entries_and_the_stream_nothing(journal: Journal, listener: Listener) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "journal", stream, journal=journal)
+    structlog.get_logger().warning("source_unread", source="thermal", retry_s=2)
+    entry = dict(listener.entry())
+    assert entry["MESSAGE"] == "source_unread: source thermal, retry_s 2"
+    assert entry["SCHEDULERD_EVENT"] == "source_unread"
+    assert entry["PRIORITY"] == "4"
+    assert float(entry["SCHEDULERD_AT_S"]) > 0
+    assert stream.getvalue() == ""
+
+
+def test_a_journal_gets_the_traceback_as_text(journal: Journal, listener: Listener) -> None:
+    logs.configure("info", "journal", io.StringIO(), journal=journal)
+    try:
+        raise ValueError("the reason")
+    except ValueError:
+        structlog.get_logger().exception("control_fault")
+    trace = dict(listener.entry())["SCHEDULERD_EXCEPTION"]
+    assert trace.startswith("Traceback (most recent call last):\n")
+    assert trace.endswith("ValueError: the reason")
+
+
+def test_without_a_journal_its_entries_are_json_lines(nobody: Journal, tmp_path: Path) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "journal", stream, journal=nobody)
+    try:
+        raise ValueError("the reason")
+    except ValueError:
+        structlog.get_logger().exception("control_fault", app="front")
+    (line,) = lines(stream)
+    assert list(line)[:4] == ["time", "at_s", "level", "event"]
+    assert (line["event"], line["app"]) == ("control_fault", "front")
+    assert "the reason" in json.dumps(line["exception"])
+    listener = Listener(tmp_path / "nobody")
+    structlog.get_logger().info("heard")
+    assert dict(listener.entry())["MESSAGE"] == "heard", "it is there now"
+    assert len(lines(stream)) == 1
+    listener.close()
+
+
+def test_auto_is_the_journal_where_systemd_has_connected_the_stream(
+    journal: Journal, listener: Listener, tmp_path: Path
+) -> None:
+    with (tmp_path / "stderr").open("w+") as stream:
+        found = os.fstat(stream.fileno())
+        named = f"{found.st_dev}:{found.st_ino}"
+        logs.configure("info", "auto", stream, journal=journal, journal_stream=named)
+        structlog.get_logger().info("plan")
+        assert dict(listener.entry())["MESSAGE"] == "plan"
+        logs.configure("info", "auto", stream, journal=journal, journal_stream="1:1")
+        structlog.get_logger().info("elsewhere")
+        stream.seek(0)
+        assert [json.loads(line)["event"] for line in stream] == ["elsewhere"]
+
+
+# The level, and what a configuration says.
+
+
+def test_another_level_is_in_force_at_once_and_nothing_else_changes() -> None:
+    stream = io.StringIO()
+    logs.configure("warning", "json", stream)
+    log = structlog.get_logger()
+    log.info("before")
+    assert logs.level() == "warning"
+    logs.set_level("debug")
+    log.debug("after")
+    assert logs.level() == "debug"
+    assert [line["event"] for line in lines(stream)] == ["after"]
+
+
+def test_a_configuration_is_followed(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.follow(LogConfig(level="warning", format="json", burst=2, lines_per_s=0.01), None)
+    for _ in range(5):
+        structlog.get_logger().warning("flood")
+    structlog.get_logger().info("unheard")
+    logs.follow(LogConfig(format="json", lines_per_s=None), None)
+    for _ in range(50):
+        structlog.get_logger().info("all")
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert events == ["flood"] * 2 + ["all"] * 50
+
+
+def test_floods_are_left_out_of_every_layout(nobody: Journal) -> None:
+    stream = io.StringIO()
+    logs.configure("info", "journal", stream, rate=Rate(2, 0.01), journal=nobody)
+    for _ in range(5):
+        structlog.get_logger().info("flood")
+    assert stream.getvalue().count('"flood"') == 2

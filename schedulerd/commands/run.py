@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return _with_options(configuration.load(args.config), args)
 
     config = read()
-    logs.configure(config.log.level, config.log.format)
+    logs.follow(config.log, configuration.service_manager().journal_stream)
     # After the configuration, so that a typing mistake in it is answered without importing an engine's libraries.
     from schedulerd.daemon import Daemon
 

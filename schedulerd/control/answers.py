@@ -13,12 +13,13 @@ from schedulerd.control.announcer import Announcer, registered
 from schedulerd.control.app_edits import AppEdit
 from schedulerd.control.edit_report import is_edit
 from schedulerd.control.keeper import Keeper
+from schedulerd.control.log_level import log_level
 from schedulerd.control.planner import Planner
 from schedulerd.errors import SchedulerdError, StoreFault
 from schedulerd.serving.apps import Registry
 from schedulerd.serving.events import Asked, Joined, Viewed
 from schedulerd.sizes import size_text
-from schedulerd.wire.messages import Answer, Failure, Objective, ShowOverrides, WhatIf, Why
+from schedulerd.wire.messages import Answer, Failure, LogLevel, Objective, ShowOverrides, WhatIf, Why
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +101,8 @@ class Answers:
             self._advisor.why(event, request, self._moment())
         elif isinstance(request, WhatIf):
             self._advisor.whatif(event, request, self._moment())
+        elif isinstance(request, LogLevel):
+            self._announcer.answer(event.identity, Answer(request.id, log_level(request.level)))
         elif isinstance(request, ShowOverrides):
             self._tell_kept(event, edit_report.overrides_map(self._keeper.overrides, self._registry.all()))
         elif is_edit(request):

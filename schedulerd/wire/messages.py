@@ -297,6 +297,14 @@ class Objective(NamedTuple):
     """None only asks."""
 
 
+class LogLevel(NamedTuple):
+    """Change which events are logged, at once and until the daemon ends or reads its configuration again."""
+
+    id: int
+    level: str | None = None
+    """None only asks."""
+
+
 class Reload(NamedTuple):
     """Read the configuration again, and apply what can change without a restart."""
 
@@ -333,6 +341,7 @@ ControlRequest = (
     | Why
     | WhatIf
     | Objective
+    | LogLevel
     | Reload
     | ShowOverrides
     | DropOverrides

@@ -12,6 +12,7 @@ import schedulerd_client
 from schedulerd.wire.messages import (
     Code,
     Drain,
+    LogLevel,
     Objective,
     Pin,
     Resume,
@@ -38,6 +39,7 @@ SHORT_S = 0.4
         (ControlClient.models, "Models"),
         (ControlClient.objective, "Objective"),
         (ControlClient.whatif, "WhatIf"),
+        (ControlClient.log_level, "LogLevel"),
         (ControlClient.reload, "Reload"),
         (ControlClient.overrides, "ShowOverrides"),
         (ControlClient.drop_overrides, "DropOverrides"),
@@ -92,12 +94,15 @@ def test_questions_reach_the_daemon_as_they_were_asked(runtime: Path) -> None:
         control.why("front")
         control.whatif({"front": 20.0}, 300_000_000, [join, join], "min-latency")
         control.objective("min-energy")
+        control.log_level("debug")
         asked = daemon.requests
     assert asked == [
         Why(1, "front"),
         WhatIf(2, {"front": 20.0}, 300_000_000, (join, join), "min-latency"),
         Objective(3, "min-energy"),
+        LogLevel(4, "debug"),
     ]
+    assert [type(one) for one in asked] == [Why, WhatIf, Objective, LogLevel]
 
 
 def test_a_refusal_is_raised_as_its_class(runtime: Path) -> None:

@@ -101,6 +101,25 @@ def test_who_may_control_and_what_is_logged_change_at_once(store: Path, make_dae
     assert "500.0 MB" not in daemon.logged()
 
 
+def test_an_operators_log_level_is_in_force_at_once_and_until_a_reload(
+    store: Path, make_daemon: Callable[..., Daemon]
+) -> None:
+    daemon = make_daemon(store)
+    daemon.start()
+    with daemon.control() as control:
+        assert control.log_level()["level"] == "info"
+        assert control.log_level("error")["level"] == "error"
+        control.set_limit("memory", 500_000_000)
+        with pytest.raises(BadValue, match=r"level is 'wraning'; it must be one of debug, info, warning, error; did"):
+            control.log_level("wraning")
+        assert schedctl(daemon, "log-level").stdout == "log level error; there are debug, info, warning, error\n"
+        assert control.reload()["applied"] == []
+        assert control.log_level()["level"] == "info"
+        control.set_limit("memory", 600_000_000)
+    assert "600.0 MB" in until("the second plan", lambda: daemon.logged() if "600.0 MB" in daemon.logged() else None)
+    assert "500.0 MB" not in daemon.logged()
+
+
 def test_options_of_the_command_line_stand_over_a_reload(daemon: Daemon) -> None:
     with daemon.control() as control:
         assert control.reload() == {"applied": [], "restart": [], "notes": [], "plan": 0, "sentence": ""}

@@ -75,6 +75,22 @@ def test_the_hardened_daemon_reads_its_board_and_serves(machine: Machine) -> Non
     assert fared(asking(machine))["failures"] == []
 
 
+def test_the_journal_has_lines_for_people_and_fields_for_machines(machine: Machine) -> None:
+    machine.done(SCHEDCTL, "limit", "memory", "500MB")
+    found = machine.done("journalctl", "--no-pager", "--output=json", "--unit=schedulerd", "SCHEDULERD_EVENT=plan")
+    entries = [json.loads(line) for line in found.splitlines()]
+    entry = entries[-1]
+    assert (entry["SYSLOG_IDENTIFIER"], entry["PRIORITY"], entry["_TRANSPORT"]) == ("schedulerd", "6", "journal")
+    assert "memory limit set to 500.0 MB" in entry["SCHEDULERD_CAUSE"]
+    assert int(entry["SCHEDULERD_NUMBER"]) > 0
+    assert entry["MESSAGE"].startswith(f"plan: number {entry['SCHEDULERD_NUMBER']}, cause memory limit set to 500.0 MB")
+    (ready,) = machine.done(
+        "journalctl", "--no-pager", "--output=json", "--unit=schedulerd", "SCHEDULERD_EVENT=ready"
+    ).splitlines()
+    assert len(json.loads(ready)["SCHEDULERD_MODELS"]) == 3
+    machine.done(SCHEDCTL, "overrides", "drop", "all")
+
+
 def test_a_reload_follows_the_configuration_and_a_bad_one_is_refused(machine: Machine) -> None:
     path = "/etc/schedulerd/schedulerd.toml"
 

@@ -30,6 +30,7 @@ from schedulerd.wire.messages import (
     Event,
     Failure,
     Infer,
+    LogLevel,
     Models,
     Objective,
     Pin,
@@ -87,6 +88,7 @@ requests = st.one_of(
     st.builds(SetLimit, ids, words, st.none() | whole),
     st.builds(Why, ids, names),
     st.builds(Objective, ids, st.none() | words),
+    st.builds(LogLevel, ids, st.none() | words),
     st.builds(
         WhatIf,
         ids,

@@ -19,6 +19,7 @@ from schedulerd.wire.messages import (
     Drain,
     DropOverrides,
     Failure,
+    LogLevel,
     Message,
     Models,
     Objective,
@@ -158,6 +159,10 @@ class ControlClient:
     def objective(self, name: str | None = None) -> dict[str, Any]:
         """Change what is best among the plans that keep the limits, as `max-accuracy`; None only asks what it is."""
         return self._ask(lambda request_id: Objective(request_id, name))
+
+    def log_level(self, level: str | None = None) -> dict[str, Any]:
+        """Change which events the daemon logs, as `debug`, until it ends or reloads; None only asks what it is."""
+        return self._ask(lambda request_id: LogLevel(request_id, level))
 
     def reload(self) -> dict[str, Any]:
         """Have the configuration read again: what was applied, and what needs a restart. `BadValue` for a bad one."""
