@@ -13,6 +13,7 @@ from schedulerd import __version__
 from schedulerd.commands import (
     build,
     check_config,
+    completion,
     demo,
     install_units,
     keys,
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peer.add_parser(subparsers)
     keys.add_parser(subparsers)
     install_units.add_parser(subparsers)
+    completion.add_parser(subparsers, parser)
     try:
         chosen = parser.parse_args(recipe.expanded(sys.argv[1:] if arguments is None else arguments, known))
         return int(chosen.run(chosen))

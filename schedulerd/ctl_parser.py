@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from schedulerd import __version__, ctl_commands, ctl_remote
+from schedulerd.completion import HELP, SHELLS, script
 from schedulerd.ctl_arguments import Parser, addition, budget_of, checked, count, pin_of, seconds, size
 from schedulerd.ctl_commands import ALL, LONG_S, SHORT_S
 from schedulerd.ctl_control import Alone, Command
@@ -109,4 +110,6 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     events = add("events", ctl_commands.events, "the next event; with --follow all of them")
     events.add_argument("--follow", action="store_true", help="go on until interrupted")
     events.add_argument("--kind", action="append", choices=EVENT_KINDS, help="only this kind; may be repeated")
+    completion = add_alone("completion", lambda args: script(parser, args.shell), HELP)
+    completion.add_argument("shell", choices=SHELLS)
     return parser
