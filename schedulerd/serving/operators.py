@@ -8,6 +8,7 @@ from typing import Final
 
 from schedulerd.wire.messages import (
     Apps,
+    LogLevel,
     Models,
     Objective,
     Ping,
@@ -45,4 +46,8 @@ class Operators:
 
 def only_asks(request: Request) -> bool:
     """Whether nothing is different after this request."""
-    return isinstance(request, _QUESTIONS) or (isinstance(request, Objective) and request.objective is None)
+    if isinstance(request, Objective):
+        return request.objective is None
+    if isinstance(request, LogLevel):
+        return request.level is None
+    return isinstance(request, _QUESTIONS)

@@ -10,6 +10,7 @@ from schedulerd.serving.operators import Operators, only_asks
 from schedulerd.wire.messages import (
     Apps,
     ControlRequest,
+    LogLevel,
     Models,
     Objective,
     Ping,
@@ -23,7 +24,7 @@ from schedulerd.wire.messages import (
     Why,
 )
 
-QUESTIONS = {Apps, Models, Objective, Ping, ShowOverrides, ShowPlan, Status, WhatIf, Why}
+QUESTIONS = {Apps, LogLevel, Models, Objective, Ping, ShowOverrides, ShowPlan, Status, WhatIf, Why}
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,7 @@ QUESTIONS = {Apps, Models, Objective, Ping, ShowOverrides, ShowPlan, Status, Wha
         ShowOverrides(1),
         Ping(1),
         Objective(1, None),
+        LogLevel(1, None),
     ],
 )
 def test_questions_only_ask(request_: ControlRequest) -> None:
@@ -45,7 +47,8 @@ def test_questions_only_ask(request_: ControlRequest) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_", [SetBudget(1, "a", 5.0), Objective(1, "min-latency"), Reload(1), Register(1, "m", 5.0, 5.0)]
+    "request_",
+    [SetBudget(1, "a", 5.0), Objective(1, "min-latency"), LogLevel(1, "debug"), Reload(1), Register(1, "m", 5.0, 5.0)],
 )
 def test_edits_do_not(request_: ControlRequest) -> None:
     assert not only_asks(request_)
