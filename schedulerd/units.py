@@ -115,7 +115,7 @@ def uninstall(root: Path, configuration: str) -> Iterator[Step]:
     place = root / CONFIGURATION
     if os.path.lexists(place):
         yield Step("kept", place) if _text_of(place) != configuration else _remove(place)
-    for folder in (place.parent / "conf.d", place.parent):
+    for folder in (place.parent / "conf.d", place.parent / "operators", place.parent):
         _remove_if_empty(folder)
 
 

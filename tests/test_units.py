@@ -75,8 +75,19 @@ def test_a_configuration_that_was_changed_stays(tmp_path: Path) -> None:
     assert place.read_text() == "[log]\nlevel = 'debug'\n"
 
 
+def test_keys_stay(tmp_path: Path) -> None:
+    installed(tmp_path, "remote")
+    key = tmp_path / "etc/schedulerd/operators/anna.public"
+    key.parent.mkdir()
+    key.write_text("a key")
+    list(uninstall(tmp_path, DEFAULTS))
+    assert key.read_text() == "a key"
+
+
 def test_what_was_installed_is_taken_away_again(tmp_path: Path) -> None:
     installed(tmp_path, "pi", "loopback")
+    for folder in ("conf.d", "operators"):  # which systemd-tmpfiles makes
+        (tmp_path / "etc/schedulerd" / folder).mkdir()
     done = by_path(tmp_path, list(uninstall(tmp_path, DEFAULTS)))
     assert set(done.values()) == {"removed"}
     assert files_below(tmp_path) == set()
