@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from schedulerd.wire.messages import Infer
+from schedulerd.wire.messages import Code, Infer
 from tests.clients.fakedaemon import FakeDaemon
 
 EXAMPLES = Path(__file__).parents[2] / "clients" / "examples"
@@ -53,6 +53,15 @@ def test_the_camera_sends_whole_frames_of_its_standard_input(runtime: Path) -> N
         assert daemon.count(Infer) == 3
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["three", "zero", "two"]
+
+
+def test_the_camera_goes_on_when_an_operator_lets_it(runtime: Path) -> None:
+    three_frames = bytes([0, 1, 2, 3, 9, 1, 2, 3, 0, 0, 7, 0]).decode("latin-1")
+    with FakeDaemon(runtime, lambda r: Code.DRAINED if isinstance(r, Infer) and r.id == 3 else None):
+        done = run("camera.py", "digits", "--runtime", str(runtime), given=three_frames)
+    assert done.returncode == 0, done.stderr
+    first, held, last = done.stdout.splitlines()
+    assert (first.split()[0], held, last.split()[0]) == ("three", "scripted drained", "two")
 
 
 def test_the_camera_says_what_is_wrong(runtime: Path) -> None:

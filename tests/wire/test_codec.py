@@ -255,6 +255,10 @@ def camera_header(**changes: Any) -> list[bytes]:
     return [msgpack.packb(register_header(camera={"height": 480, "width": 640, **changes}))]
 
 
+def pin_header(**changes: Any) -> dict[str, Any]:
+    return {"v": 1, "op": "pin", "id": 9, "app": "cam", **changes}
+
+
 def whatif_header(**changes: Any) -> dict[str, Any]:
     return {"v": 1, "op": "whatif", "id": 9, **changes}
 
@@ -375,6 +379,18 @@ BAD_REQUESTS: dict[str, tuple[list[bytes], Code, int]] = {
     "frame negative": ([msgpack.packb(infer_header(stream="door", frame=-1)), FOUR], Code.BAD_VALUE, 9),
     "frame a float": ([msgpack.packb(infer_header(stream="door", frame=4.0)), FOUR], Code.BAD_MESSAGE, 9),
     "frame a bool": ([msgpack.packb(infer_header(stream="door", frame=True)), FOUR], Code.BAD_MESSAGE, 9),
+    "pins an array": ([msgpack.packb(pin_header(blocks=["stem"]))], Code.BAD_MESSAGE, 9),
+    "pin to a number": ([msgpack.packb(pin_header(blocks={"stem": 3}))], Code.BAD_MESSAGE, 9),
+    "pin of a nameless block": ([msgpack.packb(pin_header(blocks={"": "small"}))], Code.BAD_VALUE, 9),
+    "pin of nobody": ([msgpack.packb(pin_header(app=None))], Code.BAD_MESSAGE, 9),
+    "priority set to a float": (
+        [msgpack.packb({"v": 1, "op": "set_priority", "id": 9, "app": "cam", "priority": 5.0})],
+        *(Code.BAD_MESSAGE, 9),
+    ),
+    "drained until for ever": (
+        [msgpack.packb({"v": 1, "op": "drain", "id": 9, "timeout_s": math.inf})],
+        *(Code.BAD_VALUE, 9),
+    ),
     "imagined budgets a list": ([msgpack.packb(whatif_header(budgets_ms=[20.0]))], Code.BAD_MESSAGE, 9),
     "imagined budget infinite": ([msgpack.packb(whatif_header(budgets_ms={"cam": math.inf}))], Code.BAD_VALUE, 9),
     "imagined memory a float": ([msgpack.packb(whatif_header(memory_bytes=1.5))], Code.BAD_MESSAGE, 9),
