@@ -38,6 +38,7 @@ def test_each_public_file_is_an_operator_by_its_name(config: RemoteConfig) -> No
         ("bob b.public", f"public-key = {BOB.public}", "is no name for a key"),
         ("bob.public", f"public-key = {ANNA.public}", r"bob\.public has the key of anna once more"),
     ],
+    ids=["empty", "unnamed", "twice"],  # keys are new in each process
 )
 def test_a_key_that_cannot_be_used_is_named(config: RemoteConfig, file: str, text: str, why: str) -> None:
     (config.operators / file).write_text(text)
