@@ -12,8 +12,8 @@ from schedulerd.ctl_commands import ALL, LONG_S, SHORT_S
 from schedulerd.ctl_control import Alone, Command
 from schedulerd.log_levels import LOG_LEVELS
 from schedulerd.optimizer.objectives import OBJECTIVES
-from schedulerd.plan import MAX_PRIORITY, MIN_PRIORITY
 from schedulerd.typed import parse_duration_ms, parse_size
+from schedulerd.wire.messages import MAX_PRIORITY, MIN_PRIORITY
 from schedulerd_client import EVENT_KINDS
 
 _TIMEOUT_HELP = f"seconds to wait for an answer ({SHORT_S:g}; edits of apps, why, whatif, reload: {LONG_S:g})"

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from blockstore.exits import NO_EXITS, ExitPolicy
+from schedulerd.wire.messages import MAX_PRIORITY as MAX_PRIORITY
+from schedulerd.wire.messages import MIN_PRIORITY as MIN_PRIORITY
 
-MIN_PRIORITY, MAX_PRIORITY = 1, 10
 MIN_PERCENTILE, MAX_PERCENTILE = 50.0, 99.9
 LATE_POLICIES = ("run", "drop", "exit")
 """What happens to a request that is late. `run`: it runs all the same. `drop`: it is refused where it can no longer be

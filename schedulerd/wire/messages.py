@@ -41,6 +41,7 @@ MAX_REPLY_LENGTH = 65_536
 """Entries of a map or an array, and bytes of a string, in a reply or an event."""
 
 MIN_BUDGET_MS, MAX_BUDGET_MS = 0.001, 60_000.0
+MIN_PRIORITY, MAX_PRIORITY = 1, 10
 
 DEFAULT_PERCENTILE = 95.0
 """Of an app's latencies, which its budget is about where it does not say."""

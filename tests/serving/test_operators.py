@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import NamedTuple, cast, get_args
 
 import pytest
 
@@ -55,8 +55,8 @@ def test_edits_do_not(request_: ControlRequest) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(get_args(ControlRequest)) - QUESTIONS, key=str))
-def test_every_other_request_is_taken_for_an_edit(kind: type) -> None:
-    assert not only_asks(object.__new__(kind))
+def test_every_other_request_is_taken_for_an_edit(kind: type[NamedTuple]) -> None:
+    assert not only_asks(cast(ControlRequest, kind._make([None] * len(kind._fields))))
 
 
 def test_whoever_is_missing_or_has_another_name_is_lacking() -> None:
