@@ -22,6 +22,8 @@ class Look:
     status: Answer
     apps: tuple[Answer, ...]
     plan: Answer
+    plan_looks: int = 0
+    """Looks since the plan was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

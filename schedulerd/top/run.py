@@ -24,6 +24,8 @@ from schedulerd.top.view import absent, screen
 from schedulerd_client import Refusal, TransportError
 
 _PICTURE_COLUMNS = 150
+_PLAN_LOOKS = 4
+"""After so many looks a plan that stands is asked for again: the board has moved its figures."""
 
 
 class Asked(Protocol):
@@ -46,9 +48,12 @@ class Asked(Protocol):
         ...
 
 
-def looked(control: Asked) -> Look:
-    """The daemon's answers now."""
-    return Look(control.status(), tuple(control.apps().get("apps") or ()), control.plan())
+def looked(control: Asked, before: Look | None = None) -> Look:
+    """The daemon's answers now; of the plan, the one before while it stands, for it says much and changes seldom."""
+    status, apps = control.status(), tuple(control.apps().get("apps") or ())
+    if before is None or before.plan_looks >= _PLAN_LOOKS or before.plan.get("number") != status.get("plan"):
+        return Look(status, apps, control.plan())
+    return Look(status, apps, before.plan, before.plan_looks + 1)
 
 
 def as_lines(control: Asked, every_s: float, looks: int | None) -> None:
@@ -91,13 +96,15 @@ def live(control: Asked, every_s: float, looks: int | None, console: Console, te
     The first look raises what keeps the daemon from answering; later that is shown, and the daemon asked again.
     """
     look: Look | str = looked(control)
+    known: Look | None = None
     history, controls = History(), Controls()
     with Keys(terminal) as keys, Live(console=console, screen=True, auto_refresh=False) as view:
         for number in _counted(looks):
             if number:
-                look = _looked_again(control)
-            if isinstance(look, Look):
-                history, controls = history.after(look), settled(controls, look.apps)
+                look = _looked_again(control, known)
+            known = look if isinstance(look, Look) else None
+            if known is not None:
+                history, controls = history.after(known), settled(controls, known.apps)
             controls = _until_next(control, look, history, controls, keys, view, every_s)
             if controls.ended:
                 return
@@ -109,9 +116,12 @@ def _until_next(
     """Draw, obey keys until the time for the next look has come; an edit makes it come at once, to show its effect."""
     until_s = time.monotonic() + every_s
     apps = look.apps if isinstance(look, Look) else ()
+    drawn: Controls | None = None
     while True:
-        drawn = absent(look) if isinstance(look, str) else screen(look, history, controls, view.console.width)
-        view.update(drawn, refresh=True)
+        if controls != drawn:
+            shown = absent(look) if isinstance(look, str) else screen(look, history, controls, view.console.width)
+            view.update(shown, refresh=True)
+            drawn = controls
         left_s = until_s - time.monotonic()
         if left_s <= 0:
             return controls
@@ -125,9 +135,9 @@ def _until_next(
             return replace(controls, said=_edited(control, edit))
 
 
-def _looked_again(control: Asked) -> Look | str:
+def _looked_again(control: Asked, before: Look | None) -> Look | str:
     try:
-        return looked(control)
+        return looked(control, before)
     except (TransportError, Refusal) as error:
         return str(error)
 

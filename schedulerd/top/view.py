@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from blockstore.exits import FINAL
 from schedulerd import cells, present_board
 from schedulerd.commands.tables import count_text
 from schedulerd.top.controls import Controls
+from schedulerd.top.grid import Cell, Column, Grid, Row
 from schedulerd.top.looks import Answer, History, Look, sparkline
 
 KEYS = "up, down: app   left, right: budget 10% shorter, longer   b: type a budget   q: leave"
@@ -76,36 +76,32 @@ def _apps(look: Look, history: History, controls: Controls, width: int) -> Rende
     if not look.apps:
         return Text("no apps; a client joins with register()")
     medium, wide = width >= _MEDIUM, width >= _WIDE
-    table = Table(expand=False, box=None, pad_edge=False, header_style="dim")
-    for heading in ("", "APP", *(("MODEL",) if wide else ())):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("BUDGET ms", "p50 / p95 ms"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("p95 / BUDGET", no_wrap=True)
-    for heading in ("ACCURACY", "LATE", *(("LEFT EARLY", "REFUSED", "SWAPS") if medium else ())):
-        table.add_column(heading, justify="right", no_wrap=True)
-    if medium:
-        table.add_column("ROUTE", no_wrap=True)
+    columns = [
+        *(Column(heading) for heading in ("", "APP", *(("MODEL",) if wide else ()))),
+        *(Column(heading, right=True) for heading in ("BUDGET ms", "p50 / p95 ms")),
+        Column("p95 / BUDGET"),
+        *(Column(heading, right=True) for heading in ("ACCURACY", "LATE")),
+        *(Column(heading, right=True) for heading in (("LEFT EARLY", "REFUSED", "SWAPS") if medium else ())),
+        *((Column("ROUTE"),) if medium else ()),
+    ]
+    rows = []
     for app in look.apps:
         chosen = str(app.get("app")) == controls.chosen
-        table.add_row(*_row(app, history, chosen=chosen, width=width), style="bold" if chosen else "")
-    return table
+        rows.append(Row(_row(app, history, chosen=chosen, width=width), "bold" if chosen else ""))
+    return Grid(columns, rows)
 
 
-def _row(app: Answer, history: History, *, chosen: bool, width: int) -> list[RenderableType]:
+def _row(app: Answer, history: History, *, chosen: bool, width: int) -> list[Cell]:
     medium, wide = width >= _MEDIUM, width >= _WIDE
     ratios = history.ratios.get(str(app.get("app")), ())
     bars = ratios if wide else ratios[-_FEW_BARS:]
+    early = [_left_early(app), _refused(app), cells.text(app, "swaps"), _route(app)] if medium else []
     return [
-        ">" if chosen else " ",
-        cells.text(app, "app"),
-        *([cells.text(app, "model")] if wide else []),
-        cells.time_limit(app, "budget_ms"),
-        Text(cells.pair(app, "measured_p50_ms", "measured_p95_ms"), style=_colour(ratios[-1] if ratios else None)),
-        Text(sparkline(bars), style=_colour(max((r for r in bars if r is not None), default=None))),
-        cells.share(app, "accuracy", 1),
-        cells.text(app, "misses"),
-        *([_left_early(app), _refused(app), cells.text(app, "swaps"), _route(app)] if medium else []),
+        *map(Cell, (">" if chosen else " ", cells.text(app, "app"), *((cells.text(app, "model"),) if wide else ()))),
+        Cell(cells.time_limit(app, "budget_ms")),
+        Cell(cells.pair(app, "measured_p50_ms", "measured_p95_ms"), _colour(ratios[-1] if ratios else None)),
+        Cell(sparkline(bars), _colour(max((r for r in bars if r is not None), default=None))),
+        *map(Cell, (cells.share(app, "accuracy", 1), cells.text(app, "misses"), *early)),
     ]
 
 

@@ -27,18 +27,21 @@ class Daemon:
         self.edits: list[tuple[str, float]] = []
         self.away_at: int | None = None
         self.asked = 0
+        self.plans = 0
+        self.number = 1
 
     def status(self) -> Mapping[str, Any]:
         self.asked += 1
         if self.away_at is not None and self.asked >= self.away_at:
             raise Unreachable("the daemon went away")
-        return {"version": "1", "requests": self.asked}
+        return {"version": "1", "requests": self.asked, "plan": self.number}
 
     def apps(self) -> Mapping[str, Any]:
         return {"apps": [{"app": "cam", "budget_ms": self.budget_ms, "measured_p95_ms": 12.0}]}
 
     def plan(self) -> Mapping[str, Any]:
-        return {"number": 1}
+        self.plans += 1
+        return {"number": self.number}
 
     def set_budget(self, app: str, budget_ms: float) -> Mapping[str, Any]:
         self.edits.append((app, budget_ms))
@@ -143,6 +146,25 @@ def test_a_picture_is_drawn_of_the_last_look(tmp_path: Path) -> None:
     as_picture(daemon, 0.001, 3, tmp_path / "top.svg")
     assert daemon.asked == 3
     assert "cam" in (tmp_path / "top.svg").read_text()
+
+
+def test_a_look_is_drawn_once_and_again_for_a_key(terminal: Terminal) -> None:
+    """Drawing takes most of what the view costs."""
+    daemon = Daemon()
+    live(daemon, 0.2, 3, terminal.console, terminal.slave)
+    assert terminal.end().count("best is") == 3
+
+
+def test_a_plan_that_stands_is_not_asked_for_at_every_look() -> None:
+    daemon = Daemon()
+    first = looked(daemon)
+    again = looked(daemon, first)
+    assert (daemon.plans, again.plan, again.status["requests"]) == (1, first.plan, 2)
+    for _ in range(4):
+        again = looked(daemon, again)
+    assert daemon.plans == 2, "the board has moved its figures"
+    daemon.number = 2
+    assert looked(daemon, again).plan["number"] == 2
 
 
 def test_a_look_is_all_that_is_drawn() -> None:
