@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import re
 import runpy
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ import pytest
 from schedulerd import cli, ctl
 from schedulerd.demo.digits import held_out
 from schedulerd_client import Client, ControlClient, EventStream, SchedulerdClientError
-from tests.docs.pages import ROOT, Command, python_of
+from tests.docs.pages import ROOT, Command, commands, python_of
 from tests.docs.table import IN_ITS_PLACE, INTO_A_FOLDER, NAMED, OFTEN, UNITS
 from tests.integration.daemons import PATIENCE_S, until
 
@@ -38,14 +38,20 @@ record = "4MB"
 APPS: Final = {
     "gate": ("digits-residual", 46, 8),
     "plates": ("digits-plain", 28, 5),
-    "shelf": ("digits-narrow", 31, 2),
+    "shelf": ("digits-depthwise", 31, 2),
     "cam1": ("digits-residual", 60, 1),
 }
 """Of the examples: model, budget and priority."""
-SMALL: Final = "--epochs 1 --fit-routes 2 --check-routes 2"
+SMALL: Final = "--epochs 1 --fit-routes 2 --check-routes 2 --calibration-images 16 --validation-images 32"
 """What makes a build short whose figures mean nothing."""
 DEPENDS: Final = ("still exceeds", "costs")
 """Labels in a shown answer that are there or not, as the board is quicker or slower."""
+
+
+@functools.cache
+def frames() -> Any:
+    """Frames that the demo's networks take."""
+    return held_out().images
 
 
 class Patient(ControlClient):
@@ -108,11 +114,10 @@ class Reader:
         assert "mine: accuracy" in self._capfd.readouterr().out
 
     def _builds(self) -> Iterator[str]:
-        page = (ROOT / "docs" / "own-model.md").read_text()
-        for text in re.findall(r"^    (schedulerd build (?:.|\\\n)*)$", page, re.MULTILINE):
-            command = " ".join(text.replace("\\\n", " ").split())
-            self._seen.add(command)
-            yield command if "--explain" in command else f"{command} {SMALL}"
+        for command in commands():
+            if command.page == "own-model.md" and command.text.startswith("schedulerd build "):
+                self._seen.add(command.text)
+                yield command.text if "--explain" in command.text else f"{command.text} {SMALL}"
 
     def starts_the_daemon(self) -> None:
         """README's `schedulerd run --config board.toml`; with `--store ./store` it would be the same store."""
@@ -139,18 +144,16 @@ class Reader:
         (self._folder / "app.py").write_text(first)
         assert len(self._lines_of(first, most=3)) == 3
         assert self._lines_of(dropping, most=200)
-        for snippet in python_of(ROOT / "docs" / "exits.md"):
-            with Client(self._runtime) as client:
-                if "register" not in snippet:
-                    client.register("digits-plain", budget_ms=30, rate_hz=20)
-                exec(snippet, {"client": client, "frame": held_out().images[0]})  # noqa: S102 (our own page)
+        with Client(self._runtime) as client:
+            for snippet in python_of(ROOT / "docs" / "exits.md"):
+                exec(snippet, {"client": client, "frame": frames()[0]})  # noqa: S102 (our own page)
         with Client(self._runtime) as client:
             client.register("mine", budget_ms=20, rate_hz=10)
-            assert client.infer(np.zeros((64, 64, 3), np.uint8)).outputs.shape == (1, 2)
+            assert client.infer(np.zeros((32, 32, 3), np.uint8)).outputs.shape == (1, 2)
         for app, (model, budget_ms, priority) in APPS.items():
             self._clients.append(Client(self._runtime))
             self._clients[-1].register(model, budget_ms, rate_hz=5, priority=priority, app=app)
-            self._clients[-1].infer(held_out().images[0])
+            self._clients[-1].infer(frames()[0])
 
     def _lines_of(self, program: str, most: int) -> list[str]:
         """What an app prints, up to so many lines."""
@@ -190,7 +193,8 @@ class Reader:
         if " | " in text:  # the camera's frames come from the demo
             text = text.partition(" | ")[2]
         if "replay" in text:
-            shutil.copy(self._state / "decisions.jsonl", self._folder)
+            decisions = (self._state / "decisions.jsonl").read_text().splitlines()[:3]
+            (self._folder / "decisions.jsonl").write_text("\n".join(decisions))
             text = re.sub(r"--number \d+", "--number 2", text)
         return re.sub(r"\bAPP\b", "gate", text)
 
@@ -219,7 +223,7 @@ class Reader:
         where = [str(self._runtime)] if path.endswith("ten_lines.py") else ["--runtime", str(self._runtime)]
         rest = [re.sub(r"^5$", "0.5", word) for word in rest]
         self._monkeypatch.setattr(sys, "argv", [path, *rest, *where])
-        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(held_out().images[:3].tobytes())))
+        self._monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(frames()[:3].tobytes())))
         runpy.run_path(path, run_name="__main__")
         return 0
 
