@@ -30,8 +30,10 @@ CONFIG: Final = """
 utilisation = {utilisation}
 [engine]
 lanes = {lanes}
+merge = false
 [profile]
-seconds = 1.0
+seconds = 0.5
+background = false
 [solver]
 record = "4MB"
 """
@@ -69,12 +71,16 @@ class Enough(Exception):
 class Reader:
     """Their folder, their daemon, and which pages they have followed."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-        self._folder, self._capfd, self._monkeypatch = folder, capfd, monkeypatch
+    def __init__(
+        self, folder: Path, profiles: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """Args: folder: empty; profiles: what is known of the demo's store on this machine; the others: pytest's."""
+        self._folder, self._profiles, self._capfd, self._monkeypatch = folder, profiles, capfd, monkeypatch
         self._state, self._runtime = folder / "state", folder / "run"
         self._daemon: subprocess.Popen[bytes] | None = None
         self._clients: list[Client] = []
         self._seen: set[str] = set()
+        self._shown = {command.text for command in commands() if command.shown}
         self._utilisation = 0.8
         self.pages: set[str] = set()
 
@@ -85,6 +91,8 @@ class Reader:
         (self._folder / "conf.d").mkdir()
         (self._folder / "conf.d" / "10-camera.toml").write_text("[limits]\nmemory_reserve = '32MB'")
         (self._state / "store").mkdir(parents=True)
+        self._profiles.mkdir(exist_ok=True)
+        (self._state / "profiles").symlink_to(self._profiles)
         # The store that an example names in the folder, and the one that is taken where none is named.
         (self._folder / "store").symlink_to(self._state / "store")
         self._monkeypatch.chdir(self._folder)
@@ -174,7 +182,7 @@ class Reader:
     def runs(self, command: Command) -> None:
         """Run it as it stands, or what the table has in its place, and compare it with what the page shows."""
         self.pages.add(command.page)
-        if command.text in self._seen and command.text.startswith(OFTEN) and not command.shown:
+        if command.text.startswith(OFTEN) and not command.shown and command.text in self._seen | self._shown:
             return
         self._seen.add(command.text)
         self._capfd.readouterr()
@@ -258,7 +266,8 @@ ENDS: Final = {"schedctl reload": 4, "schedulerd run --config board.toml": 1}
 
 
 def outline(shown: Sequence[str]) -> list[str]:
-    """What of an output is there whatever the figures are: headings in capitals, and what stands before a gap."""
+    """What of an output is there whatever the figures are: headings in capitals, what stands before a gap, errors."""
     headings = [heading for line in shown for heading in re.findall(r"\b[A-Z]{2,}\b", line)]
     labels = [match[1] for line in shown if (match := re.match(r" *([A-Za-z][\w -]*?)(?:  |:$)", line))]
-    return [label for label in (*headings, *labels) if not label.startswith(DEPENDS)]
+    errors = [line.partition(", ...")[0] for line in shown if line.startswith(("schedctl: ", "schedulerd: "))]
+    return [label for label in (*headings, *labels, *errors) if not label.startswith(DEPENDS)]

@@ -81,6 +81,6 @@ INTO_A_FOLDER: Final = "--root card --program /opt/schedulerd/bin/schedulerd"
 
 OFTEN: Final = (
     *("schedctl status", "schedctl apps", "schedctl plan", "schedctl models", "schedctl top", "schedctl why"),
-    *("schedctl whatif", "schedctl events", "schedulerd"),
+    *("schedctl whatif", "schedctl events", "schedctl budget", "schedulerd"),
 )
-"""What changes nothing is run once, however many pages have it."""
+"""What changes nothing that others need is run once, however many pages have it."""

@@ -64,9 +64,9 @@ def test_commands_are_found_in_blocks_in_transcripts_and_in_sentences() -> None:
 
 @pytest.mark.timeout(300)
 def test_who_follows_the_pages_gets_what_they_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with Reader(tmp_path, monkeypatch, capfd) as reader:
+    with Reader(tmp_path, state / "profiles", monkeypatch, capfd) as reader:
         reader.builds_and_imports()
         reader.starts_the_daemon()
         reader.writes_the_apps()
