@@ -25,6 +25,7 @@ import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 from blockprofiles.contention import Slowdown
@@ -100,7 +101,7 @@ class Correction:
 
 def remembered(samples: Sequence[Sample], now_s: float, settings: CorrectionSettings) -> list[Sample]:
     """What `corrected` may still need of these, oldest first: those within the window, or the newest few."""
-    known = sorted(s for s in samples if now_s - settings.remembered_s < s.at_s <= now_s)
+    known = sorted((s for s in samples if now_s - settings.remembered_s < s.at_s <= now_s), key=attrgetter("at_s"))
     recent = [s for s in known if s.at_s > now_s - settings.observed_s]
     return recent if len(recent) >= settings.least_samples else known[-settings.least_samples :]
 

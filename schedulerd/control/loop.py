@@ -6,10 +6,11 @@ but the one it was given and waits for nothing but the switcher. `thread.Control
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from blockprofiles.table import Table
 from schedulerd.clock import Clock
@@ -40,7 +41,7 @@ from schedulerd.control.reloads import Configured, LoopEvent, Reloads, Reread, r
 from schedulerd.control.snapshot import Snapshot
 from schedulerd.control.switcher import Switcher
 from schedulerd.control.urges import Urges
-from schedulerd.errors import SchedulerdError
+from schedulerd.errors import InternalError, SchedulerdError
 from schedulerd.optimizer.solvers import Solver
 from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp, Registry
@@ -55,6 +56,10 @@ class LoopSettings:
 
     planner: PlannerSettings
     correction: CorrectionSettings = CorrectionSettings()  # noqa: RUF009 - frozen, so sharing the default is safe
+
+
+MOST_COME: Final = 1024
+"""Events that are kept while looking at the board fails again and again; beyond them nobody is answered."""
 
 
 class ControlLoop:
@@ -89,6 +94,8 @@ class ControlLoop:
         self._dropped = dropped
         self._facts = facts
         """What `status` says that never changes: version, pid, engine, lanes."""
+        self._come: deque[LoopEvent] = deque()
+        """Not taken in yet."""
         self._snapshot: Snapshot = monitor.look()
         self._exits = ExitWatch(self._announcer.publish)
         self._drift = DriftWatch(settings.correction, settings.planner.lanes, clock.now_s())
@@ -144,12 +151,33 @@ class ControlLoop:
     # One turn.
 
     def turn(self, events: Sequence[LoopEvent]) -> None:
-        """Take in events, look at the board, plan anew where there is a reason, answer whoever waits."""
+        """Look at the board, take in events, plan anew where there is a reason, answer whoever waits.
+
+        Where looking fails the events are the next turn's; where something fails later, whoever waits is told so.
+        """
+        self._come.extend(events[: MOST_COME - len(self._come)])
         look = self._look()
         newer = self._background.measured(self._registry.all(), self._snapshot)
         if newer is not None:
             self.use_table(newer)
-        causes, waiting = self._take_in(events)
+        events, waiting = tuple(self._come), list[Respond]()
+        try:
+            self._decide(look, waiting)
+        except Exception:
+            self._answer(waiting, InternalError("the control loop failed; the daemon's log says how"))
+            raise
+        finally:
+            self._announcer.flush()
+        self._exits.tell(self._registry.all(), self.plan, self._clock.now_s())
+        self._announcer.misses(self._registry.all())
+        self._announcer.probe(self._registry.all())
+        self._keeper.tend()
+        self._announcer.flush()
+        self._answers.show(events)
+
+    def _decide(self, look: Look, waiting: list[Respond]) -> None:
+        """From events to routes; whoever has been answered is no longer among those who are `waiting`."""
+        causes = self._take_in(waiting)
         now = self._limits()
         # A plan made for an event follows the board as well, so pressure is asked about only where there was none.
         causes = causes or self._urges.now(self._registry.all(), self.plan, self._snapshot, now)
@@ -158,8 +186,7 @@ class ControlLoop:
         self._faults.tell_stranded()
         self._drains.settle()
         self._planner.predict_anew(limits, self._drift.factors(), asked=bool(waiting))
-        for respond in waiting:
-            self._answers.give(respond, fault)
+        self._answer(waiting, fault)
         room_bytes = self._planner.room_bytes(limits)
         self._switcher.tidy(room_bytes, self._planner.catalogue.size_bytes)
         self._background.merge(
@@ -168,12 +195,10 @@ class ControlLoop:
         self._background.look_ahead(
             self._planner, limits, self._drift.factors_to_plan, self._snapshot, pressed=self._urges.pressed
         )
-        self._exits.tell(self._registry.all(), self.plan, self._clock.now_s())
-        self._announcer.misses(self._registry.all())
-        self._announcer.probe(self._registry.all())
-        self._keeper.tend()
-        self._announcer.flush()
-        self._answers.show(events)
+
+    def _answer(self, waiting: list[Respond], fault: SchedulerdError | None) -> None:
+        while waiting:
+            self._answers.give(waiting.pop(0), fault)
 
     # Look.
 
@@ -190,12 +215,14 @@ class ControlLoop:
     def _limits(self) -> LimitsNow:
         return self._planner.limits(self._snapshot)
 
-    def _take_in(self, events: Sequence[LoopEvent]) -> tuple[list[Cause], list[Respond]]:
+    def _take_in(self, waiting: list[Respond]) -> list[Cause]:
         """Apply what changes the problem; what has to be answered is answered after the plan is in place."""
         causes = list(self._faults.over(self._clock.now_s()))
-        drained, waiting = self._drain_desk.due()
+        drained, ended = self._drain_desk.due()
         causes += drained
-        for event in events:
+        waiting += ended
+        while self._come:
+            event = self._come.popleft()
             if isinstance(event, Joined):
                 if self._drain_desk.turns_away(event):
                     continue
@@ -215,7 +242,7 @@ class ControlLoop:
                 cause, respond = self._reread(event) if isinstance(event, Reread) else self._asked(event)
                 causes += [cause] if cause else []
                 waiting += [respond] if respond else []
-        return causes, waiting
+        return causes
 
     def _asked(self, event: Asked) -> tuple[Cause | None, Respond | None]:
         """Edits take effect now, so that the plan of this turn follows them; every answer shows what came of it."""
@@ -264,6 +291,7 @@ class ControlLoop:
     def _forget(self, app: LiveApp, reason: str) -> None:
         """An app has left. Its name may be back in the same turn, as another app that needs a route of its own."""
         self._take_out(app)
+        self._drift.forget(app.spec.app_id)
         self._drains.left(app)
         self._decider.tally.left(app)
         self._announcer.left(app, reason)
@@ -274,7 +302,6 @@ class ControlLoop:
         self._planner.plan = self.plan.without(name)
         self._switcher.retire(name)
         self._exits.forget(name)
-        self._drift.forget(name)
 
     def unanswered(self) -> list[Asked]:
         """Who still waits when there are no more turns."""

@@ -82,6 +82,11 @@ def test_the_typical_time_falls_at_once_and_the_promise_slowly() -> None:
     assert (after.median, after.p95) == (1.0, pytest.approx(2.0))
 
 
+def test_equal_requests_under_different_priors_need_no_order() -> None:
+    samples = [Sample(0.5, 1.0, 1.0, prior) for prior in (HOGS, QUIET)]
+    assert remembered(samples, 1.0, SETTINGS) == samples
+
+
 def test_without_samples_the_board_is_taken_to_be_as_the_prior_says() -> None:
     assert board_after([], prior=HOGS) == HOGS
     after = board_after([], Slowdown(3.0, 3.0), elapsed_s=20 * SETTINGS.half_life_s)
