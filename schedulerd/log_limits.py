@@ -16,8 +16,12 @@ from structlog.typing import EventDict, WrappedLogger
 from schedulerd.clock import Clock
 
 DECISIONS: Final = frozenset(
-    ("plan", "plan_kept", "plan_in_stages", "plan_put_off", "plan_failed", "reloaded", "reload_refused", "log_level")
+    (
+        *("plan", "plan_kept", "plan_in_stages", "plan_put_off", "plan_failed"),
+        *("reloaded", "reload_refused", "log_level", "remote_edit"),
+    )
 )
+"""Of the control loop, and of operators: who changed what is not to be hidden by a flood."""
 LIFE: Final = frozenset(("ready", "stopped"))
 """The last line is among them: what was left out and not told yet is told before it."""
 _ALWAYS: Final = DECISIONS | LIFE
