@@ -42,6 +42,13 @@ NOT_RUN_HERE: Final = {
     "schedulerd scene memory-squeeze": OWN_TEST + "tests/scenes/test_played.py",
     "schedulerd scene my.toml": OWN_TEST + "tests/scenes/test_played.py",
     "schedulerd build --recipe": OWN_TEST + "tests/commands/test_build_command.py",
+    "schedctl completion bash > ": "tests/test_completion.py runs the script; where it goes is root's",
+    "schedctl --connect": "tests/integration/test_remote.py connects so",
+    "schedctl keys new": "tests/test_ctl_remote.py makes keys",
+    "schedulerd keys": "tests/commands/test_keys_command.py makes and shows keys",
+    "cp anna.public": SYSTEMD,
+    "cp remote.public": SYSTEMD,
+    "rm /etc/schedulerd/operators": SYSTEMD,
     "schedulerd build ...": OWN_TEST + "tests/commands/test_build_command.py",
 }
 """By its beginning, why not; a test of ours that runs it is named by its path."""
