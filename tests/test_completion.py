@@ -69,7 +69,7 @@ def completed(script: Path, *words: str, environment: dict[str, str] | None = No
         (("schedulerd", "run", "--engine", "o"), {"onnxruntime"}),
         (("schedulerd", "run", "--config", "bo"), {"board.toml"}),
     ],
-    ids=" ".join,
+    ids=lambda words: " ".join(sorted(words) if isinstance(words, set) else words),
 )
 def test_bash_completes(
     words: tuple[str, ...], found: set[str], folder: Path, capsys: pytest.CaptureFixture[str]
