@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from blockstore.errors import MissingModel
 from blockstore.store import Store
+from tests.blockstore.build.killable import build
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 KILLS = 5
 
 
 def run(folder: Path, kill_after: int | None) -> int:
     """Steps that a build in `folder` told of before it was killed, after that many, or ended."""
-    command = [sys.executable, "-m", "tests.blockstore.build.killable", str(folder / "store"), str(folder / "work")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
-        assert process.stdout is not None
-        told = 0
-        for told, _ in enumerate(process.stdout, start=1):
-            if told == kill_after:
-                process.kill()
-                break
-        process.stdout.close()
-        code = process.wait(timeout=60)
-    assert code == (0 if kill_after is None else -9)
+    # Each process is forked from one that has imported torch, which takes longer than the build.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.blockstore.build.killable"])
+    steps, tell = processes.Pipe(duplex=False)
+    process = processes.Process(target=build, args=(folder, tell.send))
+    process.start()
+    tell.close()
+    told = 0
+    with steps, contextlib.suppress(EOFError):
+        while told != kill_after:
+            assert steps.poll(60)
+            steps.recv()
+            told += 1
+        process.kill()
+    process.join(60)
+    assert process.exitcode == (0 if kill_after is None else -9)
     return told
 
 

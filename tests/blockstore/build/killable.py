@@ -1,8 +1,8 @@
-"""A build that tells every step on a line of its own, to be killed at any of them: `python -m ... STORE WORK`."""
+"""A build that tells every step, to be killed at any of them in a process of its own."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -30,15 +30,12 @@ SETTINGS = BuildSettings(
 )
 
 
-def main(store: str, work: str) -> None:
+def build(folder: Path, tell: Callable[[str], None]) -> None:
+    """Into the store of a folder, from what is left of the work there."""
     torch.set_num_threads(1)
 
     def told(stage: str, done: int, total: int, note: str = "") -> None:
-        print(stage, done, total, note, flush=True)
+        tell(f"{stage} {done} of {total} {note}")
 
-    with Store.open(Path(store), create=True) as opened:
-        pipeline.build(networks.residual(), networks.Noise(), SETTINGS, opened, Path(work), told)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with Store.open(folder / "store", create=True) as opened:
+        pipeline.build(networks.residual(), networks.Noise(), SETTINGS, opened, folder / "work", told)
