@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,11 @@ from schedulerd.errors import BadValue, SchedulerdError, StoreFault
 from schedulerd.serving.apps import LiveApp, Registry, drained_by_operator
 from schedulerd.serving.events import Asked, Joined
 from schedulerd.wire.messages import Answer, Drain, Failure, Resume
+
+
+def is_of_drains(event: object) -> bool:
+    """Whether an operator asks to drain somebody, or to resume."""
+    return isinstance(event, Asked) and isinstance(event.request, Drain | Resume)
 
 
 class DrainDesk:
@@ -41,11 +46,20 @@ class DrainDesk:
         self._take_out = take_out
         self._clock = clock
 
-    def due(self) -> tuple[list[Cause], list[Respond]]:
-        """Why a plan has to be made, and who is to be answered after it.
+    def take_in(self, events: Sequence[object]) -> tuple[list[Cause], list[Respond]]:
+        """Why a plan has to be made, and who is to be answered after it: what is due, then what is asked of drains."""
+        causes, waiting = self._due()
+        for event in events:
+            if isinstance(event, Asked) and isinstance(event.request, Drain | Resume):
+                cause, respond = self._asked(event, event.request)
+                causes += [cause] if cause else []
+                waiting += [respond] if respond else []
+        return causes, waiting
 
-        Called before what happened since the last turn is taken in: whatever a lane was about to accept when an app
-        was drained has been accepted, or refused, by then.
+    def _due(self) -> tuple[list[Cause], list[Respond]]:
+        """What follows from earlier turns.
+
+        Whatever a lane was about to accept when an app was drained has been accepted, or refused, by then.
         """
         causes = []
         for app in self._drains.rested():
@@ -54,8 +68,8 @@ class DrainDesk:
             causes.append(Cause(f"{app.spec.app_id} is drained", urgent=True))
         return causes, [partial(self._drained, ended) for ended in self._drains.ended(self._clock.now_s())]
 
-    def taken_in(self, event: Asked, request: Drain | Resume) -> tuple[Cause | None, Respond | None]:
-        """Why a plan has to be made, and who is to be answered after it; a drain is answered at a later turn."""
+    def _asked(self, event: Asked, request: Drain | Resume) -> tuple[Cause | None, Respond | None]:
+        """The same of one request; a drain is answered at a later turn."""
         try:
             if isinstance(request, Drain):
                 self._drains.drain(event, request, self._clock.now_s())
@@ -73,6 +87,7 @@ class DrainDesk:
         if not self._drains.holds(app.spec.app_id):
             return False
         self._registry.remove(app)
+        self._drains.left(app)
         error = drained_by_operator(app.spec.app_id)
         self._announcer.reply(app, Failure(event.message_id, error.code, str(error)))
         return True

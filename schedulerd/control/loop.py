@@ -26,7 +26,7 @@ from schedulerd.control.cameras import learn_preparation
 from schedulerd.control.catalogue import Catalogue
 from schedulerd.control.correction import CorrectionSettings
 from schedulerd.control.decider import Decider, Look
-from schedulerd.control.drain_desk import DrainDesk
+from schedulerd.control.drain_desk import DrainDesk, is_of_drains
 from schedulerd.control.drains import Drains
 from schedulerd.control.drift_watch import DriftWatch
 from schedulerd.control.edits import Edits
@@ -47,7 +47,7 @@ from schedulerd.plan import Plan
 from schedulerd.serving.apps import LiveApp, Registry
 from schedulerd.serving.defaults import Defaults
 from schedulerd.serving.events import Asked, Faulted, Joined, Left, Viewed
-from schedulerd.wire.messages import Drain, Reload, Resume
+from schedulerd.wire.messages import Reload
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,10 @@ class ControlLoop:
         """What `status` says that never changes: version, pid, engine, lanes."""
         self._come: deque[LoopEvent] = deque()
         """Not taken in yet."""
+        self._causes: list[Cause] = []
+        """For the next plan, of what is taken in before the board is looked at."""
+        self._waiting: list[Respond] = []
+        """Who is answered after the next plan."""
         self._snapshot: Snapshot = monitor.look()
         self._exits = ExitWatch(self._announcer.publish)
         self._drift = DriftWatch(settings.correction, settings.planner.lanes, clock.now_s())
@@ -156,15 +160,18 @@ class ControlLoop:
         Where looking fails the events are the next turn's; where something fails later, whoever waits is told so.
         """
         self._come.extend(events[: MOST_COME - len(self._come)])
+        causes, waiting = self._drain_desk.take_in(events)  # before the look, which asks who keeps whom company
+        self._causes += causes
+        self._waiting += waiting
         look = self._look()
         newer = self._background.measured(self._registry.all(), self._snapshot)
         if newer is not None:
             self.use_table(newer)
-        events, waiting = tuple(self._come), list[Respond]()
+        events = tuple(self._come)
         try:
-            self._decide(look, waiting)
+            self._decide(look)
         except Exception:
-            self._answer(waiting, InternalError("the control loop failed; the daemon's log says how"))
+            self._answer(InternalError("the control loop failed; the daemon's log says how"))
             raise
         finally:
             self._announcer.flush()
@@ -175,9 +182,9 @@ class ControlLoop:
         self._announcer.flush()
         self._answers.show(events)
 
-    def _decide(self, look: Look, waiting: list[Respond]) -> None:
-        """From events to routes; whoever has been answered is no longer among those who are `waiting`."""
-        causes = self._take_in(waiting)
+    def _decide(self, look: Look) -> None:
+        """From events to routes."""
+        causes = self._take_in()
         now = self._limits()
         # A plan made for an event follows the board as well, so pressure is asked about only where there was none.
         causes = causes or self._urges.now(self._registry.all(), self.plan, self._snapshot, now)
@@ -185,8 +192,8 @@ class ControlLoop:
         limits = now.limits
         self._faults.tell_stranded()
         self._drains.settle()
-        self._planner.predict_anew(limits, self._drift.factors(), asked=bool(waiting))
-        self._answer(waiting, fault)
+        self._planner.predict_anew(limits, self._drift.factors(), asked=bool(self._waiting))
+        self._answer(fault)
         room_bytes = self._planner.room_bytes(limits)
         self._switcher.tidy(room_bytes, self._planner.catalogue.size_bytes)
         self._background.merge(
@@ -196,9 +203,9 @@ class ControlLoop:
             self._planner, limits, self._drift.factors_to_plan, self._snapshot, pressed=self._urges.pressed
         )
 
-    def _answer(self, waiting: list[Respond], fault: SchedulerdError | None) -> None:
-        while waiting:
-            self._answers.give(waiting.pop(0), fault)
+    def _answer(self, fault: SchedulerdError | None) -> None:
+        while self._waiting:
+            self._answers.give(self._waiting.pop(0), fault)
 
     # Look.
 
@@ -206,7 +213,8 @@ class ControlLoop:
         began_s = self._clock.now_s()
         self._snapshot = self._monitor.look()
         contention, cpu_others = self._planner.catalogue.table.contention, self._snapshot.cpu_others
-        self._drift.look(self._registry.all(), self.plan, contention, cpu_others, self._clock.now_s())
+        busy = [app for app in self._registry.all() if not self._drains.rests(app)]
+        self._drift.look(busy, self.plan, contention, cpu_others, self._clock.now_s())
         self._board.look(self._snapshot, self.plan, self._planner.held_bytes())
         self._planner.caps = self._board.caps
         took_ms = (self._clock.now_s() - began_s) * 1e3
@@ -215,12 +223,10 @@ class ControlLoop:
     def _limits(self) -> LimitsNow:
         return self._planner.limits(self._snapshot)
 
-    def _take_in(self, waiting: list[Respond]) -> list[Cause]:
+    def _take_in(self) -> list[Cause]:
         """Apply what changes the problem; what has to be answered is answered after the plan is in place."""
-        causes = list(self._faults.over(self._clock.now_s()))
-        drained, ended = self._drain_desk.due()
-        causes += drained
-        waiting += ended
+        causes, self._causes = [*self._causes, *self._faults.over(self._clock.now_s())], []
+        waiting = self._waiting
         while self._come:
             event = self._come.popleft()
             if isinstance(event, Joined):
@@ -238,7 +244,7 @@ class ControlLoop:
                 causes += self._faults.taken_in(event, self._clock.now_s())
             elif isinstance(event, Asked) and isinstance(event.request, Reload):
                 self._reloads.read_again(event)
-            elif not isinstance(event, Viewed):
+            elif not isinstance(event, Viewed) and not is_of_drains(event):
                 cause, respond = self._reread(event) if isinstance(event, Reread) else self._asked(event)
                 causes += [cause] if cause else []
                 waiting += [respond] if respond else []
@@ -246,8 +252,6 @@ class ControlLoop:
 
     def _asked(self, event: Asked) -> tuple[Cause | None, Respond | None]:
         """Edits take effect now, so that the plan of this turn follows them; every answer shows what came of it."""
-        if isinstance(event.request, Drain | Resume):
-            return self._drain_desk.taken_in(event, event.request)
         try:
             cause = self._edits.taken_in(event.request)
         except SchedulerdError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from schedulerd.errors import Drained, EngineFault, NotRegistered
 from schedulerd.serving.admission import admit_frame
 from schedulerd.serving.apps import LiveApp
 from schedulerd.serving.events import Asked, Joined, Left
+from schedulerd.serving.meter import Observation
 from schedulerd.wire.messages import (
     Answer,
     Apps,
@@ -30,7 +32,7 @@ from schedulerd.wire.messages import (
     WhatIf,
     Why,
 )
-from tests.control.stage import MB, Stage
+from tests.control.stage import MB, ROWS, Stage
 
 FRAME = Infer(1, (TensorHeader("uint8", (4,)),))
 
@@ -287,6 +289,52 @@ def test_a_drained_app_is_no_company_and_comes_back_as_it_was(stage: Stage) -> N
     pose(stage, Resume(4))
     assert app.meter.answered == answered
     assert {a.app_id for a in stage.loop.plan.apps} == {"cam", "door"}
+
+
+def test_plans_are_made_for_the_company_that_drained_apps_leave() -> None:
+    """Each block of these takes twice as long after somebody else's, and then not all budgets can be met in full."""
+    stage = Stage(rows=[replace(row, cold_ms=2 * row.latency_ms) for row in ROWS])
+    stage.join("door", 25.0)
+    (alone,) = stage.loop.plan.apps
+    stage.join("cam", 25.0)
+    together = stage.loop.plan.apps
+    assert [app.miss_ms for app in together] == [0.0, 0.0]
+    drained(stage)
+    assert [app.latency_ms for app in stage.loop.plan.apps] == [alone.latency_ms]
+    assert isinstance(stage.ask(Resume(4, "cam")), Answer)
+    assert stage.loop.plan.apps == together
+    stage.switcher.close()
+
+
+def test_who_is_turned_away_as_everybody_is_drained_is_gone(stage: Stage) -> None:
+    app = stage.live()
+    stage.loop.turn([Joined(app, 8), Asked(Drain(3), b"operator")])
+    assert stage.replies[-1][1].code is Code.DRAINED
+    assert [answer.result["in_flight"] for answer in turned(stage)] == [{}]
+    assert changes(stage) == [(None, "draining"), ("cam", "draining")]
+    assert stage.registry.find("cam") is None
+
+
+def test_what_a_drained_app_did_is_not_learnt_once_more(stage: Stage) -> None:
+    """It holds for its return; and its last requests, some seconds old, do not count again."""
+    app = stage.join()
+    assert app.route is not None
+    for _ in range(100):
+        stage.clock.advance(0.1)
+        now_s = stage.clock.now_s()
+        app.meter.add(Observation(now_s, 20.0, 20.0, True, (5.0, 15.0), app.route.expected, app.route.plan))
+        stage.loop.turn([])
+    drift = stage.loop._drift
+    learnt = drift.factors().blobs
+    assert learnt
+    drained(stage)
+    board = drift.board
+    for _ in range(20):
+        assert turned(stage) == []
+        assert drift.factors().blobs == learnt
+    assert drift.board.median <= board.median
+    assert stage.ask(Resume(9, "cam")).result["resumed"] == ["cam"]
+    assert drift.factors().blobs == learnt
 
 
 def test_who_waits_when_the_daemon_ends_is_given_back(stage: Stage) -> None:
