@@ -68,7 +68,14 @@ class Overrides:
         pins = sum(len(one.pins.variants) for one in apps.values())
         if pins > MOST_PINS:
             raise BadValue(f"{pins} blocks would be pinned, {MOST_PINS} can be; unpin those of apps long gone")
-        return replace(self, apps=dict(sorted(apps.items())))
+        changed = replace(self, apps=dict(sorted(apps.items())))
+        size_bytes = len(document_of(changed))
+        if size_bytes > MAX_FILE_BYTES:
+            raise BadValue(
+                f"what is set would take {size_bytes} bytes to keep, the limit is {MAX_FILE_BYTES}; drop what is set "
+                "for apps long gone"
+            )
+        return changed
 
     def app(self, app_id: str) -> AppOverride:
         """What is set for one app, which may be nothing."""
@@ -193,13 +200,14 @@ def _pairs(document: object, place: str, value: Callable[[object], Any]) -> tupl
         return ()
     if not isinstance(document, dict) or len(document) > MOST_PINS:
         raise ValueError(f"{place} pins no object of at most {MOST_PINS} names")
-    return tuple((_name(name), value(one)) for name, one in document.items())
+    # Of a model, which may have longer names than what travels.
+    return tuple((name, value(one)) for name, one in document.items())
 
 
 def _variant(value: object) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value:
         raise ValueError(f"{value!r} is no name of a variant")
-    return _name(value)
+    return value
 
 
 def _threshold(value: object) -> float:

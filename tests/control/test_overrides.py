@@ -94,6 +94,26 @@ def test_priorities_and_pins_are_saved_too(tmp_path: Path) -> None:
     assert OverridesFile(tmp_path).load() == FULL
 
 
+def test_names_of_a_model_may_be_longer_than_what_travels(tmp_path: Path) -> None:
+    """Blocks are named after layers, and nobody limits those: a pin must not cost what else is set."""
+    pins = Pins((("encoder.layers." * 20, "original"), ("a\tb", "small" * 40)))
+    file = OverridesFile(tmp_path)
+    assert file.save(NONE.with_app("gate", budget_ms=30.0).with_app("cam", pins=pins)) is None
+    assert file.load().app("cam").pins == pins
+    assert file.load().app("gate").budget_ms == 30.0
+
+
+def test_more_than_the_file_takes_is_refused() -> None:
+    """Else it would be set aside at the next start, with all that is in it."""
+    whole, pins = NONE, Pins(tuple((f"{block}{'é' * 120}", "original") for block in range(64)))
+    for number in range(20):
+        whole = whole.with_app(f"cam{number}", pins=pins)
+    large = Pins(tuple((f"{block}{'é' * 120}", "original") for block in range(2000)))
+    with pytest.raises(BadValue, match="the limit is 1048576; drop what is set for apps long gone"):
+        whole.with_app("one-more", pins=large)
+    assert overrides_from(document_of(whole)) == whole
+
+
 def test_a_file_from_before_there_was_more_than_budgets_is_read() -> None:
     old = b'{"version": 1, "objective": null, "memory_bytes": null, "apps": {"cam": {"budget_ms": 12.5}}}'
     assert overrides_from(old) == Overrides(apps={"cam": AppOverride(12.5)})
