@@ -48,7 +48,7 @@ def overrides(answer: Answer) -> str:
     if answer.get("memory_bytes") is not None:
         lines.append(f"memory     {size(answer, 'memory_bytes')}")
     if apps:
-        wanted = [column for column, key in _OVERRIDES if not key or any(row.get(key) for row in apps)]
+        wanted = [column for column, keys in _OVERRIDES if not keys or any(row.get(k) for row in apps for k in keys)]
         lines.append(lined_up(wanted, apps))
     return "\n".join([*(lines or ["nothing is set"]), *kept(answer)])
 
@@ -133,12 +133,12 @@ def _priority(row: Answer) -> str:
     return text(row, "priority") + (f" (asks for {plain(registered)})" if registered is not None else "")
 
 
-_OVERRIDES: tuple[tuple[Column, str], ...] = (
-    (("APP", lambda row: text(row, "app")), ""),
-    (("BUDGET ms", lambda row: time_limit(row, "budget_ms")), ""),
-    (("REGISTERED ms", lambda row: time_limit(row, "registered_budget_ms")), ""),
-    (("PRIORITY", _priority), "priority"),
-    (("PINNED", lambda row: _pinned(row) if _is_held(row) else MISSING), "pins"),
-    (("", lambda row: "" if row.get("registered_budget_ms") is not None else "not connected"), ""),
+_OVERRIDES: tuple[tuple[Column, tuple[str, ...]], ...] = (
+    (("APP", lambda row: text(row, "app")), ()),
+    (("BUDGET ms", lambda row: time_limit(row, "budget_ms")), ()),
+    (("REGISTERED ms", lambda row: time_limit(row, "registered_budget_ms")), ()),
+    (("PRIORITY", _priority), ("priority",)),
+    (("PINNED", lambda row: _pinned(row) if _is_held(row) else MISSING), ("pins", "pinned_exits")),
+    (("", lambda row: "" if row.get("registered_budget_ms") is not None else "not connected"), ()),
 )
-"""With the key without which a column is left out where no row has it."""
+"""With the keys without which a column is left out where no row has one of them."""

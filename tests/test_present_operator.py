@@ -90,6 +90,11 @@ def test_priorities_and_pins_have_columns_where_some_are_set() -> None:
     assert lines[2].split(maxsplit=3)[3] == "9 (asks for 5)  stem=w50, exits exit1>=0.8 final"
 
 
+def test_exits_that_alone_are_pinned_are_shown() -> None:
+    cam = {"app": "cam", "registered_budget_ms": 25.0, "pins": {}, "pinned_exits": {"exit1": 0.8, "final": 0.0}}
+    assert "exits exit1>=0.8 final" in present_operator.overrides({"apps": [cam]})
+
+
 def test_an_edited_priority_is_answered_as_a_budget_is() -> None:
     assert present_operator.priority(PRIORITY).splitlines() == [
         "cam1: priority 9, plan 8 in 1.1 ms",
