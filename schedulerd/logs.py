@@ -1,12 +1,13 @@
 """Where log events go: fields for the journal, JSON lines for other machines, words for a person at a terminal.
 
 Everything is written through structlog: `structlog.get_logger().info("plan", number=7, cause="budget")`. A
-log stream that breaks (a journal that restarts, a pipe that closes) loses lines, never the daemon.
+log stream that breaks (a journal that restarts, a pipe that closes or is not read) loses lines, never the daemon.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 import sys
 import threading
 import time
@@ -20,7 +21,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from schedulerd.clock import Clock, SystemClock
 from schedulerd.confidential import blanked
 from schedulerd.config import LogConfig
-from schedulerd.journal import Journal, Sent, is_stream
+from schedulerd.journal import PATIENCE_S, Journal, Sent, is_stream
 from schedulerd.log_levels import AUTO, CONSOLE, JOURNAL, JSON, LOG_LEVELS
 from schedulerd.log_limits import Limiter, Rate
 
@@ -148,6 +149,8 @@ class _Lines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
+        self._room = _room(stream)
+        self._patience_ms = PATIENCE_S * 1e3
 
     def __call__(self, *_: object) -> _Lines:
         return self
@@ -155,10 +158,26 @@ class _Lines:
     def msg(self, line: str) -> None:
         # ValueError is what a closed stream raises.
         with self._lock, contextlib.suppress(OSError, ValueError):
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            if self._has_room():
+                self._stream.write(line + "\n")
+                self._stream.flush()
+
+    def _has_room(self) -> bool:
+        """Whether the stream takes a line: a lane must not wait for a reader that has stopped."""
+        found = self._room is None or bool(self._room.poll(self._patience_ms))
+        self._patience_ms = PATIENCE_S * 1e3 if found else 0.0
+        return found
 
     debug = info = warning = error = critical = exception = log = msg
+
+
+def _room(stream: TextIO) -> select.poll | None:
+    """Asks whether a stream's file takes more; None where it has none."""
+    with contextlib.suppress(OSError, ValueError):
+        room = select.poll()
+        room.register(stream.fileno(), select.POLLOUT)
+        return room
+    return None
 
 
 class _Entries:

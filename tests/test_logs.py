@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -17,7 +20,7 @@ from schedulerd import logs
 from schedulerd.config import LogConfig
 from schedulerd.journal import Journal
 from schedulerd.log_limits import Rate
-from tests.test_journal import Listener
+from tests.test_journal import PATIENCE_S, Listener
 
 
 class _Terminal(io.StringIO):
@@ -145,6 +148,34 @@ def test_lines_of_many_threads_do_not_mix() -> None:
     assert sorted((line["thread"], line["i"]) for line in lines(stream)) == [
         (n, i) for n in range(4) for i in range(50)
     ]
+
+
+def test_a_stream_that_nobody_reads_loses_lines_and_keeps_nobody_waiting() -> None:
+    """As standard error is, connected to a journal that has stopped; the lanes log too."""
+    ours, readers = socket.socketpair()
+    with ours, ours.makefile("w") as stream, readers:  # in this order, for who waits to write ends with the readers
+        logs.configure("info", "json", stream)
+        log = structlog.get_logger()
+        writer = threading.Thread(target=lambda: [log.info("flood", number=n, text="x" * 200) for n in range(5000)])
+        writer.daemon = True
+        writer.start()
+        writer.join(PATIENCE_S)
+        assert not writer.is_alive()
+        written = read_all(readers)
+        assert 0 < len(written) < 5000
+        assert [line["number"] for line in written] == list(range(len(written)))
+        log.info("read again")
+        assert [line["event"] for line in read_all(readers)] == ["read again"]
+
+
+def read_all(stream: socket.socket) -> list[dict[str, Any]]:
+    """The lines that lie in a socket."""
+    stream.setblocking(False)
+    data = b""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            data += stream.recv(1 << 20)
+    return [json.loads(line) for line in data.splitlines()]
 
 
 def test_a_traceback_holds_no_values_of_variables() -> None:
