@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import threading
 from collections import deque
@@ -28,6 +29,7 @@ from schedulerd.serving.backlog import BACKLOG
 from schedulerd.serving.door import Door
 from schedulerd.serving.handlers import Frame, Peer
 from schedulerd.serving.operators import Operators, Remote
+from schedulerd.serving.pace import Pace
 from schedulerd.serving.zap import DOMAIN, rule
 from schedulerd.wire.keys import Pair
 from schedulerd.wire.messages import MAX_HEADER_BYTES
@@ -44,6 +46,11 @@ HEARTBEAT_MS: Final = 2000
 HEARTBEAT_TIMEOUT_MS: Final = 10_000
 """A wireless network may be silent for a few seconds."""
 ARRIVALS: Final = 64
+REQUESTS_A_SECOND: Final = 100.0
+"""Of all remote operators together, in the long run: each is work for the control loop, which local operators and apps
+that register wait for too. `schedctl top` asks 6 a second. Others wait in libzmq, which takes turns among senders."""
+REQUESTS_AT_ONCE: Final = 200
+"""After a quiet while."""
 EVENTS_KEPT: Final = 1000
 LAST_WORDS_MS: Final = 500
 EVENTS_PORT: Final = 1
@@ -99,6 +106,7 @@ class RemotePort:
         self._wake_lock = threading.Lock()
         self._ending = False
         self._refusals = _Refusals(clock)
+        self._pace = Pace(REQUESTS_A_SECOND, REQUESTS_AT_ONCE, clock.now_s())
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._zap = self._context.socket(zmq.REP)
         self._zap.bind("inproc://zeromq.zap.01")
@@ -193,11 +201,13 @@ class RemotePort:
 
     def _run(self) -> None:
         poller = zmq.Poller()
-        for source in (self._zap, self._control, *self._monitors, self._wake):
+        for source in (self._zap, *self._monitors, self._wake):
             poller.register(source, zmq.POLLIN)
         while not self._ending:
+            wait_s = self._pace.wait_s(self._clock.now_s())
+            poller.register(self._control, 0 if wait_s else zmq.POLLIN)
             try:
-                self._turn([source for source, _ in poller.poll()])
+                self._turn([source for source, _ in poller.poll(math.ceil(1e3 * wait_s) if wait_s else None)])
             except Exception:
                 log.exception("remote_failed")
                 self._clock.wait(threading.Event(), 1.0)
@@ -223,12 +233,16 @@ class RemotePort:
             log.info("remote_operator", operator=ruling.name, lately_from=list(self._door.lately)[-1:])
 
     def _take_in(self) -> None:
-        """Every message that is there, up to a number."""
+        """Every message that is there, up to a number, and as far as more may come now."""
         for _ in range(ARRIVALS):
+            now_s = self._clock.now_s()
+            if self._pace.wait_s(now_s):
+                return
             try:
                 identity = self._control.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            self._pace.take(now_s)
             frames = list(self._rest(identity))
             self._handle(identity, frames)
 

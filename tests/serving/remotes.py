@@ -12,7 +12,7 @@ from typing import Any, Self
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from schedulerd.clock import SystemClock
+from schedulerd.clock import Clock, SystemClock
 from schedulerd.serving.curve import RemotePort, Sockets, new_pair
 from schedulerd.serving.door import Door, Limits
 from schedulerd.serving.events import Asked, Event
@@ -33,8 +33,14 @@ HANDSHAKES |= zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_N
 class RemoteBoard:
     """A gateway with a door, and a control loop that answers every request with what it was."""
 
-    def __init__(self, directory: Path, operators: Operators = OPERATORS, limits: Limits = Limits()) -> None:  # noqa: B008
-        clock = SystemClock()
+    def __init__(
+        self,
+        directory: Path,
+        operators: Operators = OPERATORS,
+        limits: Limits = Limits(),  # noqa: B008
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
         self.board = Board(directory)
         self.door = Door("127.0.0.1:0", clock, limits)
         self.port = RemotePort(self.door, Sockets.within(directory), SERVER.secret, operators, clock)

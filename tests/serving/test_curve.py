@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 import zmq
 
+from schedulerd.serving.curve import REQUESTS_A_SECOND, REQUESTS_AT_ONCE
 from schedulerd.serving.operators import Operators, Remote
 from schedulerd.wire.codec import encode
 from schedulerd.wire.keys import Pair
 from schedulerd.wire.messages import Answer, Code, Failure, Infer, Reload, SetLimit, Status, TensorHeader
-from tests.fakes import PATIENCE_S
+from tests.fakes import PATIENCE_S, FakeClock
 from tests.serving.board import Peer
 from tests.serving.remotes import ANNA, BOB, EVE, OPERATORS, SERVER, RemoteBoard, RemotePeer
 
@@ -32,6 +35,13 @@ def let_in(board: RemoteBoard, own: Pair, name: bytes = b"peer") -> RemotePeer:
     peer = RemotePeer(board.control, own, name=name)
     assert peer.connect() == SUCCEEDED
     return peer
+
+
+def until(what: str, holds: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < end_s, what
+        threading.Event().wait(0.005)
 
 
 def test_whoever_has_a_key_that_is_known_is_answered(board: RemoteBoard) -> None:
@@ -206,6 +216,26 @@ def test_a_flood_of_wrong_keys_is_told_a_few_times_and_local_operators_are_answe
     local.close()
     for stranger in strangers:
         stranger.close()
+
+
+def test_who_asks_without_end_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    """A key that may only look: what it asks beyond the pace waits outside of the daemon."""
+    clock = FakeClock()
+    with RemoteBoard(tmp_path, clock=clock) as board:
+        bob, local = let_in(board, BOB, b"bob"), Peer(board.board.endpoints.control)
+        for number in range(1, REQUESTS_AT_ONCE + 300):
+            bob.socket.send_multipart(encode(Status(number)))
+        until("as many as may be", lambda: len(board.asked) >= REQUESTS_AT_ONCE)
+        # Handshakes are the same thread's: it has come round since.
+        let_in(board, ANNA, b"anna").close()
+        assert local.ask(*encode(Reload(1))) == Answer(1, {"asked": "Reload"})
+        assert len(board.asked) == REQUESTS_AT_ONCE + 1
+        clock.advance(100 / REQUESTS_A_SECOND)
+        until("those of the next second", lambda: len(board.asked) >= REQUESTS_AT_ONCE + 101)
+        let_in(board, ANNA, b"anna").close()
+        assert len(board.asked) == REQUESTS_AT_ONCE + 101
+        bob.close()
+        local.close()
 
 
 def test_an_answer_leaves_before_the_daemon_does(tmp_path: Path) -> None:
