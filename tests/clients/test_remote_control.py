@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import zmq
 
+from schedulerd.errors import ConfigError
 from schedulerd.serving.operators import Operators
 from schedulerd.wire.keys import KeyFileError, Pair
 from schedulerd.wire.remote import Place
 from schedulerd_client import ControlClient, HandshakeFailed, NotPermitted, OperatorKeys, Unreachable
+from schedulerd_client._remote import is_of_ipv6_alone
 from tests.serving.remotes import ANNA, BOB, EVE, SERVER, RemoteBoard, key_files
 
 PATIENCE_S = 10.0
@@ -173,6 +175,29 @@ def test_an_address_may_be_a_host_alone(address: str, control: str, events: str)
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"address|port"):
         Place.of(address)
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"), [("127.0.0.1", False), ("localhost", False), ("::1", True), ("fe80::1", True)]
+)
+def test_a_machine_with_addresses_of_both_kinds_is_reached_by_the_older_one(host: str, alone: bool) -> None:
+    """A daemon at 0.0.0.0 has no other, and libzmq would take the newer one of a name, and no other."""
+    assert is_of_ipv6_alone(host) is alone
+
+
+def test_a_name_is_as_good_as_an_address(board: RemoteBoard) -> None:
+    with client(f"tcp://localhost:{board.door.port}", ANNA) as control:
+        assert control.status() == {"asked": "Status"}
+
+
+def test_newer_addresses_are_as_good(runtime: Path) -> None:
+    try:
+        board = RemoteBoard(runtime, address="[::1]:0")
+    except ConfigError:
+        pytest.skip("this machine has no IPv6")
+    with board, client(board.control, ANNA) as control, control.events(["plan"], SHORT_S) as events:
+        assert control.status() == {"asked": "Status"}
+        assert list(events) == []
 
 
 def test_tcp_without_keys_is_refused() -> None:

@@ -20,6 +20,7 @@ from schedulerd.serving.operators import Operators
 from schedulerd.wire.codec import encode
 from schedulerd.wire.keys import Files, Pair, write_pair
 from schedulerd.wire.messages import Answer
+from schedulerd.wire.remote import Place
 from tests.fakes import PATIENCE_S
 from tests.serving.board import TIMEOUT_MS, Board, Peer
 
@@ -39,15 +40,15 @@ class RemoteBoard:
         operators: Operators = OPERATORS,
         limits: Limits = Limits(),  # noqa: B008
         clock: Clock | None = None,
+        address: str = "127.0.0.1:0",
     ) -> None:
         clock = clock or SystemClock()
+        self.door = Door(address, clock, limits)
         self.board = Board(directory)
-        self.door = Door("127.0.0.1:0", clock, limits)
         self.port = RemotePort(self.door, Sockets.within(directory), SERVER.secret, operators, clock)
         self.board.gateway.attach(self.port)
         self.port.start(self.board.front.on_control)
-        self.control = f"tcp://127.0.0.1:{self.door.port}"
-        self.events = f"tcp://127.0.0.1:{self.door.port + 1}"
+        self.control, self.events, _ = Place.of(self.door.address)
         self.asked: list[Any] = []
         self._answering = threading.Thread(target=self._answer)
         self._answering.start()

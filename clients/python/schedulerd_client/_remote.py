@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from socket import AF_INET, getaddrinfo
 from typing import Self
 
 import zmq
 
 from schedulerd.wire.keys import KeyFileError, Pair, read_public, read_secret
+from schedulerd.wire.peer import host_and_port
+from schedulerd.wire.remote import TCP
 from schedulerd_client._errors import HandshakeFailed, NotPermitted, SchedulerdClientError, TransportError
 
 HEARTBEAT_MS = 2000
@@ -86,12 +89,25 @@ def new_key_pair() -> Pair:
     return Pair(public.decode("ascii"), secret.decode("ascii"))
 
 
-def secure(socket: zmq.Socket[bytes], keys: OperatorKeys) -> None:
-    """Have a socket, before it connects, prove who we are and that the server is who it should be."""
+def is_of_ipv6_alone(host: str) -> bool:
+    """Whether a machine has no IPv4 address.
+
+    Of a name libzmq tries one address, and where it may take one of IPv6, it takes that; but a daemon that listens at
+    0.0.0.0 has none. One that listens at [::] has both.
+    """
+    try:
+        getaddrinfo(host, None, AF_INET)
+    except OSError:
+        return True
+    return False
+
+
+def secure(socket: zmq.Socket[bytes], address: str, keys: OperatorKeys) -> None:
+    """Have a socket, before it connects to `address`, prove who we are and that the server is who it should be."""
     socket.curve_serverkey = keys.server.encode("ascii")
     socket.curve_publickey = keys.own.public.encode("ascii")
     socket.curve_secretkey = keys.own.secret.encode("ascii")
-    socket.ipv6 = True
+    socket.ipv6 = is_of_ipv6_alone(host_and_port(address.removeprefix(TCP))[0])
     socket.heartbeat_ivl = HEARTBEAT_MS
     socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
     socket.reconnect_ivl = RECONNECT_MS

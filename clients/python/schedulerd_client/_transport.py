@@ -226,7 +226,7 @@ class _Link:
             from schedulerd_client._remote import DENIALS, secure
 
             self._denials = DENIALS
-            secure(self.socket, keys)
+            secure(self.socket, address, keys)
         for topic in topics or ():
             self.socket.subscribe(topic)
         self.monitor = self.socket.get_monitor_socket(WATCHED | self._denials)
