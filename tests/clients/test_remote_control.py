@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from schedulerd.wire.keys import KeyFileError, Pair
 from schedulerd.wire.remote import Place
 from schedulerd_client import ControlClient, HandshakeFailed, NotPermitted, OperatorKeys, Unreachable
 from schedulerd_client._remote import is_of_ipv6_alone
+from schedulerd_client._transport import Silence, ZmqTransport
 from tests.serving.remotes import ANNA, BOB, EVE, SERVER, RemoteBoard, key_files
 
 PATIENCE_S = 10.0
@@ -84,24 +86,53 @@ def test_another_server_key_is_told_as_that(board: RemoteBoard) -> None:
             control.events()
 
 
-def test_something_that_takes_no_keys_is_told_as_that() -> None:
-    """It greets as a socket of ZeroMQ without keys does (https://rfc.zeromq.org/spec/37, "Greeting"), and waits."""
-    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
-    with socket.create_server(("127.0.0.1", 0)) as keyless:
-        address = f"tcp://127.0.0.1:{keyless.getsockname()[1]}"
-        greeter = threading.Thread(target=lambda: connections.append(greet(keyless, greeting)))
-        connections: list[socket.socket] = []
-        greeter.start()
-        with client(address, ANNA) as control, pytest.raises(HandshakeFailed, match="no daemon that takes CURVE keys"):
-            control.status()
-        greeter.join(PATIENCE_S)
-        connections[0].close()
+class Keyless:
+    """It greets as a socket of ZeroMQ without keys does (https://rfc.zeromq.org/spec/37, "Greeting"), and listens."""
+
+    GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"NULL".ljust(20, b"\0") + bytes(32)
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.left = threading.Event()
+        """Whoever came has ended the connection."""
+        self._thread = threading.Thread(target=self._greet)
+        self._thread.start()
+
+    def _greet(self) -> None:
+        with self._listener, self._listener.accept()[0] as connection, contextlib.suppress(ConnectionError):
+            connection.sendall(self.GREETING)
+            while connection.recv(1024):
+                pass
+        self.left.set()
+
+    def close(self) -> None:
+        self._thread.join(PATIENCE_S)
 
 
-def greet(listener: socket.socket, greeting: bytes) -> socket.socket:
-    connection, _ = listener.accept()
-    connection.sendall(greeting)
-    return connection
+@pytest.fixture
+def keyless() -> Iterator[Keyless]:
+    made = Keyless()
+    yield made
+    made.close()
+
+
+def test_something_that_takes_no_keys_is_told_as_that(keyless: Keyless) -> None:
+    with (
+        client(keyless.address, ANNA) as control,
+        pytest.raises(HandshakeFailed, match="no daemon that takes CURVE keys"),
+    ):
+        control.status()
+
+
+def test_a_handshake_that_failed_before_anything_was_sent_is_told_too(keyless: Keyless) -> None:
+    transport = ZmqTransport(keyless.address, keys=OperatorKeys(SERVER.public, ANNA))
+    transport.open()
+    assert keyless.left.wait(PATIENCE_S)
+    transport.send([b"to nobody"])
+    assert transport.receive(PATIENCE_S) is Silence.DENIED
+    assert isinstance(transport.denial(), HandshakeFailed)
+    transport.close()
 
 
 def test_zeromq_without_keys_is_not_taken_for_the_daemon() -> None:

@@ -108,9 +108,11 @@ class ZmqTransport:
         """Queue a message; allowed before the connection stands."""
         socket = self._opened().socket
         *first, last = frames
-        for frame in first:
-            socket.send(frame, zmq.SNDMORE | zmq.NOBLOCK)
-        socket.send(last, zmq.NOBLOCK, copy=len(last) < COPY_BYTES)
+        # Nothing takes it where a handshake has failed already: `receive` tells of that.
+        with contextlib.suppress(zmq.Again):
+            for frame in first:
+                socket.send(frame, zmq.SNDMORE | zmq.NOBLOCK)
+            socket.send(last, zmq.NOBLOCK, copy=len(last) < COPY_BYTES)
         # Sending reads the socket's signals, so a message that came in just now may make its descriptor silent.
         self._stir()
 
