@@ -30,6 +30,7 @@ from schedulerd.serving.door import Door
 from schedulerd.serving.handlers import Frame, Peer
 from schedulerd.serving.operators import Operators, Remote
 from schedulerd.serving.pace import Pace
+from schedulerd.serving.refusals import Refusals
 from schedulerd.serving.zap import DOMAIN, rule
 from schedulerd.wire.keys import Pair
 from schedulerd.wire.messages import MAX_HEADER_BYTES
@@ -55,8 +56,6 @@ EVENTS_KEPT: Final = 1000
 LAST_WORDS_MS: Final = 500
 EVENTS_PORT: Final = 1
 """Of the door's two."""
-TELL_EVERY_S: Final = 10.0
-"""How often it is told that connections were refused."""
 _REFUSED: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "its key is not allowed",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "it has another public key of this daemon, or speaks no CURVE",
@@ -105,7 +104,7 @@ class RemotePort:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
         self._ending = False
-        self._refusals = _Refusals(clock)
+        self._refusals = Refusals(clock)
         self._pace = Pace(REQUESTS_A_SECOND, REQUESTS_AT_ONCE, clock.now_s())
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._zap = self._context.socket(zmq.REP)
@@ -289,24 +288,6 @@ class RemotePort:
         for socket in (self._control, self._events):
             socket.close(linger=LAST_WORDS_MS)
         self._context.term()
-
-
-class _Refusals:
-    """Connections that were refused, told at once and then now and then, however many there are."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._not_before_s = clock.now_s()
-        self._untold = 0
-
-    def note(self, reason: str, lately_from: Sequence[str]) -> None:
-        """One was refused."""
-        now_s = self._clock.now_s()
-        if now_s < self._not_before_s:
-            self._untold += 1
-            return
-        log.warning("remote_refused", reason=reason, lately_from=sorted(set(lately_from)), untold_before=self._untold)
-        self._untold, self._not_before_s = 0, now_s + TELL_EVERY_S
 
 
 def _check_curve() -> None:

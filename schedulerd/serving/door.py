@@ -24,6 +24,7 @@ import structlog
 from schedulerd.clock import Clock
 from schedulerd.errors import ConfigError
 from schedulerd.serving.pace import Pace
+from schedulerd.serving.refusals import Refusals
 from schedulerd.serving.relay import Relay
 from schedulerd.wire.peer import host_and_port
 
@@ -69,6 +70,7 @@ class Door:
         """Addresses of the latest connections."""
         self._clock = clock
         self._limits = limits
+        self._refusals = Refusals(clock)
         self._pace = Pace(limits.a_second, limits.at_once, clock.now_s())
         self._behind: Mapping[int, str] = {}
         """By the descriptor of a listener, the path of the socket behind it."""
@@ -180,18 +182,15 @@ class Door:
         self._pace.take(self._clock.now_s())
         self.lately.append(host)
         if self._of[host] >= self._limits.most_of_one:
-            log.debug("remote_too_many", of=host, most=self._limits.most_of_one)
+            self._refusals.note(f"its address has {self._limits.most_of_one} connections already", [host])
             outer.close()
             return
-        inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _prepare(outer)
-            inner.setblocking(False)
-            inner.connect(self._behind[descriptor])
+            inner = _connected(self._behind[descriptor])
         except OSError as error:
             log.warning("remote_not_served", reason=error.strerror)
             outer.close()
-            inner.close()
             return
         connection = Relay(descriptor, host, outer, inner, self._watcher)
         self._of[host] += 1
@@ -218,6 +217,17 @@ def _prepare(outer: socket.socket) -> None:
     outer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     outer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     outer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MS)
+
+
+def _connected(path: str) -> socket.socket:
+    inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        inner.setblocking(False)
+        inner.connect(path)
+    except OSError:
+        inner.close()
+        raise
+    return inner
 
 
 def _free_pair(host: str) -> tuple[socket.socket, socket.socket]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 
 from schedulerd.clock import Clock, SystemClock
 from schedulerd.errors import ConfigError
@@ -152,12 +155,41 @@ def test_one_who_does_not_read_is_not_kept_for_ever_and_costs_others_nothing(tmp
 def test_no_more_than_so_many_come_from_one_address(tmp_path: Path) -> None:
     with housed(tmp_path, Limits(most=8, most_of_one=2, a_second=1000.0)) as house:
         pairs = [house.meet() for _ in range(2)]
-        assert ended(house.come())
+        with structlog.testing.capture_logs() as logs:
+            assert ended(house.come())
+            assert ended(house.come())
+        (told,) = (log for log in logs if log["event"] == "remote_refused")
+        assert (told["reason"], told["lately_from"]) == ("its address has 2 connections already", ["127.0.0.1"])
         pairs[0][0].close()
         assert ended(pairs[0][1])
         outside, inside = house.meet()
         outside.sendall(b"hello")
         assert all_of(inside, 5) == b"hello"
+
+
+@contextmanager
+def room_for(descriptors: int) -> Iterator[None]:
+    """So many may still be opened in this process."""
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(descriptors + 1)]
+    for one in opened:
+        os.close(one)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(opened), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_who_comes_when_no_descriptor_is_left_costs_others_nothing(tmp_path: Path) -> None:
+    with housed(tmp_path) as house, structlog.testing.capture_logs() as logs:
+        outside, inside = house.meet()
+        # One is that of the test's own end, one that of the door's; there is none for the way on.
+        with room_for(2):
+            assert ended(house.come())
+        outside.sendall(b"hello")
+        assert all_of(inside, 5) == b"hello"
+        assert [(log["event"], log["reason"]) for log in logs] == [("remote_not_served", "Too many open files")]
 
 
 def test_who_comes_when_all_places_are_taken_waits_for_one(tmp_path: Path) -> None:

@@ -67,8 +67,9 @@ class Denied(Enum):
                 f"what listens at {address} is no daemon that takes CURVE keys; it must be what [remote] listen says"
             )
         return HandshakeFailed(
-            f"{address} ended the handshake: most likely the server key is not that daemon's, or it is no daemon; "
-            "compare the file with the one there (`schedulerd keys show`). The daemon's log says why (remote_refused)"
+            f"{address} ended the handshake: most likely the server key is not that daemon's, or it is no daemon, or "
+            "there are as many connections from your address as it takes; compare the file with the one there "
+            "(`schedulerd keys show`). The daemon's log says why (remote_refused)"
         )
 
 
