@@ -92,7 +92,8 @@ def write_pair(folder: Path, name: str, pair: Pair) -> Files:
             files.secret.unlink()
             raise
     except OSError as error:
-        raise KeyFileError(f"{error.filename}: {error.strerror}; no key was made") from error
+        # A write that fails names no file.
+        raise KeyFileError(f"{error.filename or folder}: {error.strerror}; no key was made") from error
     return files
 
 
@@ -102,13 +103,18 @@ def _certificate(name: str, kind: str, pair: Pair) -> str:
 
 
 def _write(path: Path, text: str, mode: int) -> None:
-    """A new file, on the disk when this returns."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as file:
-        # Whatever the umask says of the public one.
-        os.fchmod(file.fileno(), mode)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    """A new file, on the disk when this returns; none where it cannot be written."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            # Whatever the umask says of the public one.
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise
 
 
 def _read(path: Path, check: Check | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_a_link_to_nowhere_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="is there already"):
         write_pair(tmp_path, "anna", PAIR)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_disk_that_is_full_leaves_no_half_a_key(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        with pytest.raises(KeyFileError, match=rf"^{tmp_path}: File too large; no key was made"):
+            write_pair(tmp_path, "anna", PAIR)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+    assert read_secret(write_pair(tmp_path, "anna", PAIR).secret) == PAIR.secret
 
 
 def test_a_folder_that_cannot_be_is_told(tmp_path: Path) -> None:
