@@ -57,5 +57,7 @@ def _shown(folder: Path) -> str:
     from schedulerd.config_remote import KEY_NAME
     from schedulerd.wire.keys import PUBLIC, read_public
 
-    files = [folder / f"{KEY_NAME}{PUBLIC}", *sorted((folder / "operators").glob(f"*{PUBLIC}"))]
+    # No hidden ones, as the daemon: an editor's, or a copy that is under way.
+    operators = sorted((folder / "operators").glob(f"[!.]*{PUBLIC}"))
+    files = [folder / f"{KEY_NAME}{PUBLIC}", *operators]
     return "\n".join(table(("KEY", "FILE"), [(read_public(path), str(path)) for path in files]))

@@ -8,7 +8,7 @@ import pytest
 
 from schedulerd.cli import main
 from schedulerd.wire.keys import read_public, read_secret
-from tests.serving.remotes import ANNA, key_files
+from tests.serving.remotes import ANNA, BOB, key_files
 
 
 def test_a_pair_is_made_once_and_what_to_do_next_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +29,7 @@ def test_keys_are_shown_with_their_files(tmp_path: Path, capsys: pytest.CaptureF
     assert "there is no key file" in capsys.readouterr().err
     main(["keys", "new", "--folder", str(tmp_path)])
     key_files(tmp_path / "operators", {"anna": ANNA})
+    (tmp_path / "operators" / ".bob.public").write_text(f"public-key = {BOB.public}")
     capsys.readouterr()
     assert main(["keys", "show", "--folder", str(tmp_path)]) == 0
     said = capsys.readouterr().out
