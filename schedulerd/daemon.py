@@ -167,6 +167,8 @@ class Daemon:
             may_spin=layout.lanes == 1 and usable_cores() > 1,
         )
         self._front.attach(self._gateway)
+        if self._remote is not None:
+            self._gateway.attach(self._remote.port(config.paths.runtime))
         executor = Executor(engine, clock, events.put, prefixes)
         self._lanes = [
             Lane(n, self._gateway, self._queue, executor, clock, preempt=config.engine.preempt)
@@ -233,7 +235,7 @@ class Daemon:
         if self._metrics is not None:
             self._metrics.serve(events.put, self._front.refused, self._alive_at_s)
         if self._remote is not None:
-            self._gateway.attach(self._remote.serve(config.paths.runtime, self._front.on_control))
+            self._remote.serve(self._front.on_control)
 
     def stop(self) -> None:
         """Refuse what comes, answer what is in flight, then end the threads and close the sockets."""

@@ -37,14 +37,21 @@ class RemoteAccess:
         self._door = Door(address, clock)
         self._port: RemotePort | None = None
 
-    def serve(self, runtime: Path, handler: Handler) -> RemotePort:
-        """Let operators in. Args: runtime: directory for the sockets; handler: of their messages."""
+    def port(self, runtime: Path) -> RemotePort:
+        """What answers operators, from `serve` on; `runtime` is the directory for its sockets.
+
+        Raises `SchedulerdError` where they cannot be made.
+        """
         sockets = Sockets.within(runtime)
         self._port = RemotePort(self._door, sockets, self._secret_key, self._operators, self._clock)
+        return self._port
+
+    def serve(self, handler: Handler) -> None:
+        """Let operators in; `port` comes before. `handler` gets their messages."""
+        assert self._port is not None, "port() comes before serve()"
         self._port.start(handler)
         log.info("remote", address=self._door.address, operators=sorted(self._operators.names.values()))
         _warn_of_nobody(self._operators)
-        return self._port
 
     def read_again(self, config: RemoteConfig) -> None:
         """Read who is let in, for the next `admit`. Raises `ConfigError`, and what was read before stands."""

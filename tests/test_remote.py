@@ -75,7 +75,8 @@ def test_what_was_read_takes_effect_when_it_is_let_and_a_bad_key_changes_nothing
     runtime.mkdir()
     access = RemoteAccess(config, "127.0.0.1:0", SystemClock())
     with structlog.testing.capture_logs() as logs:
-        access.serve(runtime, lambda *_: None)
+        access.port(runtime)
+        access.serve(lambda *_: None)
         (config.operators / "bob.public").write_text(f"public-key = {BOB.public}")
         access.read_again(config)
         access.admit()
@@ -94,7 +95,8 @@ def test_a_door_that_nobody_may_use_is_told(config: RemoteConfig, tmp_path: Path
     runtime.mkdir()
     access = RemoteAccess(config, "127.0.0.1:0", SystemClock())
     with structlog.testing.capture_logs() as logs:
-        access.serve(runtime, lambda *_: None)
+        access.port(runtime)
+        access.serve(lambda *_: None)
         access.close()
     events = {log["event"]: log for log in logs}
     assert "NAME.public" in events["remote_nobody"]["remedy"]

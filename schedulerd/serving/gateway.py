@@ -70,7 +70,9 @@ class Gateway:
 
     def answer(self, identity: bytes, frames: Sequence[Frame]) -> None:
         """Queue an answer to an operator on the control socket, or on another machine."""
-        if self._remote is not None and isinstance(identity, Remote):
+        if isinstance(identity, Remote):
+            # Never to the control socket, where an operator here may have the same name.
+            assert self._remote is not None, "attach() comes before the first message"
             self._remote.answer(identity, frames)
         else:
             self._zmq.answer(identity, frames)

@@ -15,9 +15,9 @@ from schedulerd.serving.curve import REQUESTS_A_SECOND, REQUESTS_AT_ONCE
 from schedulerd.serving.operators import Operators, Remote
 from schedulerd.wire.codec import encode
 from schedulerd.wire.keys import Pair
-from schedulerd.wire.messages import Answer, Code, Failure, Infer, Reload, SetLimit, Status, TensorHeader
+from schedulerd.wire.messages import Answer, Code, Failure, Infer, Ping, Pong, Reload, SetLimit, Status, TensorHeader
 from tests.fakes import PATIENCE_S, FakeClock
-from tests.serving.board import Peer
+from tests.serving.board import Board, Peer
 from tests.serving.remotes import ANNA, BOB, EVE, OPERATORS, SERVER, RemoteBoard, RemotePeer
 
 SUCCEEDED = zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -148,6 +148,17 @@ def test_a_name_that_a_remote_operator_has_is_no_way_to_his_answers(board: Remot
     assert not local.socket.poll(0)
     remote.close()
     local.close()
+
+
+def test_an_answer_for_another_machine_never_goes_to_the_control_socket(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    local = Peer(board.endpoints.control, b"same")
+    with pytest.raises(AssertionError, match="attach"):
+        board.gateway.answer(Remote(b"same"), encode(Answer(1, {})))
+    assert isinstance(local.ask(*encode(Ping(2))), Pong)
+    assert not local.socket.poll(0)
+    local.close()
+    board.close()
 
 
 def test_an_app_is_sent_to_the_machine_itself(board: RemoteBoard) -> None:
