@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from schedulerd_client import Client, ControlClient, NotPermitted, OperatorKeys, Unreachable
-from tests.integration.daemons import CONFIG, Daemon
+from tests.integration.daemons import CONFIG, Daemon, until
 from tests.serving.remotes import ANNA, BOB, SERVER, key_files
 
 
@@ -36,9 +36,13 @@ class Remote:
 
     @property
     def address(self) -> str:
-        """As the log says it."""
-        lines = (line for line in self.daemon.logged().splitlines() if '"event": "remote",' in line)
-        return next(lines).split('"address": "')[1].split('"')[0]
+        """As the log says it, which may be a moment after local apps are served."""
+
+        def said() -> str | None:
+            lines = (line for line in self.daemon.logged().splitlines() if '"event": "remote",' in line)
+            return next(lines, None)
+
+        return until("the address for operators elsewhere", said).split('"address": "')[1].split('"')[0]
 
     def control(self, name: str) -> ControlClient:
         keys = OperatorKeys.from_files(self.server.public, self.own[name].secret)
