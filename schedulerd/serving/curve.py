@@ -31,6 +31,7 @@ from schedulerd.serving.handlers import Frame, Peer
 from schedulerd.serving.operators import Operators, Remote
 from schedulerd.serving.pace import Pace
 from schedulerd.serving.refusals import Refusals
+from schedulerd.serving.topics import Topics
 from schedulerd.serving.zap import DOMAIN, rule
 from schedulerd.wire.keys import Pair
 from schedulerd.wire.messages import MAX_HEADER_BYTES
@@ -39,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 HARD_FRAME_BYTES: Final = 2 * MAX_HEADER_BYTES
 """Requests of operators have no tensors; libzmq ends a connection over this without a word."""
+HARD_TOPIC_BYTES: Final = 1024
+"""A listener sends topics alone, and in the handshake a name and a key."""
 FRAMES_KEPT: Final = 2
 """Of a message: one is too many, and is seen."""
 HANDSHAKE_MS: Final = 5000
@@ -110,16 +113,17 @@ class RemotePort:
         self._zap = self._context.socket(zmq.REP)
         self._zap.bind("inproc://zeromq.zap.01")
         self._control = self._bound(zmq.ROUTER, paths.control, secret_key)
-        self._events = self._bound(zmq.PUB, paths.events, secret_key)
+        self._events = self._bound(zmq.XPUB, paths.events, secret_key)
+        self._topics = Topics()
         self._monitors = [self._monitor(self._control, "control"), self._monitor(self._events, "events")]
         self._thread = threading.Thread(target=self._run, name="remote", daemon=True)
 
     def _bound(self, kind: int, path: Path, secret_key: str) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.linger = 0
-        socket.maxmsgsize = HARD_FRAME_BYTES
+        socket.maxmsgsize = HARD_TOPIC_BYTES if kind == zmq.XPUB else HARD_FRAME_BYTES
         socket.rcvhwm = ARRIVALS
-        socket.sndhwm = EVENTS_KEPT if kind == zmq.PUB else BACKLOG
+        socket.sndhwm = EVENTS_KEPT if kind == zmq.XPUB else BACKLOG
         socket.heartbeat_ivl = HEARTBEAT_MS
         socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
         socket.handshake_ivl = HANDSHAKE_MS
@@ -200,7 +204,7 @@ class RemotePort:
 
     def _run(self) -> None:
         poller = zmq.Poller()
-        for source in (self._zap, *self._monitors, self._wake):
+        for source in (self._zap, self._events, *self._monitors, self._wake):
             poller.register(source, zmq.POLLIN)
         while not self._ending:
             wait_s = self._pace.wait_s(self._clock.now_s())
@@ -219,6 +223,8 @@ class RemotePort:
             self._rule()
         if self._control in ready:
             self._take_in()
+        if self._events in ready:
+            self._listen()
         for monitor in self._monitors:
             if monitor in ready:
                 self._heed(monitor)
@@ -260,6 +266,16 @@ class RemotePort:
         name = operators.names.get(str(identity.get("User-Id")))
         peer = Peer(None, None, operator=name, may_edit=name in operators.in_control)
         self._handler(Remote(identity.bytes), peer, frames)
+
+    def _listen(self) -> None:
+        """Topics that listeners want, or want no more. Whose are too many takes all with him: see `admit`."""
+        with contextlib.suppress(zmq.Again):
+            for _ in range(ARRIVALS):
+                frame = self._events.recv(zmq.NOBLOCK, copy=False)
+                if not self._topics.heed(frame.bytes):
+                    name = self._operators.names.get(str(frame.get("User-Id")))
+                    self._refusals.note(f"{name} listens to more topics than there are", list(self._door.lately))
+                    self._door.hang_up(EVENTS_PORT)
 
     def _heed(self, monitor: zmq.Socket[bytes]) -> None:
         with contextlib.suppress(zmq.Again):

@@ -13,6 +13,7 @@ import zmq
 
 from schedulerd.serving.curve import REQUESTS_A_SECOND, REQUESTS_AT_ONCE
 from schedulerd.serving.operators import Operators, Remote
+from schedulerd.serving.topics import LONGEST_BYTES, MOST
 from schedulerd.wire.codec import encode
 from schedulerd.wire.keys import Pair
 from schedulerd.wire.messages import Answer, Code, Failure, Infer, Ping, Pong, Reload, SetLimit, Status, TensorHeader
@@ -105,6 +106,28 @@ def test_events_are_for_those_who_are_let_in(board: RemoteBoard) -> None:
     stranger = RemotePeer(board.events, EVE, kind=zmq.SUB)
     assert stranger.connect() == zmq.EVENT_HANDSHAKE_FAILED_AUTH
     stranger.close()
+
+
+@pytest.mark.parametrize(
+    "topics",
+    [[bytes(100_000)], [bytes(LONGEST_BYTES + 1)], [b"%d" % number for number in range(MOST + 1)]],
+    ids=["huge", "long", "many"],
+)
+def test_a_listener_fills_no_memory_with_topics_and_others_come_back(board: RemoteBoard, topics: list[bytes]) -> None:
+    listener = RemotePeer(board.events, BOB, kind=zmq.SUB)
+    assert listener.connect() == SUCCEEDED
+    for topic in topics:
+        listener.socket.subscribe(topic)
+    assert listener.heard() == zmq.EVENT_DISCONNECTED
+    listener.close()
+    again = RemotePeer(board.events, ANNA, kind=zmq.SUB)
+    for topic in (b"", *(b"%d" % number for number in range(20))):
+        again.socket.subscribe(topic)
+    assert again.connect() == SUCCEEDED
+    while not again.socket.poll(10):
+        board.port.publish([b"plan", b"body"])
+    assert again.socket.recv_multipart() == [b"plan", b"body"]
+    again.close()
 
 
 def test_a_key_that_may_look_changes_nothing_and_one_in_control_does(board: RemoteBoard) -> None:
