@@ -60,6 +60,7 @@ def test_edits_reach_the_daemon(runtime: Path) -> None:
         control.ping()
         asked = daemon.requests[:3]
     assert asked == [SetBudget(1, "front", 12.5), SetLimit(2, "memory", 80_000_000), SetLimit(3, "memory", None)]
+    assert [type(one) for one in asked] == [SetBudget, SetLimit, SetLimit]
 
 
 def test_what_is_set_for_an_app_reaches_the_daemon(runtime: Path) -> None:
@@ -79,6 +80,7 @@ def test_what_is_set_for_an_app_reaches_the_daemon(runtime: Path) -> None:
         Unpin(5, "front"),
         Resume(6, "front"),
     ]
+    assert [type(one) for one in asked] == [SetPriority, Pin, Pin, Unpin, Unpin, Resume]
 
 
 @pytest.mark.parametrize(("timeout_s", "asked_s"), [(5.0, 4.0), (600.0, 60.0)])
@@ -103,6 +105,14 @@ def test_questions_reach_the_daemon_as_they_were_asked(runtime: Path) -> None:
         LogLevel(4, "debug"),
     ]
     assert [type(one) for one in asked] == [Why, WhatIf, Objective, LogLevel]
+
+
+def test_a_request_too_large_to_be_read_is_refused_at_once(runtime: Path) -> None:
+    """The daemon knows not even its id."""
+    with FakeDaemon(runtime), ControlClient(runtime) as control:
+        with pytest.raises(schedulerd_client.BadMessage, match="33 exceeds max_map_len"):
+            control.pin("front", {f"block {number}": "original" for number in range(33)})
+        assert control.status() == {"asked": "Status"}
 
 
 def test_a_refusal_is_raised_as_its_class(runtime: Path) -> None:

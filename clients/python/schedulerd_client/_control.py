@@ -238,7 +238,8 @@ class ControlClient:
                 reply = decode_plain_reply(incoming)
             except WireError as error:
                 raise ProtocolError(f"unreadable answer: {error}; SDK and daemon must match") from None
-            if reply.id != request_id:
+            # A request of which not even the id could be read is refused as 0; no other one is open.
+            if reply.id != request_id and not (reply.id == 0 and isinstance(reply, Failure)):
                 continue
             if isinstance(reply, Failure):
                 raise refusal(reply.code, reply.message)
