@@ -110,10 +110,8 @@ def resumed(answer: Answer) -> str:
 
 def drains(answer: Answer) -> list[tuple[str, str]]:
     """A labelled line for `status` on who is drained; none where nobody is."""
-    if answer.get("drained_all"):
-        return [("drained", "every app, and whoever registers (schedctl resume)")]
-    names = answer.get("drained")
-    return [("drained", f"{listed(names)} (schedctl resume)")] if names else []
+    held = [*(answer.get("drained") or []), *(["whoever registers"] if answer.get("drained_all") else [])]
+    return [("drained", f"{listed(held)} (schedctl resume)")] if held else []
 
 
 def dropped(answer: Answer) -> str:
