@@ -135,7 +135,7 @@ def overheads(prefix: str, samples: Samples, target: Target | None) -> dict[str,
         }
         if "copied" in samples:
             found |= {
-                f"{prefix}copied_over_bare{tail}": _ratio(added_ms, "copied", "bare"),
+                f"{prefix}copied_over_bare{tail}": _ratio(added_ms, "copied", "bare", target),
                 f"{prefix}copied_ms{tail}": Figure(added_ms["copied"], "ms"),
             }
     return found

@@ -155,11 +155,12 @@ class _Lines:
     def __call__(self, *_: object) -> _Lines:
         return self
 
-    def msg(self, line: str) -> None:
-        # ValueError is what a closed stream raises.
+    def msg(self, line: str | EventDict) -> None:
+        # While the layout changes, a thread may have one logger and what was rendered for the other. ValueError is what
+        # a closed stream raises.
         with self._lock, contextlib.suppress(OSError, ValueError):
             if self._has_room():
-                self._stream.write(line + "\n")
+                self._stream.write(f"{line}\n")
                 self._stream.flush()
 
     def _has_room(self) -> bool:
@@ -191,7 +192,10 @@ class _Entries:
     def __call__(self, *_: object) -> _Entries:
         return self
 
-    def msg(self, event: EventDict) -> None:
+    def msg(self, event: str | EventDict) -> None:
+        if isinstance(event, str):
+            self._lines.msg(event)  # rendered for lines, when the layout was another one
+            return
         # The traceback as text, which is what one reads in a journal.
         entry = structlog.processors.format_exc_info(self, "", dict(event))
         # One that a busy journal does not take would hardly find it less busy by way of standard error.

@@ -266,6 +266,20 @@ def test_without_a_journal_its_entries_are_json_lines(nobody: Journal, tmp_path:
     listener.close()
 
 
+def test_what_was_rendered_for_the_layout_before_is_written_all_the_same(nobody: Journal) -> None:
+    """A thread that logs while the configuration is reloaded may have the one with the other, and must not fail."""
+    stream = io.StringIO()
+    made = []
+    for layout in ("journal", "json"):
+        logs.configure("info", layout, stream, journal=nobody)
+        made.append(structlog.get_config()["logger_factory"]())
+    entries, plain_lines = made
+    entries.info('{"event": "for lines"}')
+    plain_lines.info({"event": "for the journal"})
+    assert "for lines" in stream.getvalue()
+    assert "for the journal" in stream.getvalue()
+
+
 def test_auto_is_the_journal_where_systemd_has_connected_the_stream(
     journal: Journal, listener: Listener, tmp_path: Path
 ) -> None:

@@ -75,6 +75,9 @@ class CorrectionSettings:
     crowded: float = 0.2
     """Share of all cores that other programs take from which on nothing is learnt of single blocks: a lane waits for
     its core in now this one, now that one, and each time routes would change for it."""
+    gone_s: float = 3.0
+    """Once they have taken less for so long, they have gone, and what was believed too early beside them says nothing
+    any more."""
 
 
 class Sample(NamedTuple):

@@ -40,6 +40,8 @@ class DriftWatch:
         self._seen_until_s: dict[str, float] = {}
         """By app: when the newest request was answered that has been taken in."""
         self._alone = True
+        self._crowded_at_s: float | None = None
+        """When other programs were last seen to take much, if they have not gone since."""
         self._correction = Correction(at_s=now_s)
         self._blocks = BlockFactors()
         self._belief = Belief()
@@ -64,6 +66,7 @@ class DriftWatch:
         self._samples = remembered([*self._samples, *found], now_s, self._settings)
         self._correction = corrected(self._correction, self._samples, prior, now_s, self._settings)
         self._belief = watched(self._belief, self._planned.board, self._correction, self._settings)
+        self._heed_company(cpu_others, now_s)
         if self._correction.live and (cpu_others or 0.0) < self._settings.crowded:
             for app_id, observations in new.items():
                 for observation in observations:
@@ -72,6 +75,16 @@ class DriftWatch:
         blobs = self._blocks.blobs()
         for app in apps:
             app.slowdown = self._slowdown_of(app, blobs)
+
+    def _heed_company(self, cpu_others: float | None, now_s: float) -> None:
+        """Where other programs have gone, a better board is believed in as soon as at first."""
+        if cpu_others is None:
+            return
+        if cpu_others >= self._settings.crowded:
+            self._crowded_at_s = now_s
+        elif self._crowded_at_s is not None and now_s - self._crowded_at_s >= self._settings.gone_s:
+            self._crowded_at_s = None
+            self._belief = replace(self._belief, wait_s=0.0)
 
     @property
     def board(self) -> Slowdown:
@@ -143,6 +156,7 @@ class DriftWatch:
         self._seen_until_s.clear()
         self._blocks.forget()
         self._belief = Belief()
+        self._crowded_at_s = None
         self._correction = Correction(self.board, now_s)
 
 

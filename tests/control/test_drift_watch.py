@@ -134,6 +134,18 @@ def test_beside_other_programs_the_board_is_followed_and_nothing_is_learnt_of_bl
     assert after.board.median == 2.5
 
 
+def test_a_better_board_is_believed_soon_once_other_programs_have_gone() -> None:
+    """Beside them it looks better now and then, and each belief makes the next one wait longer."""
+    board = Drifting(cpu_others=lambda at_s: 0.8 if at_s <= 60.0 else 0.0)
+    board.add("cam", 30.0, lambda at_s: (1.0 if at_s > 60.0 or at_s % 12.0 >= 6.0 else 2.0,) * 4)
+    board.until(60.0)
+    assert board.watch.factors_to_plan().board.median == 2.0
+    board.until(62.0)
+    assert board.watch.factors_to_plan().board.median == 2.0, "they may be back"
+    board.until(66.0)
+    assert board.watch.factors_to_plan().board.median == 1.0
+
+
 def test_what_was_learnt_of_a_block_holds_while_other_programs_come() -> None:
     board = Drifting(cpu_others=lambda at_s: 0.5 if at_s > 20.5 else 0.0)
     board.add("cam", 15.0, lambda at_s: [ms * (1.5 if at_s > 20.0 else 1.0) for ms in (1, 1, 1, 2)], blocks=4)
