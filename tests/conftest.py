@@ -42,6 +42,16 @@ def store(state: Path) -> Path:
 
 
 @pytest.fixture
+def own_state(state: Path, tmp_path: Path) -> Path:
+    """A state directory of the test's own, which has nothing but the profiles of the run."""
+    made = tmp_path / "own"
+    made.mkdir()
+    (state / "profiles").mkdir(exist_ok=True)
+    (made / "profiles").symlink_to(state / "profiles")
+    return made
+
+
+@pytest.fixture
 def make_daemon(state: Path, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Daemons on any store; they are stopped when the test ends."""
     made: list[Daemon] = []

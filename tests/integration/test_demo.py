@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 
-def test_the_scene_is_played_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_the_scene_is_played_and_nothing_is_lost(tmp_path: Path, own_state: Path) -> None:
     told, picture = tmp_path / "demo.json", tmp_path / "demo.png"
-    command = [sys.executable, "-m", "schedulerd", "demo", "--headless", "--seconds", "8", "--state", str(tmp_path)]
+    command = [sys.executable, "-m", "schedulerd", "demo", "--headless", "--seconds", "8", "--state", str(own_state)]
     done = subprocess.run(
         [*command, "--json", str(told), "--plot", str(picture)], capture_output=True, text=True, timeout=110
     )

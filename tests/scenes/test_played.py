@@ -41,10 +41,10 @@ def scene(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
 
 
-def test_a_scene_is_played_and_nothing_of_it_is_left(tmp_path: Path) -> None:
-    file, told, picture, state = (tmp_path / name for name in ("scene.toml", "told.json", "told.png", "state"))
+def test_a_scene_is_played_and_nothing_of_it_is_left(tmp_path: Path, own_state: Path) -> None:
+    file, told, picture = (tmp_path / name for name in ("scene.toml", "told.json", "told.png"))
     file.write_text(SCENE)
-    done = scene(file, "--state", state, "--json", told, "--plot", picture)
+    done = scene(file, "--state", own_state, "--json", told, "--plot", picture)
     assert done.returncode == 0, done.stderr
     happened = json.loads(told.read_text())
     assert [phase["name"] for phase in happened["phases"]] == ["calm", "busy"]
@@ -60,7 +60,7 @@ def test_a_scene_is_played_and_nothing_of_it_is_left(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "busy: guest joins; 1 CPU hog" in done.stdout
     # What the daemon saw was played, so that nothing of it is kept.
-    assert not list(state.glob("decisions*"))
+    assert not list(own_state.glob("decisions*"))
 
 
 @pytest.mark.parametrize(
