@@ -47,16 +47,10 @@ def test_what_is_pinned_runs_whatever_is_best_and_is_free_again(
         assert f'did you mean "{before[moved]}"?' in capsys.readouterr().err
 
 
-def test_pins_and_priorities_survive_a_kill(
-    store: Path, state: Path, tmp_path: Path, make_daemon: Callable[..., Daemon]
-) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    if (state / "profiles").is_dir():
-        (own / "profiles").symlink_to(state / "profiles")
+def test_pins_and_priorities_survive_a_kill(store: Path, own_state: Path, tmp_path: Path) -> None:
     runtime = tmp_path / "kept"
     runtime.mkdir()
-    daemon = Daemon(store, own, runtime, config=CONFIG)
+    daemon = Daemon(store, own_state, runtime, config=CONFIG)
     (daemon.drop_ins / "00-forget.toml").unlink()
     try:
         daemon.start()

@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from schedulerd_client import Client
 from tests.integration.daemons import CONFIG, Daemon
 
 MODEL = "digits-residual"
-
-
-@pytest.fixture
-def own_state(state: Path, store: Path, tmp_path: Path) -> Path:
-    """A state directory of the test's own, with the profile of the run."""
-    own = tmp_path / "own"
-    own.mkdir()
-    if (state / "profiles").is_dir():
-        (own / "profiles").symlink_to(state / "profiles")
-    return own
 
 
 def test_a_budget_survives_a_kill_and_is_dropped(store: Path, own_state: Path, tmp_path: Path) -> None:
