@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 from schedulerd import config_files
 from schedulerd.config_about import about as _about
 from schedulerd.config_files import Found
+from schedulerd.config_log import LogConfig
 from schedulerd.config_remote import RemoteConfig
 from schedulerd.errors import ConfigError
 from schedulerd.kinds import (
@@ -36,7 +37,6 @@ from schedulerd.kinds import (
     Whole,
     always_in_control,
 )
-from schedulerd.log_levels import AUTO, LOG_LAYOUTS, LOG_LEVELS
 from schedulerd.optimizer.objectives import MAX_ACCURACY, OBJECTIVES
 from schedulerd.wire import endpoints
 from schedulerd.wire.messages import MAX_BUDGET_MS, MIN_BUDGET_MS
@@ -412,46 +412,6 @@ class ProfileConfig:
             Number(1, 3600),
             "Seconds that loading a variant or one run of it may take while it is measured; one that takes longer "
             "hangs, and is not used.",
-        ),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LogConfig:
-    """What is written to standard error, or to the journal."""
-
-    level: str = field(
-        default="info",
-        metadata=_about(
-            Choice(LOG_LEVELS),
-            "Least severity that is written; `schedctl log-level` changes it for the time being.",
-            live=True,
-        ),
-    )
-    format: str = field(
-        default=AUTO,
-        metadata=_about(
-            Choice(LOG_LAYOUTS),
-            "Entries of systemd's journal with a field for every key, JSON lines, or words; `auto` is words on a "
-            "terminal, and the journal where systemd has connected it. Without a journal its entries are JSON lines.",
-            live=True,
-        ),
-    )
-    burst: int = field(
-        default=20,
-        metadata=_about(
-            Whole(1, 10_000),
-            "Lines of one event that are written however fast they come.",
-            live=True,
-        ),
-    )
-    lines_per_s: float | None = field(
-        default=1.0,
-        metadata=_about(
-            Number(0.01, 1000.0, "off"),
-            "And lines a second from then on; another line says how many were left out. Errors have ten times as much, "
-            'and what is decided is always written. "off" leaves nothing out.',
-            live=True,
         ),
     )
 

@@ -20,7 +20,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from schedulerd.clock import Clock, SystemClock
 from schedulerd.confidential import blanked
-from schedulerd.config import LogConfig
+from schedulerd.config_log import LogConfig
 from schedulerd.journal import PATIENCE_S, Journal, Sent, is_stream
 from schedulerd.log_levels import AUTO, CONSOLE, JOURNAL, JSON, LOG_LEVELS
 from schedulerd.log_limits import Limiter, Rate

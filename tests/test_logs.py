@@ -17,7 +17,7 @@ import pytest
 import structlog
 
 from schedulerd import logs
-from schedulerd.config import LogConfig
+from schedulerd.config_log import LogConfig
 from schedulerd.journal import Journal
 from schedulerd.log_limits import Rate
 from tests.test_journal import PATIENCE_S, Listener
