@@ -28,6 +28,13 @@ from schedulerd.wire.messages import Result
 
 log = structlog.get_logger(__name__)
 
+GoesOn = Callable[[float], bool]
+"""Whether, at this time, a job may run its next block without anybody being asked who is more urgent."""
+
+
+def _never(_: float) -> bool:
+    return False
+
 
 class Executor:
     """Runs jobs on the route that their app has when they start."""
@@ -76,29 +83,36 @@ class Executor:
         if job.shared is None:
             self._enter(job)
 
-    def step(self, job: Job) -> bool:
-        """Run the job's next block, and the exit after it; True when the job ends there."""
+    def step(self, job: Job, goes_on: GoesOn = _never) -> bool:
+        """Run the job's next block, and the exit after it; True when the job ends there.
+
+        Likewise the blocks after it for as long as `goes_on`, told the time, allows it; not of frames of a stream, of
+        which another app may have run the next block.
+        """
         if job.shared is None:
-            return self._run(job)
+            return self._run(job, goes_on)
         try:
-            return self._takes_over(job, job.shared) or self._run(job)
+            return self._takes_over(job, job.shared) or self._run(job, _never)
         finally:
             job.shared.release()
 
-    def _run(self, job: Job) -> bool:
+    def _run(self, job: Job, goes_on: GoesOn) -> bool:
         assert job.route is not None, "start() comes before step()"
-        blocks, block = job.route.blocks, job.next_block
-        began_s = self._clock.now_s()
-        try:
-            job.tensor = blocks[block].run(job.tensor)
-        except Exception as error:
-            raise self._faults.of_block(job, error) from error
-        ended_s = self._clock.now_s()
-        job.blocks_ms.append((ended_s - began_s) * 1e3)
-        job.next_block = block + 1
-        if job.shared is not None:
-            job.shared.keep(block + 1, job.tensor)
-        return job.next_block == len(blocks) if job.passage is None else self._leaves(job, job.passage, ended_s)
+        blocks, passage, shared, now_s = job.route.blocks, job.passage, job.shared, self._clock.now_s
+        while True:
+            began_s = now_s()
+            try:
+                job.tensor = blocks[job.next_block].run(job.tensor)
+            except Exception as error:
+                raise self._faults.of_block(job, error) from error
+            ended_s = now_s()
+            job.blocks_ms.append((ended_s - began_s) * 1e3)
+            job.next_block += 1
+            if shared is not None:
+                shared.keep(job.next_block, job.tensor)
+            ends = job.next_block == len(blocks) if passage is None else self._leaves(job, passage, ended_s)
+            if ends or not goes_on(ended_s):
+                return ends
 
     def _enter(self, job: Job) -> None:
         """Make the first block's input of the frame."""
@@ -190,39 +204,40 @@ class Executor:
         latency_ms = (now_s - job.arrived_s) * 1e3
         run_ms = job.prepared_ms + sum(job.blocks_ms) + job.heads_ms
         met = now_s <= job.deadline_s
+        # What one is made of for every frame is made by position: names would take a third longer.
         job.app.meter.add(
             Observation(
-                at_s=now_s,
-                latency_ms=latency_ms,
-                run_ms=run_ms,
-                deadline_met=met,
-                blocks_ms=tuple(job.blocks_ms),
+                now_s,
+                latency_ms,
+                run_ms,
+                met,
+                tuple(job.blocks_ms),
                 # Single frames were measured, and neither the board nor a block is slow because a batch is; what ran
                 # for another app has no time of its own.
-                expected=() if job.in_batches or job.taken_over else route.expected,
-                plan=route.plan,
-                exit=end.exit,
-                left=end.left,
-                evaluated=end.evaluated,
+                () if job.in_batches or job.taken_over else route.expected,
+                route.plan,
+                end.exit,
+                end.left,
+                end.evaluated,
             )
         )
         if job.shared is not None:
             job.shared.end(job.app)
             job.app.meter.shared_blocks += job.taken_over
         header = Result(
-            id=job.message_id,
-            tensors=tuple(map(header_of, outputs)),
-            plan=route.plan,
-            route=route.route.variants,
-            accuracy=end.accuracy,
-            queue_ms=latency_ms - run_ms,
-            run_ms=run_ms,
-            budget_ms=job.budget_ms,
-            deadline_met=met,
-            exit=end.exit,
-            left=end.left,
-            confidence=end.confidence,
-            exits=job.asked,
+            job.message_id,
+            tuple(map(header_of, outputs)),
+            route.plan,
+            route.route.variants,
+            end.accuracy,
+            latency_ms - run_ms,
+            run_ms,
+            job.budget_ms,
+            met,
+            end.exit,
+            end.left,
+            end.confidence,
+            job.asked,
         )
         return header, outputs
 

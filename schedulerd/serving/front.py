@@ -172,7 +172,7 @@ class Front:
         for app in self._registry.all():
             self._forget_if_dead(app)
 
-    def _infer(self, identity: bytes, request: Infer, buffers: Sequence[memoryview], arrived_s: float) -> None:
+    def _infer(self, identity: bytes, request: Infer, buffers: Sequence[Frame], arrived_s: float) -> None:
         if self.stopping.is_set():
             raise ShuttingDown(STOPPING)
         app = admit_frame(self._registry.of(identity), request)

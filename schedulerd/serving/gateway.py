@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from select import EPOLLIN, epoll
 from typing import TYPE_CHECKING, Final
@@ -55,6 +55,8 @@ class Gateway:
         # First: a client that finds `infer.sock` alone takes this for a daemon without a local socket.
         self._local = LocalPort(endpoints.local, handlers, self._tally, self._watcher)
         self._zmq = ZmqPort(endpoints, handlers, self._tally, self._rounds, clock, self._watcher)
+        self.outbox: Final[Sized] = self._zmq.outbox
+        """What waits for the next turn to send it. No property: it is looked at between blocks of microseconds."""
         self._paths = [Path(e.removeprefix("ipc://")) for e in (endpoints.infer, endpoints.control, endpoints.events)]
         self._remote: RemotePort | None = None
         self._arrivals = SpinningWait(self._watcher.poll, clock, may_spin=may_spin, wake=self._wake)
@@ -87,11 +89,6 @@ class Gateway:
         """Operators on other machines are answered too, and hear of events."""
         self._remote = remote
 
-    @property
-    def waiting(self) -> bool:
-        """Whether something waits for the next turn to send it."""
-        return self._zmq.waiting
-
     def counters(self) -> Dropped:
         """How often something was refused or dropped here."""
         return self._tally.dropped()
@@ -110,7 +107,7 @@ class Gateway:
 
         Runs between blocks, so the case of nothing to do is one call of epoll_wait(2).
         """
-        if self._zmq.waiting or self._zmq.kept:
+        if self.outbox or self._zmq.kept:
             self._zmq.send_all()
         now_s = self._clock.now_s()
         if now_s >= self._rounds.due_s:
@@ -128,7 +125,7 @@ class Gateway:
                     self._zmq.stirred(descriptor)
             self._zmq.take_in()
             ready = self._watcher.poll(0)
-        if self._zmq.waiting:
+        if self.outbox:
             self._zmq.send_all()
         self.alive_at_s = now_s
 
@@ -142,7 +139,7 @@ class Gateway:
     def pass_baton(self) -> None:
         """Release the baton. What somebody wanted to send who found it taken leaves first."""
         self.baton.release()
-        while self._zmq.waiting and self.baton.acquire(blocking=False):
+        while self.outbox and self.baton.acquire(blocking=False):
             try:
                 self._zmq.send_all()
             finally:

@@ -92,15 +92,15 @@ class Lane(threading.Thread):
             self._gateway.pass_baton()
 
     def _advance(self, job: Job) -> Job | None:
-        """Run one block of `job`; returns the job to go on with, which is another one if that is more urgent."""
+        """Run `job` up to where there is something to decide; returns the job to go on with, the more urgent one."""
         outcome = self._stepped(job)
         if outcome is not False:
             self._end(job, outcome)
             # Where nothing waits, the lane is about to wait on the sockets anyway.
-            if self._queue.waiting or self._gateway.waiting:
+            if self._queue.waiting or self._gateway.outbox:
                 self._look_at_sockets()
             return None
-        if self._gateway.waiting or self._clock.now_s() - self._looked_at_s >= LOOK_EVERY_S:
+        if self._gateway.outbox or self._clock.now_s() - self._looked_at_s >= LOOK_EVERY_S:
             self._look_at_sockets()
         if not self._preempt:
             return job
@@ -111,15 +111,19 @@ class Lane(threading.Thread):
         return following
 
     def _stepped(self, job: Job) -> bool | Failure:
-        """Run one block of `job`: whether it ends with that, or what its client is to be told went wrong."""
+        """Run `job` one block or more: whether it ends with that, or what its client is to be told went wrong."""
         try:
             if job.route is None:
                 self._executor.start(job)
             if self._queue.waiting and batches_of(job):
                 return self._step_together(job)
-            return self._executor.step(job)
+            return self._executor.step(job, self._may_go_on)
         except Exception as error:
             return self._failure(job, error)
+
+    def _may_go_on(self, now_s: float) -> bool:
+        """Whether there is nothing to decide at a block boundary, so that the job's next block can run at once."""
+        return now_s - self._looked_at_s < LOOK_EVERY_S and not (self._queue.waiting or self._gateway.outbox)
 
     def _step_together(self, job: Job) -> bool | Failure:
         """The same with those of the jobs that wait for which it pays; they wait again afterwards, or have ended."""
@@ -178,7 +182,7 @@ class Lane(threading.Thread):
                 log.exception("gateway_fault", lane=self.name)
             finally:
                 self._gateway.pass_baton()
-        elif self._gateway.waiting:
+        elif self._gateway.outbox:
             # The lane that waits on the sockets sends our reply, or that of a job which was in a batch with ours.
             self._gateway.wake()
 

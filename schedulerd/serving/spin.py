@@ -43,7 +43,7 @@ class SpinningWait:
         ready = self._spin(began_s + min(SPIN_S, wait_s)) if self._came_soon else ()
         if not ready:
             ready = self._poll(wait_s)
-        if self._may_spin and not (ready and all(who == self._wake for who, _ in ready)):
+        if self._may_spin and not (len(ready) == 1 and ready[0][0] == self._wake):
             self._came_soon = bool(ready) and self._clock.now_s() - began_s <= SPIN_S
         return ready
 

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from select import EPOLLIN, epoll
+from typing import Final
 
 import structlog
 import zmq
@@ -58,7 +59,8 @@ class ZmqPort:
         self._handlers = handlers
         self._rounds = rounds
         self._clock = clock
-        self._outbox: deque[tuple[zmq.Socket[bytes], Sequence[Frame]]] = deque()
+        self.outbox: Final[deque[tuple[zmq.Socket[bytes], Sequence[Frame]]]] = deque()
+        """What is queued for the next turn, by any thread."""
         self._backlogs = Backlogs(tally)
         self._sender: zmq.Frame | None = None
         """Of the message on the inference socket that is being handled, its identity frame."""
@@ -104,20 +106,15 @@ class ZmqPort:
 
     def reply(self, identity: bytes, frames: Sequence[Frame]) -> None:
         """Queue a message to an app."""
-        self._outbox.append((self._infer, (identity, *frames)))
+        self.outbox.append((self._infer, (identity, *frames)))
 
     def answer(self, identity: bytes, frames: Sequence[Frame]) -> None:
         """Queue an answer to an operator on the control socket."""
-        self._outbox.append((self._control, (identity, *frames)))
+        self.outbox.append((self._control, (identity, *frames)))
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Queue an event for everybody who listens."""
-        self._outbox.append((self._events, frames))
-
-    @property
-    def waiting(self) -> bool:
-        """Whether something is queued."""
-        return bool(self._outbox)
+        self.outbox.append((self._events, frames))
 
     # For the holder of the baton.
 
@@ -125,8 +122,8 @@ class ZmqPort:
         """Send what is queued, and again what libzmq did not take."""
         for identity in self._backlogs:
             self._backlogs.retry(identity, functools.partial(self._send, self._infer))
-        while self._outbox:
-            socket, frames = self._outbox.popleft()
+        while self.outbox:
+            socket, frames = self.outbox.popleft()
             if self._backlogs and socket is self._infer and bytes(frames[0]) in self._backlogs:
                 self._backlogs.keep(bytes(frames[0]), frames)
             else:

@@ -142,7 +142,7 @@ def _header_of_infer(message: Infer) -> bytes:
 # Messages in.
 
 
-def decode_request(frames: Sequence[Frame]) -> tuple[Request, list[memoryview]]:
+def decode_request(frames: Sequence[Frame]) -> tuple[Request, Sequence[Frame]]:
     """What a client asks, with its tensor frames. Raises `WireError`."""
     known = read_infer(frames[0]) if frames and type(frames[0]) is bytes else None
     if known is not None:
@@ -164,7 +164,7 @@ def decode_request(frames: Sequence[Frame]) -> tuple[Request, list[memoryview]]:
     return message_of(schema, header, message_id, frames), []
 
 
-def decode_reply(frames: Sequence[Frame]) -> tuple[Reply | Ping, list[memoryview]]:
+def decode_reply(frames: Sequence[Frame]) -> tuple[Reply | Ping, Sequence[Frame]]:
     """What the daemon says, with its tensor frames. Raises `WireError`."""
     known = read_result(frames[0]) if frames and type(frames[0]) is bytes else None
     if known is not None:
@@ -176,7 +176,7 @@ def decode_reply(frames: Sequence[Frame]) -> tuple[Reply | Ping, list[memoryview
     return plain_reply(header, op, message_id, frames), []
 
 
-def _infer(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Infer, list[memoryview]]:
+def _infer(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Infer, Sequence[Frame]]:
     extras = None if len(header) == 4 else _extras(header, message_id)
     tensors, buffers = _tensors(header.get("tensors"), message_id, frames, MAX_TENSORS)
     return Infer(message_id, tensors) if extras is None else Infer(message_id, tensors, **extras), buffers
@@ -205,7 +205,7 @@ def _extras(header: dict[str, Any], message_id: int) -> dict[str, Any]:
     return values
 
 
-def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Result, list[memoryview]]:
+def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) -> tuple[Result, Sequence[Frame]]:
     tensors, buffers = _tensors(header.get("tensors"), message_id, frames, MAX_REPLY_TENSORS)
     try:
         result = result_of(message_id, lasting(header, tensors), *measured(header))
@@ -221,7 +221,7 @@ def _result(header: dict[str, Any], message_id: int, frames: Sequence[Frame]) ->
 
 def _tensors(
     described: Any, message_id: int, frames: Sequence[Frame], limit: int
-) -> tuple[tuple[TensorHeader, ...], list[memoryview]]:
+) -> tuple[tuple[TensorHeader, ...], Sequence[Frame]]:
     """The tensor headers and the frames that belong to them; both sides must agree on number and length."""
     if type(described) is not list or not described:
         raise WireError(Code.BAD_MESSAGE, f"tensors is {shown(described)}; it must be an array of them", message_id)
@@ -238,7 +238,7 @@ def _tensors(
     return announced.tensors, buffers_of(announced, message_id, frames)
 
 
-def buffers_of(announced: Announced, message_id: int, frames: Sequence[Frame]) -> list[memoryview]:
+def buffers_of(announced: Announced, message_id: int, frames: Sequence[Frame]) -> Sequence[Frame]:
     """The frames of the tensors that a header announces; `WireError` unless they agree on number and length."""
     if len(frames) != len(announced.tensors) + 1:
         raise WireError(
@@ -246,13 +246,15 @@ def buffers_of(announced: Announced, message_id: int, frames: Sequence[Frame]) -
             f"{len(frames) - 1} frames follow a header that announces {len(announced.tensors)}",
             message_id,
         )
-    buffers = [memoryview(frame) for frame in frames[1:]]
-    for position, (size_bytes, buffer) in enumerate(zip(announced.sizes_bytes, buffers, strict=True)):
-        if buffer.nbytes != size_bytes:
-            raise WireError(
-                Code.BAD_TENSOR,
-                f"tensor {position} is announced as {announced.tensors[position]}, {size_bytes} bytes; its frame has "
-                f"{buffer.nbytes}",
-                message_id,
-            )
+    buffers = frames[1:]
+    sizes_bytes = tuple(map(len, buffers))
+    if sizes_bytes != announced.sizes_bytes:
+        pairs = enumerate(zip(sizes_bytes, announced.sizes_bytes, strict=True))
+        position = next(position for position, (has, wants) in pairs if has != wants)
+        raise WireError(
+            Code.BAD_TENSOR,
+            f"tensor {position} is announced as {announced.tensors[position]}, {announced.sizes_bytes[position]} "
+            f"bytes; its frame has {sizes_bytes[position]}",
+            message_id,
+        )
     return buffers

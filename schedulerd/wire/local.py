@@ -133,8 +133,8 @@ def copied_inline(packet: memoryview) -> list[bytes] | None:
     """
     if len(packet) >= _TWO.size:
         version, kind, count, header, lies, _, tensor, also, _ = _TWO.unpack_from(packet)
-        if (version, kind, count, lies, also) == (VERSION, 0, 2, 0, 0) and _TWO.size + header + tensor == len(packet):
-            start = _TWO.size + header
+        start = _TWO.size + header
+        if version == VERSION and count == 2 and not (kind or lies or also) and start + tensor == len(packet):
             return [bytes(packet[_TWO.size : start]), bytes(packet[start:])]
     if len(packet) < _HEAD.size:
         return None

@@ -42,6 +42,7 @@ class Day(Gateway):
 
     def __init__(self, clock: FakeClock, queue: DeadlineQueue) -> None:
         self.baton = threading.Lock()
+        self.outbox = ()
         self.clock = clock
         self.queue = queue
         self.arrivals: list[Arrival] = []
@@ -66,10 +67,6 @@ class Day(Gateway):
         reply, _ = decode_reply([bytes(frame) for frame in frames])
         assert isinstance(reply, Result | Failure)
         self.answers.append(Answer(self.clock.now_s(), identity.decode(), reply))
-
-    @property
-    def waiting(self) -> bool:
-        return False
 
     def wake(self) -> None:
         """There is one lane, and it is awake."""

@@ -31,6 +31,26 @@ def test_a_request_runs_every_block_and_the_reply_tells_time_and_route() -> None
     assert header.queue_ms == pytest.approx(3)
 
 
+def test_a_request_goes_on_while_it_may_and_no_further() -> None:
+    clock = FakeClock()
+    app = live_app(route=route_of(*(AddBlock(1, lambda: clock.advance(0.002)) for _ in range(4))))
+    job = job_for(app, arrived_s=clock.now_s())
+    executor, asked_s = Executor(NumpyEngine(), clock), []
+
+    def may(now_s: float) -> bool:
+        asked_s.append(now_s - job.arrived_s)
+        return len(asked_s) < 2
+
+    executor.start(job)
+    assert not executor.step(job, may)
+    assert job.next_block == 2
+    assert executor.step(job, lambda _: True)
+    executor.finish(job)
+    (observation,) = app.meter.since(0.0)
+    assert asked_s == pytest.approx([0.002, 0.004])
+    assert observation.blocks_ms == pytest.approx((2.0, 2.0, 2.0, 2.0))
+
+
 def test_every_block_is_timed_beside_what_was_expected_of_it() -> None:
     clock = FakeClock()
     route = route_of(AddBlock(1, lambda: clock.advance(0.002)), AddBlock(2, lambda: clock.advance(0.005)))

@@ -38,7 +38,7 @@ from schedulerd.wire.messages import (
     Unregister,
     Unregistered,
 )
-from tests.fakes import PATIENCE_S
+from tests.fakes import PATIENCE_S, FakeClock
 from tests.serving.board import TIMEOUT_MS, Board, Peer
 from tests.serving.parts import (
     FRAME,
@@ -126,6 +126,30 @@ def test_who_was_in_a_batch_is_answered_though_the_others_go_on(tmp_path: Path) 
     go_on.set()
     lane.stop()
     lane.join(PATIENCE_S)
+    board.close()
+
+
+def test_short_blocks_run_on_until_somebody_waits(tmp_path: Path) -> None:
+    """Between blocks of microseconds no socket is looked at, but who is more urgent goes first all the same."""
+    board, clock, order = Board(tmp_path, lanes=0), FakeClock(), []
+    lane = Lane(0, board.gateway, board.queue, Executor(NumpyEngine(), clock), clock)
+    urgent = job_for(live_app("urgent", route=route_of(AddBlock(watch=lambda: order.append("urgent")))))
+    urgent.deadline_s = -1.0
+
+    def comes() -> None:
+        order.append("first")
+        board.queue.put(urgent)
+
+    blocks = [AddBlock(watch=watch) for watch in (comes, *[lambda: order.append("later")] * 2)]
+    job = job_for(live_app(route=route_of(*blocks)))
+    board.queue.put(job)
+    following = lane._advance(board.queue.take() or job)
+    assert (order, following) == (["first"], urgent)
+    assert lane._advance(urgent) is None
+    waiting = board.queue.take()
+    assert waiting is job
+    assert lane._advance(job) is None
+    assert order == ["first", "urgent", "later", "later"]
     board.close()
 
 

@@ -105,7 +105,7 @@ class MockTransport:
     def close(self) -> None:
         """Nothing is held."""
 
-    def _answer(self, request: Request, buffers: Sequence[memoryview]) -> Sequence[Frame]:
+    def _answer(self, request: Request, buffers: Sequence[Frame]) -> Sequence[Frame]:
         if isinstance(request, Infer):
             return self._infer(request, buffers)
         return encode(self._reply(request))
@@ -140,7 +140,7 @@ class MockTransport:
             exits=self._exits,
         )
 
-    def _infer(self, request: Infer, buffers: Sequence[memoryview]) -> Sequence[Frame]:
+    def _infer(self, request: Infer, buffers: Sequence[Frame]) -> Sequence[Frame]:
         if self._app is None:
             return encode(Failure(request.id, Code.NOT_REGISTERED, "register before the first frame"))
         frame = request.tensors[0]

@@ -190,7 +190,7 @@ class Session:
     def _submit(self, request_id: int, frames: Sequence[Frame], now_s: float) -> Step:
         sent = not self._joining
         self._open[request_id] = _Open(frames, now_s, sent)
-        return Step(send=(frames,)) if sent else NOTHING
+        return Step((frames,)) if sent else NOTHING
 
     def _finish(self, request_id: int, outcome: Outcome) -> Step:
         if self._open.pop(request_id, None) is None:
@@ -229,7 +229,7 @@ class Session:
             confidence,
             exits,
         )
-        return Step(done=((answer.id, reply),))
+        return Step((), ((answer.id, reply),))
 
     def _registered(self, reply: Registered) -> Step:
         joining = self._joining.pop(reply.id, None)
