@@ -4,7 +4,8 @@ Round after round, side after side: a server starts alone on the machine, its cl
 connect and rest for as long as the daemon takes to settle, then send the same frame in a closed loop, first warm, then
 for some seconds that count, and all end. So no server idles beside another. Every client checks that its side computes
 the network. A ratio is against Triton where Triton is best for that figure, of both protocols and of one and two
-instances; our daemon has one configuration for all.
+instances; our daemon has one configuration for all. Beside the servers stands the network without one, run by each
+client itself on one thread: where that is hardly faster than Triton, nothing can be.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ CLIENTS = (1, 4, 8)
 FASTER = {1: 1.15, 4: 1.3, 8: 1.3}
 """Than Triton, at so many clients."""
 P99_SHARE = 0.7
+RATIOS = ("over_triton", "p99_over_triton", "most_over_triton")
+"""To the peer's best; the last is of the network without any server, the most that `over_triton` can come to."""
 WARM_S = 0.7
 REST_S = 20.0
 """Before the first window of a turn, for every side: the daemon merges blocks of routes that have stood for a while."""
@@ -40,7 +43,7 @@ ANSWER_TIMEOUT_S = 45.0
 
 
 def _names(network_name: str) -> tuple[str, ...]:
-    ratios = tuple(f"{network_name}_{what}_c{c}" for what in ("over_triton", "p99_over_triton") for c in CLIENTS)
+    ratios = tuple(f"{network_name}_{what}_c{c}" for what in RATIOS for c in CLIENTS)
     sides = tuple(
         f"{network_name}_{kind}_c{c}_{what}"
         for kinds in KINDS.values()
@@ -73,6 +76,7 @@ class Measured:
         return percentile(self.latencies_ms, share) or 0.0
 
 
+Best = Callable[[Iterable[float]], float]
 Table = Mapping[tuple[str, int], Measured]
 """By kind and number of clients."""
 
@@ -147,22 +151,26 @@ def figures(name: str, table: Table, reasons: Mapping[str, str]) -> dict[str, Fi
 
 
 def _ratios(name: str, c: int, table: Table, reasons: Mapping[str, str]) -> dict[str, Figure]:
-    rate, late = f"{name}_over_triton_c{c}", f"{name}_p99_over_triton_c{c}"
-    faster, sooner = Target(">=", FASTER[c]), Target("<=", P99_SHARE)
-    peers = [table[kind, c] for kind in KINDS["triton"] if _usable(table.get((kind, c)))]
-    our = table.get(("ours", c))
-    if our is None or not _usable(our) or not peers:
-        reason = reasons.get("triton") or reasons.get("ours") or "no request was answered"
-        return {rate: Figure(None, "ratio", faster, reason=reason), late: Figure(None, "ratio", sooner, reason=reason)}
-    return {
-        rate: Figure(our.rate_hz / max(p.rate_hz for p in peers), "ratio", faster),
-        late: Figure(our.at(0.99) / min(p.at(0.99) for p in peers), "ratio", sooner),
-    }
+    peers = [m for kind in KINDS["triton"] if (m := _usable(table.get((kind, c))))]
+    our, alone = (_usable(table.get((side, c))) for side in ("ours", "in_process"))
+    reason = reasons.get("triton") or reasons.get("ours") or "no request was answered"
+
+    def ratio(side: Measured | None, target: Target | None, of: Callable[[Measured], float], best: Best) -> Figure:
+        if side is None or not peers:
+            return Figure(None, "ratio", target, reason=reason)
+        return Figure(of(side) / best(map(of, peers)), "ratio", target)
+
+    values = (
+        ratio(our, Target(">=", FASTER[c]), lambda m: m.rate_hz, max),
+        ratio(our, Target("<=", P99_SHARE), lambda m: m.at(0.99), min),
+        ratio(alone, None, lambda m: m.rate_hz, max),
+    )
+    return {f"{name}_{what}_c{c}": figure for what, figure in zip(RATIOS, values, strict=True)}
 
 
 def _of_kind(prefix: str, measured: Measured | None, reason: str) -> dict[str, Figure]:
     units = {"rps": "1/s", "p50_ms": "ms", "p99_ms": "ms"}
-    if measured is None or not _usable(measured):
+    if measured is None or _usable(measured) is None:
         said = reason or (measured.error if measured else "") or "no request was answered"
         return {f"{prefix}_{what}": Figure(None, unit, reason=said) for what, unit in units.items()}
     samples = {"latency_ms": measured.latencies_ms, "failed": [float(measured.failed)]}
@@ -173,5 +181,6 @@ def _of_kind(prefix: str, measured: Measured | None, reason: str) -> dict[str, F
     }
 
 
-def _usable(measured: Measured | None) -> bool:
-    return measured is not None and bool(measured.latencies_ms)
+def _usable(measured: Measured | None) -> Measured | None:
+    """What was measured, where that is anything."""
+    return measured if measured is not None and measured.latencies_ms else None

@@ -118,9 +118,23 @@ def mlserver(network: Network, folder: Path) -> Iterator[Sequence[Kind]]:
         yield (Kind("mlserver", _v2_client(asking, "grpc", ports[1], network.name, network), network.name),)
 
 
-SIDES: Mapping[str, Side] = {"ours": ours, "triton": triton, "litserve": litserve, "mlserver": mlserver}
+@contextmanager
+def in_process(network: Network, folder: Path) -> Iterator[Sequence[Kind]]:  # noqa: ARG001 (a `Side`)
+    """No server: every client has the network, and runs it itself."""
+    client = (sys.executable, "-m", "benchmarks.peers.in_process", str(network.whole), str(network.frame))
+    yield (Kind("in_process", client, network.name),)
+
+
+SIDES: Mapping[str, Side] = {
+    "ours": ours,
+    "in_process": in_process,
+    "triton": triton,
+    "litserve": litserve,
+    "mlserver": mlserver,
+}
 KINDS: Mapping[str, tuple[str, ...]] = {
     "ours": ("ours",),
+    "in_process": ("in_process",),
     "triton": tuple(f"triton_{protocol}_x{count}" for protocol in ("http", "grpc") for count in (1, WORKERS)),
     "litserve": ("litserve",),
     "mlserver": ("mlserver",),
