@@ -139,7 +139,7 @@ def test_triton_is_compared_where_it_is_best() -> None:
     assert found["net_p99_over_triton_c4"].value == pytest.approx((1000 / 300) / 5)
     assert str(found["net_over_triton_c1"].target) == ">=1.15"
     assert str(found["net_over_triton_c8"].target) == ">=1.3"
-    assert found["net_most_over_triton_c8"].value == pytest.approx(2.0)
+    assert found["net_in_process_over_triton_c8"].value == pytest.approx(2.0)
     assert found["net_mlserver_c4_rps"].value == 100
 
 
@@ -154,6 +154,13 @@ def test_a_peer_that_is_missing_has_its_reason_and_so_has_what_needs_it() -> Non
     missing = {name for name, figure in found.items() if figure.value is None}
     assert missing == {name for name in found if "triton" in name}
     assert {found[name].reason for name in missing} == {"no stub"}
+
+
+def test_a_ratio_without_a_side_has_the_reason_of_that_side() -> None:
+    measured = {key: value for key, value in table(**all_kinds(100.0)).items() if key[0] != "in_process"}
+    found = peer_figures("net", measured, {"in_process": "cannot load"})
+    assert found["net_in_process_over_triton_c1"].reason == "cannot load"
+    assert found["net_over_triton_c1"].value == 1.0
 
 
 def test_a_side_that_answered_nothing_says_what_its_clients_heard() -> None:

@@ -1,6 +1,6 @@
 """A client that runs the network itself: `python -m benchmarks.peers.in_process NETWORK.onnx FRAME.npy`.
 
-No server adds anything, so this is the most that one can come to with as many clients.
+No server adds anything: what one session comes to, with as many clients.
 """
 
 from __future__ import annotations

@@ -111,7 +111,8 @@ class Executor:
             if shared is not None:
                 shared.keep(job.next_block, job.tensor)
             ends = job.next_block == len(blocks) if passage is None else self._leaves(job, passage, ended_s)
-            if ends or not goes_on(ended_s):
+            # A head may have taken long since the block ended.
+            if ends or not goes_on(ended_s if passage is None else now_s()):
                 return ends
 
     def _enter(self, job: Job) -> None:

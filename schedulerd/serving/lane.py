@@ -1,4 +1,6 @@
-"""The lane: take the most urgent job, run one block, glance at the sockets, decide again.
+"""The lane: take the most urgent job, run a block, glance at the sockets, decide again.
+
+Where nobody waits and the last glance was just now, there is nothing to decide, and the next block follows at once.
 
 A block may run on the frames of several jobs at once (see `batching`). They are one job only that long: at the boundary
 the others wait again like everybody, so whatever is decided there is decided of each.
@@ -72,7 +74,7 @@ class Lane(threading.Thread):
                 job = None
 
     def stop(self) -> None:
-        """Leave the loop at the next block boundary."""
+        """Leave the loop after the block that runs, and what runs on behind it for `LOOK_EVERY_S` at most."""
         self._stopped.set()
         self._gateway.wake()
 

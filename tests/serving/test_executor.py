@@ -12,7 +12,17 @@ from schedulerd.wire.codec import encode
 from schedulerd_client import Reply
 from schedulerd_client._session import Session
 from tests.fakes import FakeClock
-from tests.serving.parts import AddBlock, FlatBlock, NumpyEngine, job_for, live_app, route_of
+from tests.serving.parts import (
+    AddBlock,
+    FlatBlock,
+    NumpyEngine,
+    SureHead,
+    exit_of,
+    job_for,
+    live_app,
+    route_of,
+    route_with,
+)
 
 
 def test_a_request_runs_every_block_and_the_reply_tells_time_and_route() -> None:
@@ -49,6 +59,22 @@ def test_a_request_goes_on_while_it_may_and_no_further() -> None:
     (observation,) = app.meter.since(0.0)
     assert asked_s == pytest.approx([0.002, 0.004])
     assert observation.blocks_ms == pytest.approx((2.0, 2.0, 2.0, 2.0))
+
+
+def test_whether_a_request_may_go_on_is_asked_after_the_head() -> None:
+    clock = FakeClock()
+    block = AddBlock(1, lambda: clock.advance(0.002))
+    head = SureHead(0.1, watch=lambda: clock.advance(0.005))
+    job = job_for(live_app(route=route_with(exit_of(0, head), blocks=[block, block])), clock.now_s())
+    executor, asked_s = Executor(NumpyEngine(), clock), list[float]()
+
+    def may(now_s: float) -> bool:
+        asked_s.append(now_s - job.arrived_s)
+        return True
+
+    executor.start(job)
+    assert executor.step(job, may)
+    assert asked_s == pytest.approx([0.007])
 
 
 def test_every_block_is_timed_beside_what_was_expected_of_it() -> None:

@@ -153,6 +153,18 @@ def test_short_blocks_run_on_until_somebody_waits(tmp_path: Path) -> None:
     board.close()
 
 
+def test_short_blocks_run_no_further_where_something_waits_to_be_sent(tmp_path: Path) -> None:
+    """A reply must not wait behind the next block, which may be long."""
+    board, clock = Board(tmp_path, lanes=0), FakeClock()
+    lane = Lane(0, board.gateway, board.queue, Executor(NumpyEngine(), clock), clock)
+    first = AddBlock(watch=lambda: board.gateway.answer(b"operator", encode(Pong(1))))
+    job = job_for(live_app(route=route_of(first, AddBlock(), AddBlock())))
+    board.queue.put(job)
+    assert lane._advance(board.queue.take() or job) is job
+    assert job.next_block == 1
+    board.close()
+
+
 def test_the_local_socket_is_there_before_the_other_one(tmp_path: Path) -> None:
     """A client that finds `infer.sock` alone takes the daemon for one without a local socket."""
     (tmp_path / "local.sock").mkdir()
