@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -15,257 +15,31 @@ from schedulerd.ctl import main
 from schedulerd.ctl_commands import LONG_S
 from schedulerd.ctl_control import Control
 from schedulerd_client import Addition, Code, Event, NotPermitted, TimedOut, UnknownApp, Unreachable
-
-STATUS = {
-    "version": "0.1.0",
-    "pid": 4711,
-    "uptime_s": 75.2,
-    "ready": True,
-    "engine": "onnxruntime",
-    "lanes": 1,
-    "threads_per_lane": 2,
-    "plan": 7,
-    "apps": 2,
-    "requests": 1200,
-    "misses": 3,
-    "refused": 1,
-    "swaps": 6,
-    "resident_bytes": 12_300_000,
-    "memory_limit_bytes": 80_000_000,
-    "rss_bytes": 103_000_000,
-    "slowdown": 1.125,
-    "slowdown_p95": 1.3,
-    "cpu_busy": 0.63,
-    "cpu_others": None,
-    "memory_available_bytes": 2_100_000_000,
-    "states": {"live": 8, "warm": 12, "loading": 0},
-}
-APPS = {
-    "apps": [
-        {
-            "app": "cam1",
-            "model": "digits-residual",
-            "budget_ms": 25.0,
-            "percentile": 95.0,
-            "rate_hz": 30.0,
-            "priority": 8,
-            "route": ["original", "w50"],
-            "accuracy": 0.972,
-            "latency_ms": 8.04,
-            "latency_p95_ms": 11.2,
-            "miss_ms": 0.0,
-            "measured_p50_ms": None,
-            "measured_p95_ms": None,
-            "requests": 900,
-            "misses": 2,
-            "refused": {"overloaded": 1, "deadline_passed": 2},
-            "swaps": 4,
-        },
-        {"app": "a-camera-with-a-long-name", "miss_ms": 3.14, "budget_ms": 40.0, "percentile": 99.0},
-    ]
-}
-PLAN = {
-    "number": 7,
-    "cause": "budget of cam1 50 -> 25 ms",
-    "sentence": "cam1 gives up 0.8 points to run in 11.2 ms",
-    "status": "optimal",
-    "gap": 0.0,
-    "solve_ms": 3.2,
-    "apply_ms": 1.1,
-    "memory_bytes": 12_300_000,
-    "memory_limit_bytes": 80_000_000,
-    "utilisation": 0.41,
-    "binding": ["budget:cam1", "memory"],
-    "apps": [
-        {
-            "app": "cam1",
-            "route": ["original", "w50"],
-            "blocks": [
-                {"block": "stem", "variant": "original", "ms": 2.5, "measured_ms": 2.61, "source": "measured"},
-                {"block": "stage1", "variant": "w50", "ms": 5.54, "source": "predicted", "uncertainty": 0.12},
-            ],
-            "latency_ms": 8.04,
-            "latency_p95_ms": 11.2,
-            "expected_ms": 7.5,
-            "measured_p50_ms": 8.31,
-            "measured_p95_ms": 10.9,
-            "measured_mean_ms": 7.77,
-            "accuracy": 0.972,
-            "memory_bytes": 5_000_000,
-            "miss_ms": 0.0,
-        }
-    ],
-}
-MODELS = {
-    "models": [
-        {
-            "model": "digits-residual",
-            "accuracy": 0.98,
-            "blocks": 4,
-            "variants": 17,
-            "routes": 256,
-            "input": "uint8[64x64x1]",
-        }
-    ]
-}
-BUDGET = {
-    "app": "cam1",
-    "budget_ms": 25.0,
-    "plan": 8,
-    "sentence": "cam1 gives up 0.8 points to run in 11.2 ms",
-    "latency_p95_ms": 11.2,
-    "miss_ms": 0.0,
-    "accuracy": 0.972,
-    "apply_ms": 1.1,
-}
-MISSED = {**BUDGET, "latency_p95_ms": 11.2, "budget_ms": 5.0, "miss_ms": 6.2, "nearest_budget_ms": 11.2}
-CHANGE = {"section": "limits", "key": "utilisation", "before": "0.8", "after": "0.5"}
-RELOAD: dict[str, Any] = {"applied": [CHANGE], "restart": [], "plan": 8, "sentence": "cam1 moves to a smaller block"}
-OVERRIDES: dict[str, Any] = {
-    "objective": "min-latency",
-    "memory_bytes": 80_000_000,
-    "apps": [
-        {"app": "cam1", "budget_ms": 12.0, "registered_budget_ms": 25.0},
-        {"app": "cam2", "budget_ms": 0.05, "registered_budget_ms": None},
-    ],
-    "kept": True,
-    "kept_reason": None,
-}
-PRIORITY = {**BUDGET, "priority": 9, "sentence": "priority of cam1 5 -> 9: cam1 keeps its route"}
-PINNED = {**BUDGET, "pins": {"stem": "original"}, "pinned_exits": None, "unmet_pins": []}
-DRAINED: dict[str, Any] = {"drained": ["cam1"], "in_flight": {}, "plan": 9, "sentence": "cam1 is drained"}
-RESUMED = {"resumed": ["cam1"], "plan": 10, "sentence": "cam1 is resumed: cam1 starts at 11.2 ms"}
-DROPPED = {"plan": 9, "sentence": "budget of cam1 12 -> 25 ms", "apply_ms": 1.0, "kept": True, "kept_reason": None}
-OBJECTIVE = {
-    "objective": "min-latency",
-    "choices": ["max-accuracy", "min-latency"],
-    "plan": 9,
-    "sentence": "cam1 moves to 2 smaller blocks",
-    "weighted_accuracy": 0.971,
-    "apply_ms": 0.9,
-}
-WHY = {"app": "cam1", "since_s": 75.0}
-WHATIF = {"edits": ["budget of cam1 25 -> 20 ms"]}
-LIMIT = {"memory_limit_bytes": 80_000_000, "plan": 9, "sentence": "nothing changes", "apply_ms": 0.9}
-EVENTS = [
-    Event("plan", 1, 1_700_000_000.5, {"number": 8, "sentence": "cam1 gives up 0.8 points"}),
-    Event("miss", 2, 1_700_000_001.5, {"app": "cam1", "missed": 1}),
-    Event("miss", 3, 1_700_000_002.5, {"app": "cam1", "missed": 2}),
-]
+from tests.fakectl import (
+    APPS,
+    BUDGET,
+    DRAINED,
+    DROPPED,
+    LIMIT,
+    LOG_LEVEL,
+    MISSED,
+    MODELS,
+    OBJECTIVE,
+    OVERRIDES,
+    PINNED,
+    PLAN,
+    PRIORITY,
+    RELOAD,
+    RESUMED,
+    STATUS,
+    WHATIF,
+    WHY,
+    FakeControl,
+    FakeEvents,
+)
 
 
-LOG_LEVEL = {"level": "info", "choices": ["debug", "info"]}
-
-
-class _FakeEvents:
-    """Events that have happened already; ends with them."""
-
-    def __init__(self, events: Sequence[Event]) -> None:
-        self._left = list(events)
-        self.closed = False
-
-    def __iter__(self) -> Iterator[Event]:
-        return self
-
-    def __next__(self) -> Event:
-        if not self._left:
-            raise StopIteration
-        return self._left.pop(0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closed = True
-
-
-class _FakeControl:
-    """A daemon with two apps that answers at once, or refuses everything with `failure`."""
-
-    def __init__(self, failure: Exception | None = None) -> None:
-        self.asked: list[tuple[object, ...]] = []
-        self.stream = _FakeEvents(EVENTS)
-        self._failure = failure
-
-    def _answer(self, answer: Mapping[str, Any], *asked: object) -> Mapping[str, Any]:
-        self.asked.append(asked)
-        if self._failure:
-            raise self._failure
-        return answer
-
-    def status(self) -> Mapping[str, Any]:
-        return self._answer(STATUS, "status")
-
-    def apps(self) -> Mapping[str, Any]:
-        self.asked.append(("apps",))
-        return APPS
-
-    def plan(self) -> Mapping[str, Any]:
-        return self._answer(PLAN, "plan")
-
-    def models(self) -> Mapping[str, Any]:
-        return self._answer(MODELS, "models")
-
-    def set_budget(self, app: str, budget_ms: float) -> Mapping[str, Any]:
-        return self._answer(BUDGET, "budget", app, budget_ms)
-
-    def set_limit(self, what: str, value_bytes: int | None) -> Mapping[str, Any]:
-        return self._answer(LIMIT, "limit", what, value_bytes)
-
-    def set_priority(self, app: str, priority: int) -> Mapping[str, Any]:
-        return self._answer(PRIORITY, "priority", app, priority)
-
-    def pin(self, app: str, blocks: Mapping[str, str]) -> Mapping[str, Any]:
-        return self._answer(PINNED, "pin", app, dict(blocks))
-
-    def unpin(self, app: str, blocks: Sequence[str]) -> Mapping[str, Any]:
-        return self._answer(PINNED, "unpin", app, tuple(blocks))
-
-    def drain(self, app: str | None) -> Mapping[str, Any]:
-        return self._answer(DRAINED, "drain", app)
-
-    def resume(self, app: str | None) -> Mapping[str, Any]:
-        return self._answer(RESUMED, "resume", app)
-
-    def why(self, app: str) -> Mapping[str, Any]:
-        return self._answer(WHY, "why", app)
-
-    def whatif(
-        self,
-        budgets_ms: Mapping[str, float],
-        memory_bytes: int | None,
-        add: Sequence[Addition],
-        objective: str | None,
-    ) -> Mapping[str, Any]:
-        return self._answer(WHATIF, "whatif", dict(budgets_ms), memory_bytes, tuple(add), objective)
-
-    def objective(self, name: str | None) -> Mapping[str, Any]:
-        return self._answer(OBJECTIVE, "objective", name)
-
-    def overrides(self) -> Mapping[str, Any]:
-        return self._answer(OVERRIDES, "overrides")
-
-    def drop_overrides(self, app: str | None) -> Mapping[str, Any]:
-        return self._answer(DROPPED, "drop", app)
-
-    def log_level(self, level: str | None) -> Mapping[str, Any]:
-        return self._answer(LOG_LEVEL, "log_level", level)
-
-    def reload(self) -> Mapping[str, Any]:
-        return self._answer(RELOAD, "reload")
-
-    def events(self, kinds: Sequence[str], timeout_s: float | None) -> _FakeEvents:
-        self.asked.append(("events", tuple(kinds), timeout_s))
-        return self.stream
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.asked.append(("closed",))
-
-
-def run(control: _FakeControl, *arguments: str) -> int:
+def run(control: FakeControl, *arguments: str) -> int:
     """The exit code, also where argparse ends the program."""
 
     def connect(_: Path | None, __: float) -> Control:
@@ -334,7 +108,7 @@ def test_json_is_the_daemons_answer(
     json_first: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    control = _FakeControl()
+    control = FakeControl()
     line = ["--json", *arguments] if json_first else [*arguments, "--json"]
     assert run(control, *line) == 0
     assert control.asked == [asked, ("closed",)]
@@ -342,7 +116,7 @@ def test_json_is_the_daemons_answer(
 
 
 def test_status_reads_as_a_block_of_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(_FakeControl(), "status") == 0
+    assert run(FakeControl(), "status") == 0
     assert capsys.readouterr().out == (
         "schedulerd  0.1.0, ready, pid 4711, up 1 min 15 s\n"
         "engine      onnxruntime, 1 lane of 2 threads\n"
@@ -408,7 +182,7 @@ def test_status_says_why_there_are_so_many_lanes_where_the_profile_chose_them() 
 
 
 def test_apps_line_up_and_absent_values_are_dashes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(_FakeControl(), "apps") == 0
+    assert run(FakeControl(), "apps") == 0
     heading, first, second = capsys.readouterr().out.splitlines()
     assert first.split()[:5] == ["cam1", "digits-residual", "25.0", "30.0", "8"]
     assert "8.0 / 11.2" in first
@@ -425,7 +199,7 @@ def test_apps_line_up_and_absent_values_are_dashes(capsys: pytest.CaptureFixture
 
 
 def test_plan_says_why_and_what_binds(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(_FakeControl(), "plan") == 0
+    assert run(FakeControl(), "plan") == 0
     out = capsys.readouterr().out
     assert out.startswith("plan 7: cam1 gives up 0.8 points to run in 11.2 ms\n")
     assert "cause     budget of cam1 50 -> 25 ms" in out
@@ -434,17 +208,17 @@ def test_plan_says_why_and_what_binds(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_plan_and_its_event_show_what_kept_the_solver_from_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    class _Noted(_FakeControl):
+    class _Noted(FakeControl):
         def plan(self) -> Mapping[str, Any]:
             return {**PLAN, "note": "CBC crashed with SIGSEGV"}
 
     control = _Noted()
     assert run(control, "plan") == 0
     assert "note      CBC crashed with SIGSEGV\n" in capsys.readouterr().out
-    assert run(_FakeControl(), "plan") == 0
+    assert run(FakeControl(), "plan") == 0
     assert "note" not in capsys.readouterr().out
     body = {"number": 8, "sentence": "cam1 joins", "note": "CBC crashed with SIGSEGV"}
-    control.stream = _FakeEvents([Event("plan", 1, 1_700_000_000.0, body)])
+    control.stream = FakeEvents([Event("plan", 1, 1_700_000_000.0, body)])
     assert run(control, "events") == 0
     assert capsys.readouterr().out.endswith("plan      cam1 joins (note: CBC crashed with SIGSEGV)\n")
 
@@ -463,7 +237,7 @@ def test_plan_and_its_event_show_what_kept_the_solver_from_an_answer(capsys: pyt
 def test_plan_says_how_far_from_the_best_it_may_be(
     capsys: pytest.CaptureFixture[str], status: str, gap: float | None, said: str
 ) -> None:
-    class _Proven(_FakeControl):
+    class _Proven(FakeControl):
         def plan(self) -> Mapping[str, Any]:
             return {**PLAN, "status": status, "gap": gap}
 
@@ -472,7 +246,7 @@ def test_plan_says_how_far_from_the_best_it_may_be(
 
 
 def test_plan_shows_what_is_predicted_beside_what_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(_FakeControl(), "plan") == 0
+    assert run(FakeControl(), "plan") == 0
     lines = capsys.readouterr().out.splitlines()
     heading = next(line for line in lines if line.startswith("APP"))
     cam1 = lines[lines.index(heading) + 1]
@@ -482,7 +256,7 @@ def test_plan_shows_what_is_predicted_beside_what_is_measured(capsys: pytest.Cap
 
 
 def test_an_edited_budget_is_answered_with_what_it_cost(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(_FakeControl(), "budget", "cam1", "25ms") == 0
+    assert run(FakeControl(), "budget", "cam1", "25ms") == 0
     assert capsys.readouterr().out == (
         "cam1: budget 25.0 ms, plan 8 in 1.1 ms\n"
         "cam1 gives up 0.8 points to run in 11.2 ms\n"
@@ -493,7 +267,7 @@ def test_an_edited_budget_is_answered_with_what_it_cost(capsys: pytest.CaptureFi
 def test_a_budget_that_is_missed_is_answered_with_the_nearest_that_can_be_met(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    class _Missing(_FakeControl):
+    class _Missing(FakeControl):
         def set_budget(self, app: str, budget_ms: float) -> Mapping[str, Any]:
             return MISSED
 
@@ -505,19 +279,19 @@ def test_a_budget_that_is_missed_is_answered_with_the_nearest_that_can_be_met(
 
 
 def test_another_objective_is_answered_with_what_it_led_to(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(_FakeControl(), "objective", "min-latency") == 0
+    assert run(FakeControl(), "objective", "min-latency") == 0
     assert capsys.readouterr().out == (
         "objective min-latency, plan 9 in 0.9 ms\ncam1 moves to 2 smaller blocks\nweighted accuracy 97.1%\n"
     )
 
 
 def test_the_level_in_force_is_told_with_what_else_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(_FakeControl(), "log-level") == 0
+    assert run(FakeControl(), "log-level") == 0
     assert capsys.readouterr().out == "log level info; there are debug, info\n"
 
 
 def test_the_objective_in_force_is_told_with_what_else_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(_FakeControl(), "objective") == 0
+    assert run(FakeControl(), "objective") == 0
     assert capsys.readouterr().out == "objective min-latency; there are max-accuracy, min-latency\n"
 
 
@@ -526,7 +300,7 @@ def test_the_objective_in_force_is_told_with_what_else_there_is(capsys: pytest.C
     ["status", "apps", "plan", "models", "why x", "whatif --memory 1MB", "objective", "objective min-latency"],
 )
 def test_an_answer_with_nothing_in_it_still_prints(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    class _Empty(_FakeControl):
+    class _Empty(FakeControl):
         def _answer(self, answer: Mapping[str, Any], *asked: object) -> Mapping[str, Any]:
             return {}
 
@@ -538,7 +312,7 @@ def test_an_answer_with_nothing_in_it_still_prints(command: str, capsys: pytest.
 
 
 def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    class _Hostile(_FakeControl):
+    class _Hostile(FakeControl):
         def apps(self) -> Mapping[str, Any]:
             return {"apps": [{"app": "cam\x1b[2J\n1"}]}
 
@@ -549,7 +323,7 @@ def test_a_name_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_events_shows_the_next_one(capsys: pytest.CaptureFixture[str]) -> None:
-    control = _FakeControl()
+    control = FakeControl()
     assert run(control, "events", "--timeout", "2") == 0
     assert control.asked[0][2] == 2.0
     (line,) = capsys.readouterr().out.splitlines()
@@ -558,7 +332,7 @@ def test_events_shows_the_next_one(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_events_follow_goes_on_with_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
-    control = _FakeControl()
+    control = FakeControl()
     assert run(control, "events", "--follow", "--kind", "plan", "--kind", "miss") == 0
     assert control.asked[0] == ("events", ("plan", "miss"), None)
     lines = capsys.readouterr().out.splitlines()
@@ -567,9 +341,9 @@ def test_events_follow_goes_on_with_one_line_each(capsys: pytest.CaptureFixture[
 
 
 def test_values_of_an_event_are_in_the_units_that_their_keys_name(capsys: pytest.CaptureFixture[str]) -> None:
-    control = _FakeControl()
+    control = FakeControl()
     body = {"causes": ["one", "two"], "slowdown": 5.90119612, "memory_limit_bytes": 9_897_000_000, "value_bytes": None}
-    control.stream = _FakeEvents([Event("pressure", 1, 1_700_000_000.0, body)])
+    control.stream = FakeEvents([Event("pressure", 1, 1_700_000_000.0, body)])
     assert run(control, "events") == 0
     assert (
         capsys.readouterr()
@@ -579,7 +353,7 @@ def test_values_of_an_event_are_in_the_units_that_their_keys_name(capsys: pytest
 
 
 def test_events_as_json_are_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(_FakeControl(), "events", "--follow", "--json") == 0
+    assert run(FakeControl(), "events", "--follow", "--json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert events[2] == {"kind": "miss", "seq": 3, "at": 1_700_000_002.5, "body": {"app": "cam1", "missed": 2}}
 
@@ -595,7 +369,7 @@ def test_events_as_json_are_one_object_a_line(capsys: pytest.CaptureFixture[str]
 def test_failures_have_their_exit_codes(
     failure: Exception, code: int, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(_FakeControl(failure), "status") == code
+    assert run(FakeControl(failure), "status") == code
     assert said in capsys.readouterr().err
 
 
@@ -615,7 +389,7 @@ def test_failures_have_their_exit_codes(
 def test_a_mistyped_app_is_answered_with_the_nearest_one(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    control = _FakeControl(UnknownApp("no live app is called 'cam'", Code.UNKNOWN_APP))
+    control = FakeControl(UnknownApp("no live app is called 'cam'", Code.UNKNOWN_APP))
     assert run(control, *arguments) == 1
     assert capsys.readouterr().err == ("schedctl: no live app is called 'cam'; did you mean \"cam1\"? (unknown_app)\n")
 
@@ -652,7 +426,7 @@ def test_a_mistyped_app_is_answered_with_the_nearest_one(
 def test_wrong_usage_is_2_and_says_what_is_right(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    control = _FakeControl()
+    control = FakeControl()
     assert run(control, *arguments) == 2
     assert said in capsys.readouterr().err
     assert control.asked == []
@@ -679,7 +453,7 @@ def test_an_answer_that_takes_many_decisions_is_waited_for(command: str, waits_s
 
     def connect(_: Path | None, timeout_s: float) -> Control:
         waited_s.append(timeout_s)
-        return _FakeControl()
+        return FakeControl()
 
     assert main(command.split(), connect) == 0
     assert waited_s == [waits_s]

@@ -11,7 +11,7 @@ import pytest
 from schedulerd import present, present_advice, present_operator
 from schedulerd.ctl import main
 from schedulerd.ctl_control import Control
-from tests.test_ctl import (
+from tests.fakectl import (
     APPS,
     BUDGET,
     CHANGE,

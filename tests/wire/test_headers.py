@@ -63,6 +63,19 @@ def test_a_frame_is_read_as_msgpack_reads_it(message_id: int, tensors: tuple[Ten
     assert known[1].sizes_bytes == tuple(t.size_bytes for t in tensors)
 
 
+@pytest.mark.parametrize("bits", [7, 8, 16, 32, 64])
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_ids_are_in_the_shortest_form(bits: int, beyond: int) -> None:
+    """A decoder may tell integers by their form: to some, 64 bits are of another type than the id that was sent."""
+    message_id = min(2**bits - 1 + beyond, 2**64 - 1)
+    tensor = {"dtype": "uint8", "shape": [2]}
+    plain = {"v": 1, "op": "infer", "id": message_id, "tensors": [tensor]}
+    assert infer_header(message_id, (TensorHeader("uint8", (2,)),)) == msgpack.packb(plain)
+    answer = Result(message_id, (TensorHeader("uint8", (2,)),), 1, ("a",), 0.5, 1.0, 1.0, 5.0, True)
+    header = result_header(answer)
+    assert header == msgpack.packb(msgpack.unpackb(header))
+
+
 @given(RESULTS, st.lists(NAMES, max_size=3).map(tuple))
 def test_an_answer_is_read_as_msgpack_reads_it(result: Result, exits: tuple[str, ...]) -> None:
     if exits:
